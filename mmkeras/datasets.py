@@ -1,0 +1,246 @@
+"""DataFrame → tf.data: column checks, raw values, splits and the order of batches.
+
+All models share one pipeline, visible in `batches`: row numbers grouped by length → raw values of those rows →
+(prepared tensors) → prefetch. Nothing is copied for the whole table: a batch is cut out when it is needed.
+"""
+
+import difflib
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+
+def check_frame(df, columns, what="the model"):
+    """Raise unless `df` is a non-empty pandas DataFrame that has every column of `columns`.
+
+    Raises:
+        TypeError: `df` is not a DataFrame.
+        KeyError: a column is missing; the message names the nearest existing one.
+        ValueError: no rows, or two columns of the same name.
+    """
+    if not (hasattr(df, "columns") and hasattr(df, "iloc")):
+        raise TypeError(f"{what} reads a pandas DataFrame. Received: {type(df).__name__}. Use pandas.DataFrame(...).")
+    present = [str(name) for name in df.columns]
+    for column in columns:
+        if column not in df.columns:
+            near = difflib.get_close_matches(str(column), present, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]!r}?" if near else "Rename the column or change the setting."
+            raise KeyError(f"{what} needs the column {column!r}. Received the columns: {present}. {hint}")
+        if present.count(str(column)) > 1:
+            raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")
+    if len(df) == 0:
+        raise ValueError(f"{what} needs at least one row. Received: an empty DataFrame. Check the filter before.")
+
+
+def texts(series):
+    """A column as a NumPy array of str objects: missing values become '', everything else its `str`."""
+    missing = series.isna().to_numpy()
+    values = series.to_numpy(dtype=object)
+    return np.array(["" if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
+
+
+def numbers(series):
+    """A column as float32 with NaN for what is missing, infinite or not a number (warned about, with an example)."""
+    import pandas as pd
+
+    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+    unread = np.isnan(values) & ~series.isna().to_numpy()
+    infinite = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
+    for flags, what in ((unread, "not numbers"), (infinite, "infinite")):
+        if flags.any():
+            example = series.to_numpy(dtype=object)[np.flatnonzero(flags)[0]]
+            warnings.warn(
+                f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example!r}) "
+                "and are treated as missing.",
+                stacklevel=2,
+            )
+    return np.where(infinite, np.nan, values).astype("float32")
+
+
+def categories(series):
+    """A column as strings: 3.0 becomes '3', so that integers with gaps keep their names; missing becomes ''."""
+    values = series.to_numpy(dtype=object)
+    missing = series.isna().to_numpy()
+
+    def name(value):
+        if isinstance(value, float | np.floating) and float(value).is_integer():
+            value = int(value)
+        return str(value)
+
+    return np.array(["" if gone else name(v) for v, gone in zip(values, missing, strict=True)], dtype=object)
+
+
+def iso_dates(series):
+    """A column of dates (datetimes, or strings pandas can read) as ISO 8601 strings; '' where missing or unreadable."""
+    import pandas as pd
+
+    dates = pd.to_datetime(series, errors="coerce", format=None if len(series) == 0 else "mixed", utc=True)
+    unread = dates.isna().to_numpy() & ~series.isna().to_numpy() & (series.astype(str).str.strip() != "").to_numpy()
+    if unread.any():
+        example = series.to_numpy(dtype=object)[np.flatnonzero(unread)[0]]
+        warnings.warn(
+            f"Column {series.name!r}: {int(unread.sum())} values are not dates (for example {example!r}) "
+            "and are treated as missing.",
+            stacklevel=2,
+        )
+    return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)
+
+
+def raw_values(df, modalities):
+    """{column: NumPy array} of everything the modalities read, in the form `prepare` takes."""
+    check_frame(df, [column for modality in modalities for column in modality.all_columns])
+    values = {}
+    for modality in modalities:
+        values.update({c: v for c, v in modality.raw_values(df).items() if c not in values})
+    return values
+
+
+def split_frame(df, fraction, seed=0):
+    """Split rows at random into (rest, part), `part` holding `fraction` of them.
+
+    The order of rows within each part is that of `df`; index labels stay with their rows.
+
+    Raises:
+        ValueError: unless 0 < fraction < 1 and both parts get a row.
+    """
+    count = round(len(df) * fraction) if 0 < fraction < 1 else 0
+    if not 0 < count < len(df):
+        raise ValueError(
+            "`fraction` must lie between 0 and 1 and leave a row on each side. "
+            f"Received: {fraction} of {len(df)} rows. Use a DataFrame of your own as validation_data instead."
+        )
+    chosen = np.zeros(len(df), bool)
+    chosen[np.random.default_rng(seed).permutation(len(df))[:count]] = True
+    return df[~chosen], df[chosen]
+
+
+def plan_batches(rows, batch_size, lengths=None, rng=None):
+    """Row numbers of each batch, such that rows of a batch have nearly the same length.
+
+    Args:
+        rows: int, how many rows there are.
+        batch_size: int.
+        lengths: (rows,) ints or None, what padding depends on.
+        rng: a NumPy Generator to shuffle for training; None keeps the order by length (or by row).
+
+    Returns:
+        list of int arrays; together they hold every row number once.
+    """
+    if rng is None:
+        order = np.arange(rows) if lengths is None else np.argsort(lengths, kind="stable")
+        return [order[i : i + batch_size] for i in range(0, rows, batch_size)]
+    order = rng.permutation(rows)
+    if lengths is None:
+        return [order[i : i + batch_size] for i in range(0, rows, batch_size)]
+    # Sorting inside windows of 64 batches groups lengths and still mixes rows anew in every epoch.
+    plan, window = [], 64 * batch_size
+    for start in range(0, rows, window):
+        part = order[start : start + window]
+        part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
+        plan += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [plan[i] for i in rng.permutation(len(plan))]
+
+
+def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepare=None, fetch=None, weights=None):
+    """The one tf.data pipeline: every training, validation, prediction and encoding pass is made here.
+
+    Args:
+        columns: {name: array}, raw values by row.
+        target: array by row, or None.
+        batch_size, lengths: see `plan_batches`.
+        seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
+        prepare: a Keras model from raw columns to tensors, or None to keep raw values.
+        fetch: function of row numbers → {name: array} of cached features, or None.
+        weights: (rows,) sample weights, or None.
+
+    Returns:
+        (dataset, order): batches of ({name: tensor}[, target[, weight]]), and the row numbers in the order of an
+        unshuffled pass (None when shuffled).
+    """
+    source = columns if columns else {"": np.empty(len(fetch.keys))}
+    rows = len(next(iter(source.values())))
+    epoch = iter(range(2**31))
+    plan = plan_batches(rows, batch_size, lengths) if seed is None else None
+
+    def take(numbers):
+        features = {name: values[numbers] for name, values in columns.items()}
+        if fetch is not None:
+            features.update(fetch(numbers))
+        extra = [values[numbers] for values in (target, weights) if values is not None]
+        return (features, *extra)
+
+    def generate():
+        # 1. which rows go together
+        order = plan
+        if order is None:
+            order = plan_batches(rows, batch_size, lengths, np.random.default_rng([seed, next(epoch)]))
+        # 2. their raw values, cached features, targets and weights
+        for numbers in order:
+            yield take(numbers)
+
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=_signature(take(np.arange(min(rows, 1)))))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
+    # 3. tokens, vocabularies, scaling: several batches at once, in order
+    if prepare is not None:
+        inputs = set(prepare.input)
+
+        def prepared(features, *rest):
+            tensors = prepare({name: features[name] for name in inputs})
+            kept = {name: value for name, value in features.items() if name not in columns}
+            return ({**kept, **tensors}, *rest)
+
+        prepared = tf.autograph.experimental.do_not_convert(prepared)
+        dataset = dataset.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # 4. the next batches are made ready while the model works
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset, None if plan is None else np.concatenate(plan)
+
+
+def _signature(example):
+    """tf.TensorSpecs of a generator's items; the batch axis, and the time axis of sequences, vary."""
+
+    def spec(value):
+        value = np.asarray(value)
+        shape = [None, *value.shape[1:]]
+        if value.ndim == 3:
+            shape[1] = None
+        return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
+
+    features, *rest = example
+    return ({name: spec(value) for name, value in features.items()}, *map(spec, rest))
+
+
+def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):
+    """A tf.data pipeline of raw columns, for people's own training loops.
+
+    Args:
+        df: pandas DataFrame; never modified.
+        modalities: list of modalities, which say what columns are read and how.
+        task: a task, already adapted (or with `classes` given), to add targets; None for inputs only.
+        batch_size: int.
+        training: bool; True shuffles anew in each epoch. Rows of similar length share a batch either way.
+        seed: int, fixes the shuffling; None draws one.
+
+    Returns:
+        tf.data.Dataset of `{column: (B,) strings or float32}` or `({column: …}, target)`. With `training=False`
+        rows come in the order of `df`.
+
+    Raises:
+        KeyError, TypeError, ValueError: see `check_frame`.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> df = mm.samples.movies(8, seed=0)
+        >>> ds = mm.make_dataset(df, [mm.Text("overview", encoder="scratch")], batch_size=4)
+        >>> next(iter(ds))["overview"].shape
+        TensorShape([4])
+    """
+    columns = raw_values(df, modalities)
+    target = None if task is None else task.encode(df)
+    lengths = None
+    if training:
+        seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        lengths = sum((m.lengths(columns) for m in modalities), np.zeros(len(df)))
+    dataset, _ = batches(columns, target, batch_size, lengths, seed=seed if training else None)
+    return dataset if task is not None else dataset.map(lambda features: features)

@@ -1,0 +1,345 @@
+"""Layers that take raw values (strings, numbers with gaps) or summarise token sequences.
+
+Each is registered, keeps its arguments as attributes, and gives the same numbers eagerly, inside `tf.data`
+and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+PACKAGE = "mmkeras"
+
+
+def _sublayer(layer):
+    """Accept a layer or its serialised form, so that configs can nest layers."""
+    return keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Present(keras.layers.Layer):
+    """Whether a row has any text at all: (B,) strings, or a list of them, → (B, 1) of 0. and 1."""
+
+    def call(self, texts):
+        columns = texts if isinstance(texts, list | tuple) else [texts]
+        filled = [tf.strings.length(tf.strings.strip(text)) > 0 for text in columns]
+        present = tf.reduce_any(tf.stack(filled, axis=-1), axis=-1, keepdims=True)
+        return tf.cast(present, self.compute_dtype)
+
+    def compute_output_spec(self, texts):
+        first = texts[0] if isinstance(texts, list | tuple) else texts
+        return keras.KerasTensor((first.shape[0], 1), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Tokenize(keras.layers.Layer):
+    """Strings → padded token ids of a transformer: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` for two columns.
+
+    Rows are padded only to the longest row of their batch. A text that is too long is cut at the end; of a
+    pair, the longer text is cut first until both have the same length (fair truncation).
+
+    Args:
+        tokenizer: a KerasHub tokenizer (or its serialised config).
+        start_id, end_id, pad_id: int ids of [CLS], [SEP] and [PAD] in its vocabulary.
+        sequence_length: int, the most tokens a row may have, special tokens included.
+        separators: int, how many end tokens stand between the two texts of a pair (RoBERTa uses 2).
+
+    Call arguments:
+        texts: (B,) strings, or a list of two such tensors.
+
+    Returns:
+        dict of int32 tensors (B, T): "token_ids", "padding_mask" (1 = token), "segment_ids" (0 = first text).
+
+    Raises:
+        ValueError: when `sequence_length` cannot hold a token of text.
+    """
+
+    def __init__(self, tokenizer, start_id, end_id, pad_id=0, sequence_length=256, separators=1, **kwargs):
+        super().__init__(**kwargs)
+        self.tokenizer = _sublayer(tokenizer)
+        self.sequence_length = sequence_length
+        self.separators = separators
+        self.start_id, self.end_id, self.pad_id = start_id, end_id, pad_id
+        if sequence_length < 3 + 2 * separators:
+            raise ValueError(
+                f"`sequence_length` must leave room for text between the special tokens. Received: {sequence_length}. "
+                f"Use {3 + 2 * separators} or more."
+            )
+        # KerasHub tokenizers give Python lists when called eagerly; a graph gives ragged tensors everywhere.
+        self._ragged_ids = tf.function(self.tokenizer.tokenize, autograph=False)
+
+    def call(self, texts):
+        texts = list(texts) if isinstance(texts, list | tuple) else [texts]
+        pieces = [tf.cast(self._ragged_ids(tf.reshape(text, [-1])), tf.int32) for text in texts]
+        rows = pieces[0].nrows()
+        room = self.sequence_length - 2
+        if len(pieces) == 2:
+            room -= self.separators
+            first, second = (piece.row_lengths() for piece in pieces)
+            half = (room + 1) // 2
+            keep_first = tf.minimum(first, tf.maximum(room - second, half))
+            keep_second = tf.minimum(second, room - keep_first)
+            pieces = [_keep(pieces[0], keep_first), _keep(pieces[1], keep_second)]
+        else:
+            pieces = [pieces[0][:, :room]]
+        end = tf.fill([rows, 1], self.end_id)
+        parts = [tf.fill([rows, 1], self.start_id), pieces[0], end]
+        if len(pieces) == 2:
+            parts[2] = tf.fill([rows, self.separators], self.end_id)
+            parts += [pieces[1], end]
+        ids = tf.concat(parts, axis=1)
+        padded = ids.to_tensor(self.pad_id)  # (B, T)
+        first_part = pieces[0].row_lengths() + 1 + (self.separators if len(pieces) == 2 else 1)
+        in_first = tf.sequence_mask(first_part, tf.shape(padded)[1])
+        mask = tf.sequence_mask(ids.row_lengths(), tf.shape(padded)[1])
+        return {
+            "token_ids": padded,
+            "padding_mask": tf.cast(mask, tf.int32),
+            "segment_ids": tf.cast(mask & ~in_first, tf.int32),
+        }
+
+    def compute_output_spec(self, texts):
+        first = texts[0] if isinstance(texts, list | tuple) else texts
+        names = ("token_ids", "padding_mask", "segment_ids")
+        return {name: keras.KerasTensor((first.shape[0], None), "int32") for name in names}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "start_id": self.start_id,
+            "end_id": self.end_id,
+            "pad_id": self.pad_id,
+            "sequence_length": self.sequence_length,
+            "separators": self.separators,
+        }
+
+
+def _keep(ragged, lengths):
+    """The first `lengths[i]` values of each row i."""
+    position = tf.ragged.range(ragged.row_lengths())
+    mask = position.flat_values < tf.gather(lengths, ragged.value_rowids())
+    return tf.ragged.boolean_mask(ragged, ragged.with_flat_values(mask))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class TermWeights(keras.layers.Layer):
+    """Strings → the TF-IDF weights of their terms, padded to the longest row of the batch.
+
+    weight = (1 + ln count) · idf, each row scaled to length 1; terms outside the vocabulary weigh nothing.
+
+    Args:
+        vectorizer: an adapted `keras.layers.TextVectorization(output_mode="count", sparse=True)`.
+        idf: list of floats, one for each vocabulary entry, or None to be set later by loading.
+        max_words: int, words read from each text; the rest is ignored, so that one huge row costs no more.
+
+    Call arguments:
+        texts: (B,) strings, or a list of such tensors, read as one text.
+
+    Returns:
+        dict: "term_ids" (B, T) int32, "term_weights" (B, T) float; both 0 where padded.
+    """
+
+    def __init__(self, vectorizer, idf=None, max_words=512, **kwargs):
+        super().__init__(**kwargs)
+        self.vectorizer = _sublayer(vectorizer)
+        self.idf = None if idf is None else [float(v) for v in idf]
+        self.max_words = max_words
+
+    def call(self, texts):
+        texts = list(texts) if isinstance(texts, list | tuple) else [texts]
+        words = tf.strings.split(tf.strings.join([tf.reshape(t, [-1]) for t in texts], separator=" "))
+        counts = self.vectorizer(tf.strings.reduce_join(words[:, : self.max_words], axis=-1, separator=" "))
+        known = counts.indices[:, 1] > 0  # term 0 stands for every unknown word
+        row, term = tf.unstack(tf.boolean_mask(counts.indices, known), 2, axis=1)
+        count = tf.cast(tf.boolean_mask(counts.values, known), tf.float32)
+        weight = (1.0 + tf.math.log(count)) * tf.gather(tf.constant(self.idf, tf.float32), term)
+        rows = counts.dense_shape[0]
+        length = tf.sqrt(tf.math.unsorted_segment_sum(tf.square(weight), row, rows))
+        weight /= tf.gather(length, row)
+        term = tf.RaggedTensor.from_value_rowids(tf.cast(term, tf.int32), row, nrows=rows)
+        weight = tf.cast(weight, self.compute_dtype)
+        return {
+            "term_ids": term.to_tensor(0),
+            "term_weights": term.with_flat_values(weight).to_tensor(0),
+        }
+
+    def compute_output_spec(self, texts):
+        first = texts[0] if isinstance(texts, list | tuple) else texts
+        shape = (first.shape[0], None)
+        return {
+            "term_ids": keras.KerasTensor(shape, "int32"),
+            "term_weights": keras.KerasTensor(shape, self.compute_dtype),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vectorizer": keras.saving.serialize_keras_object(self.vectorizer),
+            "idf": self.idf,
+            "max_words": self.max_words,
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class TermBag(keras.layers.Layer):
+    """Weighted bag of term embeddings: (B, T) ids and (B, T) weights → (B, D), the sum of weight · embedding.
+
+    With weights from `TermWeights` it is the TF-IDF vector of a row times a trained matrix, at the cost of
+    the row's own terms only. The idea is fastText's (Joulin et al., 2016, https://arxiv.org/abs/1607.01759).
+
+    Args:
+        vocabulary_size: int, number of terms.
+        units: int, D.
+        dropout: float, the share of a row's terms that training leaves out, the rest scaled up.
+    """
+
+    def __init__(self, vocabulary_size, units, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.units = units
+        self.dropout = dropout
+        self._drop = keras.layers.Dropout(dropout)
+
+    def build(self, term_ids_shape, term_weights_shape=None):
+        # Rows have length 1 in term space; this scale gives outputs of about unit variance for each unit.
+        initializer = keras.initializers.RandomNormal(stddev=0.5)
+        self.table = self.add_weight(
+            shape=(self.vocabulary_size, self.units), initializer=initializer, name="table"
+        )
+
+    def call(self, term_ids, term_weights, training=None):
+        weights = self._drop(term_weights, training=training)
+        vectors = keras.ops.take(self.table, term_ids, axis=0)  # (B, T, D)
+        return keras.ops.sum(vectors * keras.ops.expand_dims(weights, -1), axis=1)
+
+    def compute_output_shape(self, term_ids_shape, term_weights_shape=None):
+        return (term_ids_shape[0], self.units)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "units": self.units,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MaskedMean(keras.layers.Layer):
+    """Mean over the tokens that are not padding: (B, T, D) and (B, T) mask → (B, D); zeros for an empty row."""
+
+    def call(self, sequence, padding_mask):
+        mask = keras.ops.cast(keras.ops.expand_dims(padding_mask, -1), sequence.dtype)
+        count = keras.ops.maximum(keras.ops.sum(mask, axis=1), 1)
+        return keras.ops.sum(sequence * mask, axis=1) / count
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape):
+        return (sequence_shape[0], sequence_shape[2])
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CleanNumbers(keras.layers.Layer):
+    """Numbers as they come → numbers or NaN: (B, K) → (B, K).
+
+    Infinite values become NaN (missing); so do zeros in the columns where zero means unknown. Heavy-tailed
+    columns are replaced by ln(1 + x), with negative values read as 0.
+
+    Args:
+        zero_is_missing: list of K bools.
+        log1p: list of K bools.
+    """
+
+    def __init__(self, zero_is_missing, log1p, **kwargs):
+        super().__init__(**kwargs)
+        self.zero_is_missing = list(zero_is_missing)
+        self.log1p = list(log1p)
+
+    def call(self, numbers):
+        missing = ~keras.ops.isfinite(numbers) | (
+            keras.ops.equal(numbers, 0) & keras.ops.convert_to_tensor(self.zero_is_missing, "bool")
+        )
+        log = keras.ops.log1p(keras.ops.maximum(numbers, 0))
+        numbers = keras.ops.where(keras.ops.convert_to_tensor(self.log1p, "bool"), log, numbers)
+        return keras.ops.where(missing, float("nan"), numbers)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "zero_is_missing": self.zero_is_missing, "log1p": self.log1p}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FillMissing(keras.layers.Layer):
+    """Numbers with NaN → numbers and indicators: (B, K) → (B, 2K), a learned value in place of each NaN.
+
+    The first K outputs are the numbers, the last K are 1 where the number was missing. The learned values
+    start at 0, which is the mean of a standardised column.
+    """
+
+    def build(self, shape):
+        self.value = self.add_weight(shape=(shape[-1],), initializer="zeros", name="value")
+
+    def call(self, numbers):
+        missing = keras.ops.isnan(numbers)
+        numbers = keras.ops.where(missing, keras.ops.cast(self.value, numbers.dtype), numbers)
+        return keras.ops.concatenate([numbers, keras.ops.cast(missing, numbers.dtype)], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2 * shape[-1])
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class AnyNumber(keras.layers.Layer):
+    """Whether a row has at least one number that is not NaN: (B, K) → (B, 1) of 0. and 1."""
+
+    def call(self, numbers):
+        present = keras.ops.any(~keras.ops.isnan(numbers), axis=-1, keepdims=True)
+        return keras.ops.cast(present, self.compute_dtype)
+
+    def compute_output_spec(self, numbers):
+        return keras.KerasTensor((numbers.shape[0], 1), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CalendarParts(keras.layers.Layer):
+    """ISO 8601 strings → parts of the calendar: (B,) → (B, 7); NaN in all seven where no date is given.
+
+    The parts are: year with its fraction, then sine and cosine of the day in the year, of the weekday and
+    of the hour. Accepts "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00"; anything else is missing.
+    """
+
+    PATTERN = r"^\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2}).*)?\s*$"
+
+    def call(self, dates):
+        dates = tf.reshape(dates, [-1])
+        valid = tf.strings.regex_full_match(dates, self.PATTERN)
+        safe = tf.where(valid, dates, "2000-01-01")
+
+        def part(number):
+            digits = tf.strings.regex_replace(safe, self.PATTERN, rf"\{number}")
+            return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.float32)
+
+        year, month, day, hour = part(1), part(2), part(3), part(4) + part(5) / 60.0
+        days = _days_from_civil(year, month, day)
+        start = _days_from_civil(year, tf.ones_like(month), tf.ones_like(day))
+        in_year = (days - start) / 365.25
+        weekday = tf.math.floormod(days + 3.0, 7.0)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
+        turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
+        waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
+        parts = tf.concat([(year + in_year)[:, None], waves], axis=-1)
+        return tf.cast(tf.where(valid[:, None], parts, float("nan")), self.compute_dtype)
+
+    def compute_output_spec(self, dates):
+        return keras.KerasTensor((dates.shape[0], 7), self.compute_dtype)
+
+
+def _days_from_civil(year, month, day):
+    """Days since 1970-01-01 in the Gregorian calendar (Fliegel & Van Flandern, 1968); exact in float32 to 40,000 CE."""
+    shift = tf.floor((14.0 - month) / 12.0)
+    y, m = year + 4800.0 - shift, month + 12.0 * shift - 3.0
+    julian = day + tf.floor((153.0 * m + 2.0) / 5.0) + 365.0 * y
+    julian += tf.floor(y / 4.0) - tf.floor(y / 100.0) + tf.floor(y / 400.0) - 32045.0
+    return julian - 2440588.0

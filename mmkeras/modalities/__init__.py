@@ -1,0 +1,6 @@
+"""What columns of a DataFrame mean."""
+
+from mmkeras.modalities.tabular import Tabular
+from mmkeras.modalities.text import Text
+
+__all__ = ["Tabular", "Text"]

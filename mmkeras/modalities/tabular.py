@@ -1,0 +1,169 @@
+"""Numbers, categories and dates."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from mmkeras import layers
+from mmkeras.datasets import categories, check_frame, iso_dates, numbers
+from mmkeras.modalities.base import Modality, check_name, column_names, input_name, string_input
+
+# A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
+HEAVY_TAIL_SKEWNESS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tabular(Modality):
+    """Columns of numbers, categories and dates as one feature vector.
+
+    Numbers: standardised with the training rows' mean and variance. A column without negative values whose
+    skewness is above 2 is heavy-tailed and first replaced by ln(1 + x). A missing value becomes a learned number,
+    with an indicator beside it. Text that is not a number, and infinities, count as missing (with a warning).
+    Categories: an embedding; values seen fewer than `min_count` times in training, or never, share one
+    out-of-vocabulary vector; missing has its own. Dates: year, and day of the year, weekday and hour as points on
+    a circle.
+
+    Args:
+        numeric: column name or names of numbers.
+        categorical: column name or names of categories (any values; they are compared as strings).
+        datetime: column name or names of dates (datetimes or strings such as "1995-10-30").
+        zero_is_missing: those numeric columns in which 0 means "unknown" (for example a film's budget).
+        min_count: int, see above.
+        name: str, name of the modality.
+
+    Features: (B, D), D = 2 per number + 14 per date + up to 16 per category.
+
+    Raises:
+        ValueError: no column at all, a column named twice, or `zero_is_missing` outside `numeric`.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.Tabular(numeric=["budget", "runtime"], zero_is_missing=["budget"]).all_columns
+        ('budget', 'runtime')
+    """
+
+    numeric: tuple = ()
+    categorical: tuple = ()
+    datetime: tuple = ()
+    zero_is_missing: tuple = ()
+    min_count: int = 2
+    name: str = "tabular"
+    state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        for group in ("numeric", "categorical", "datetime", "zero_is_missing"):
+            self._set(**{group: column_names(getattr(self, group), f"`{group}`")})
+        check_name(self.name)
+        column_names(self.all_columns, "The columns of `Tabular`")
+        if not self.all_columns:
+            raise ValueError("`Tabular` must read a column. Received none. Give `numeric`, `categorical` or `datetime`.")
+        strangers = set(self.zero_is_missing) - set(self.numeric)
+        if strangers:
+            raise ValueError(
+                f"`zero_is_missing` must name columns of `numeric` {self.numeric}. Received: {sorted(strangers)}. "
+                "Add them to `numeric` too."
+            )
+
+    @property
+    def all_columns(self):
+        return self.numeric + self.categorical + self.datetime
+
+    def raw_inputs(self):
+        inputs = {c: keras.Input(shape=(), dtype="float32", name=input_name(c)) for c in self.numeric}
+        return {**inputs, **{c: string_input(c) for c in self.categorical + self.datetime}}
+
+    def raw_values(self, df):
+        values = {c: numbers(df[c]) for c in self.numeric}
+        values.update({c: categories(df[c]) for c in self.categorical})
+        values.update({c: iso_dates(df[c]) for c in self.datetime})
+        return values
+
+    def adapt(self, df):
+        check_frame(df, self.all_columns, f"modality {self.name!r}")
+        raw = self.raw_values(df)
+        columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
+        state = {
+            "numeric": {key: [column[key] for column in columns] for key in ("log1p", "mean", "variance")},
+            "vocabularies": [_vocabulary(raw[c], self.min_count) for c in self.categorical],
+            "years": [_mean_variance(_years(raw[c])) for c in self.datetime],
+        }
+        adapted = dataclasses.replace(self)
+        adapted._set(state=state)
+        return adapted
+
+    def prepare(self, raw):
+        if self.state is None:
+            raise ValueError(f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns.")
+        tensors, present = {}, []
+        if self.numeric:
+            stacked = keras.ops.stack([raw[c] for c in self.numeric], axis=-1)  # (B, K)
+            state = self.state["numeric"]
+            zero = [c in self.zero_is_missing for c in self.numeric]
+            clean = layers.CleanNumbers(zero, state["log1p"], name=f"{self.name}_clean")(stacked)
+            scale = keras.layers.Normalization(mean=state["mean"], variance=state["variance"], name=f"{self.name}_scale")
+            tensors[f"{self.name}.numeric"] = scale(clean)
+        dates = []
+        for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
+            parts = layers.CalendarParts(name=f"{self.name}_date_{index}")(raw[column])
+            scale = keras.layers.Normalization(
+                mean=[mean] + [0.0] * 6, variance=[variance] + [1.0] * 6, name=f"{self.name}_year_{index}"
+            )
+            dates.append(scale(parts))
+        if dates:
+            tensors[f"{self.name}.datetime"] = keras.ops.concatenate(dates, axis=-1)
+        given = [tensors[key] for key in (f"{self.name}.numeric", f"{self.name}.datetime") if key in tensors]
+        present += [layers.AnyNumber(name=f"{self.name}_any_{i}")(numbers) for i, numbers in enumerate(given)]
+        for index, (column, words) in enumerate(zip(self.categorical, self.state["vocabularies"], strict=True)):
+            lookup = keras.layers.StringLookup(vocabulary=words, mask_token="", name=f"{self.name}_lookup_{index}")
+            tensors[f"{self.name}.category_{index}"] = lookup(raw[column])
+        if self.categorical:
+            strings = [raw[c] for c in self.categorical]
+            present.append(layers.Present(name=f"{self.name}_named")(strings))
+        tensors[f"{self.name}.present"] = present[0] if len(present) == 1 else keras.ops.max(
+            keras.ops.stack(present, axis=0), axis=0
+        )
+        return tensors
+
+    def encode(self, tensors):
+        parts = []
+        for group in ("numeric", "datetime"):
+            if f"{self.name}.{group}" in tensors:
+                fill = layers.FillMissing(name=f"{self.name}_fill_{group}")
+                parts.append(fill(tensors[f"{self.name}.{group}"]))
+        for index, words in enumerate(self.state["vocabularies"]):
+            size = len(words) + 2  # missing, out of vocabulary
+            embed = keras.layers.Embedding(size, min(16, (size + 1) // 2), name=f"{self.name}_embed_{index}")
+            parts.append(embed(tensors[f"{self.name}.category_{index}"]))
+        return parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=-1)
+
+
+def _numeric_statistics(values, zero_is_missing):
+    """Whether the column is heavy-tailed, and mean and variance of what is left after that."""
+    known = values[~np.isnan(values)].astype("float64")
+    if zero_is_missing:
+        known = known[known != 0]
+    log1p = False
+    if len(known) > 2 and known.min() >= 0 and known.std() > 0:
+        log1p = bool(np.mean(((known - known.mean()) / known.std()) ** 3) > HEAVY_TAIL_SKEWNESS)
+    mean, variance = _mean_variance(np.log1p(known) if log1p else known)
+    return {"log1p": log1p, "mean": mean, "variance": variance}
+
+
+def _mean_variance(known):
+    """Mean and variance; 0 and 1 for an empty column, variance 1 for a constant one, so that nothing divides by 0."""
+    if len(known) == 0:
+        return 0.0, 1.0
+    return float(np.mean(known)), float(np.var(known)) or 1.0
+
+
+def _vocabulary(values, min_count):
+    """Category names, most frequent first; empty strings are missing values."""
+    names, counts = np.unique(values[values != ""].astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    # StringLookup refuses an empty vocabulary.
+    return [str(names[i]) for i in order if counts[i] >= min_count] or ["(no category)"]
+
+
+def _years(iso):
+    return np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in iso if date], "float64")

@@ -1,0 +1,264 @@
+"""Text: a pretrained transformer, a small one trained from scratch, or a bag of n-grams."""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from mmkeras import layers
+from mmkeras.datasets import check_frame, texts
+from mmkeras.graph import submodel
+from mmkeras.modalities.base import Modality, check_name, column_names, string_input
+
+POOLINGS = ("cls", "mean", None)
+LEXICAL_TERMS = 20_000
+LEXICAL_UNITS = 64
+SCRATCH_VOCABULARY = 6_000
+SCRATCH_SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Modality):
+    """Columns of text as one feature vector, or as a sequence of token features.
+
+    Args:
+        columns: a column name; two names make a segment pair `[CLS] a [SEP] b [SEP]`. "lexical" takes any number.
+        encoder: what turns text into features:
+            - a KerasHub preset name ("distil_bert_base_en_uncased"), or a handle ("hf://…", "kaggle://…");
+            - a local directory in KerasHub's preset format or in Hugging Face format (config.json,
+              model.safetensors, vocab.txt);
+            - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
+              training rows, trained with the head;
+            - "lexical": a bag of the 20,000 most frequent words and word pairs of the training rows, weighted by
+              TF-IDF, times an embedding trained with the head.
+        sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
+        pooling: "cls" (first token), "mean" (over the tokens that are not padding), or None for the full sequence.
+        trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks).
+        dtype: Keras dtype policy of the transformer, for example "mixed_bfloat16"; None for Keras's default.
+        name: str, name of the modality.
+
+    Features: (B, D) float, or (B, T, D) with "name.padding_mask" (B, T) for `pooling=None`.
+
+    Raises:
+        ValueError: a setting outside the above; an encoder that cannot be loaded (when adapting or building).
+        FileNotFoundError: an encoder directory that does not exist.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.Text("overview", encoder="lexical", name="words").all_columns
+        ('overview',)
+    """
+
+    columns: tuple
+    encoder: str = "distil_bert_base_en_uncased"
+    sequence_length: int = 256
+    pooling: str | None = "cls"
+    trainable: bool | int = False
+    dtype: str | None = None
+    name: str = "text"
+    state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=os.fspath(self.encoder))
+        check_name(self.name)
+        most = 2 if self.encoder != "lexical" else 10**6
+        if not 1 <= len(self.columns) <= most:
+            raise ValueError(
+                "A transformer reads one column, or two as a pair. "
+                f"Received: {self.columns}. Use one `Text` for each, or encoder='lexical'."
+            )
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: {self.pooling!r}.")
+        valid = isinstance(self.trainable, bool) or (isinstance(self.trainable, int) and self.trainable > 0)
+        if not valid:
+            raise ValueError(
+                "`trainable` must be False, True, or the number of top blocks to train. "
+                f"Received: {self.trainable!r}. Use False to freeze."
+            )
+        if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
+            raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
+
+    @property
+    def all_columns(self):
+        return self.columns
+
+    @property
+    def pretrained(self):
+        """Whether the encoder comes with weights."""
+        return self.encoder not in ("scratch", "lexical")
+
+    def raw_inputs(self):
+        return {column: string_input(column) for column in self.columns}
+
+    def raw_values(self, df):
+        return {column: texts(df[column]) for column in self.columns}
+
+    def lengths(self, columns):
+        return sum(np.array([len(value) for value in columns[name]]) for name in self.columns)
+
+    def adapt(self, df):
+        check_frame(df, self.columns, f"modality {self.name!r}")
+        raw = self.raw_values(df)
+        if self.encoder == "lexical":
+            state = _adapt_terms([" ".join(row) for row in zip(*raw.values(), strict=True)], self.sequence_length)
+        elif self.encoder == "scratch":
+            state = {"tokenizer": _learn_tokenizer(np.concatenate(list(raw.values())))}
+        else:
+            state = {"tokenizer": load_pretrained(self.encoder, "Tokenizer")}
+        adapted = dataclasses.replace(self)
+        adapted._set(state=state)
+        return adapted
+
+    def prepare(self, raw):
+        if self.state is None:
+            raise ValueError(f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns.")
+        columns = [raw[column] for column in self.columns]
+        columns = columns[0] if len(columns) == 1 else columns
+        if self.encoder == "lexical":
+            layer = layers.TermWeights(
+                self.state["vectorizer"], self.state["idf"], self.sequence_length, name=f"{self.name}_terms"
+            )
+        else:
+            layer = _tokenize_layer(self.state["tokenizer"], self.sequence_length, f"{self.name}_tokens")
+        tensors = {f"{self.name}.{key}": value for key, value in layer(columns).items()}
+        tensors[f"{self.name}.present"] = layers.Present(name=f"{self.name}_present")(columns)
+        return tensors
+
+    def encode(self, tensors):
+        given = {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
+        if self.encoder == "lexical":
+            bag = layers.TermBag(len(self.state["idf"]), LEXICAL_UNITS, name=f"{self.name}_bag")
+            return bag(given["term_ids"], given["term_weights"])
+        sequence = self._tower(given)  # (B, T, D)
+        if self.dtype is not None:
+            sequence = keras.ops.cast(sequence, "float32")
+        if self.pooling == "cls":
+            return sequence[:, 0]
+        if self.pooling == "mean":
+            return layers.MaskedMean(name=f"{self.name}_mean")(sequence, given["padding_mask"])
+        return sequence
+
+    def tower_layers(self, fine_tune):
+        """{layer name: whether it trains} of the pretrained tower, in a fine-tuning phase or out of it."""
+        if not self.pretrained:
+            return {}
+        whole = self.trainable is True
+        names = {f"{self.name}_tower": fine_tune and whole}
+        if self.trainable and not whole:
+            names[f"{self.name}_tower_top"] = fine_tune
+        return names
+
+    def _tower(self, given):
+        """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
+        backbone = self._backbone()
+        inputs = {key: value for key, value in backbone.input.items() if key in given}
+        sequence = sequence_output(backbone.output)
+        top = self.trainable if self.pretrained and self.trainable is not True else 0
+        blocks = getattr(backbone, "transformer_layers", [])
+        if top and top > len(blocks):
+            raise ValueError(
+                f"`trainable` must be at most the number of blocks of {self.encoder!r}, which has {len(blocks)}. "
+                f"Received: {top}. Use `trainable=True` to train all of it."
+            )
+        if not top:
+            tower = submodel(inputs, sequence, name=f"{self.name}_tower")
+            return tower({key: given[key] for key in tower.input})
+        hidden = blocks[-top].input
+        hidden = hidden[0] if isinstance(hidden, list | tuple) else hidden
+        lower = submodel(inputs, hidden, name=f"{self.name}_tower")
+        upper = submodel({**inputs, "hidden": hidden}, sequence, name=f"{self.name}_tower_top")
+        given = {**given, "hidden": lower({key: given[key] for key in lower.input})}
+        return upper({key: given[key] for key in upper.input})
+
+    def _backbone(self):
+        if self.pretrained:
+            return load_pretrained(self.encoder, "Backbone", dtype=self.dtype)
+        import keras_hub
+
+        vocabulary_size = self.state["tokenizer"].vocabulary_size()
+        size = {**SCRATCH_SIZE, "max_sequence_length": self.sequence_length}
+        return keras_hub.models.BertBackbone(vocabulary_size=vocabulary_size, dtype=self.dtype, **size)
+
+
+def sequence_output(output):
+    """The (B, T, D) output of a KerasHub backbone, whether it gives one tensor or a dict."""
+    return output["sequence_output"] if isinstance(output, dict) else output
+
+
+def load_pretrained(encoder, kind, **kwargs):
+    """Load the "Backbone" or the "Tokenizer" of a preset, a handle or a local directory.
+
+    Raises:
+        FileNotFoundError: a path that does not exist.
+        ValueError: a directory that holds something else, or a preset that cannot be had.
+    """
+    import keras_hub
+
+    is_handle = "://" in encoder
+    path = pathlib.Path(encoder).expanduser()
+    looks_local = not is_handle and (path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists())
+    if looks_local and not path.exists():
+        raise FileNotFoundError(
+            f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "
+            "Check the path, or give a KerasHub preset name."
+        )
+    if looks_local and not (path / "config.json").is_file():
+        held = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else "a file"
+        raise ValueError(
+            "An `encoder` directory must hold config.json with weights and vocabulary, in KerasHub's or Hugging Face's "
+            f"format. Received: {encoder!r}, which holds {held}. Save one with `backbone.save_to_preset` and "
+            "`tokenizer.save_to_preset`."
+        )
+    loader = keras_hub.models.Backbone if kind == "Backbone" else keras_hub.tokenizers.Tokenizer
+    try:
+        return loader.from_preset(str(path) if looks_local else encoder, **kwargs)
+    except Exception as error:
+        where = "the local directory" if looks_local else "KerasHub preset or handle (a download)"
+        raise ValueError(
+            f"`encoder` must be loadable by KerasHub as a text {kind.lower()}. Received: {where} {encoder!r}, which failed "
+            f"with: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}. "
+            "Check the name, the connection, or give a local directory."
+        ) from error
+
+
+def _tokenize_layer(tokenizer, sequence_length, name):
+    def token_id(*names):
+        return next((getattr(tokenizer, n) for n in names if getattr(tokenizer, n, None) is not None), None)
+
+    start, end = token_id("start_token_id", "cls_token_id"), token_id("end_token_id", "sep_token_id")
+    if start is None or end is None:
+        raise ValueError(
+            "A text encoder's tokenizer must have start and end tokens, as BERT-like encoders do. "
+            f"Received: {type(tokenizer).__name__}. Use an encoder such as 'distil_bert_base_en_uncased'."
+        )
+    # RoBERTa's pairs have two end tokens between the texts (Liu et al., 2019).
+    separators = 2 if "Roberta" in type(tokenizer).__name__ else 1
+    pad = token_id("pad_token_id") or 0
+    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, separators, name=name)
+
+
+def _adapt_terms(rows, max_words):
+    """Vocabulary and idf of the words and word pairs of the training rows."""
+    vectorizer = keras.layers.TextVectorization(LEXICAL_TERMS, ngrams=2, output_mode="count", sparse=True)
+    cut = [" ".join(row.split()[:max_words]) for row in rows]
+    vectorizer.adapt(cut or [""], batch_size=256)
+    documents = np.zeros(vectorizer.vocabulary_size())
+    for start in range(0, len(cut), 256):
+        np.add.at(documents, vectorizer(cut[start : start + 256]).indices.numpy()[:, 1], 1)
+    idf = np.log((1 + len(cut)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
+    return {"vectorizer": vectorizer, "idf": idf.tolist()}
+
+
+def _learn_tokenizer(rows):
+    """A lower-case WordPiece tokenizer whose vocabulary comes from `rows` (Schuster & Nakajima, 2012)."""
+    import keras_hub
+    import tensorflow as tf
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
+    vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
+        dataset, SCRATCH_VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=True
+    )
+    return keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)

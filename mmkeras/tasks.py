@@ -1,0 +1,381 @@
+"""What the target column means: encoding it, the output layer, loss and metrics, and reading predictions."""
+
+import ast
+import collections
+import dataclasses
+import json
+
+import keras
+import numpy as np
+
+from mmkeras.datasets import check_frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Base of the tasks. `adapt` learns the classes from the training rows and returns an adapted copy."""
+
+    column: str
+
+    def __post_init__(self):
+        if not isinstance(self.column, str) or not self.column:
+            raise ValueError(f"`column` must be a column name. Received: {self.column!r}.")
+
+    def get_config(self):
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
+
+    @property
+    def loss_weight(self):
+        """What the loss is multiplied by."""
+        return 1.0
+
+    def unknown(self, df):
+        """{label: rows} of target values outside the classes."""
+        return {}
+
+    def row_weights(self, target, class_weight):
+        """Sample weights (rows,) for `class_weight`, or None."""
+        if class_weight is None:
+            return None
+        raise ValueError(
+            f"`class_weight` applies to MultiClass. Received: {class_weight!r} for {type(self).__name__}. Leave it None."
+        )
+
+
+class _Classes(Task):
+    """What the two classification tasks share."""
+
+    def _with_classes(self, names):
+        return dataclasses.replace(self, classes=tuple(names))
+
+    def _check_classes(self):
+        classes = None if self.classes is None else tuple(str(name) for name in self.classes)
+        if classes is not None and (len(set(classes)) != len(classes) or not classes):
+            raise ValueError(f"`classes` must be different names, at least one. Received: {self.classes!r}.")
+        object.__setattr__(self, "classes", classes)
+
+    def _indices(self):
+        if self.classes is None:
+            raise ValueError(f"The classes of {self.column!r} are not known yet. Give `classes`, or call `adapt(df)`.")
+        return {name: index for index, name in enumerate(self.classes)}
+
+    def frame(self, predictions, index):
+        """Probabilities (rows, classes) as a DataFrame with one column per class."""
+        import pandas as pd
+
+        return pd.DataFrame(predictions, index=index, columns=list(self.classes))
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabel(_Classes):
+    """Any number of labels per row; one sigmoid per class, binary cross-entropy.
+
+    A cell is read by its own form: "A|B" (split at `separator`), a Python list or tuple of names, or a list of
+    dicts with a "name", given as such or as a Python or JSON literal (the form of Kaggle's movies_metadata.csv).
+    An empty or missing cell means no label.
+
+    Args:
+        column: the target column.
+        classes: label names in the order of the outputs; None takes all labels of the training rows, sorted.
+        separator: str between labels in strings.
+
+    Predictions: (B, classes) probabilities.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.MultiLabel("genres").names("Drama|War")
+        ['Drama', 'War']
+        >>> mm.MultiLabel("genres").names("[{'id': 18, 'name': 'Drama'}]")
+        ['Drama']
+    """
+
+    classes: tuple | None = None
+    separator: str = "|"
+
+    kind = "multilabel"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_classes()
+
+    def names(self, cell):
+        """The labels of one cell, as a list of strings.
+
+        Raises:
+            ValueError: a cell in none of the accepted forms.
+        """
+        if isinstance(cell, str):
+            text = cell.strip()
+            if text.startswith("["):
+                cell = _literal(text, self.column)
+            else:
+                return [part.strip() for part in text.split(self.separator) if part.strip()]
+        if isinstance(cell, list | tuple | set | np.ndarray):
+            try:
+                return [str(item["name"] if isinstance(item, dict) else item) for item in cell]
+            except KeyError:
+                pass
+        elif cell is None or cell != cell or (not isinstance(cell, dict) and str(cell) == "<NA>"):
+            return []
+        raise ValueError(
+            f"Labels in {self.column!r} must be strings such as 'A{self.separator}B', lists of names, or lists of "
+            f"{{'id', 'name'}} dicts. Received: {cell!r}. Convert the column first."
+        )
+
+    def adapt(self, df):
+        check_frame(df, [self.column], "the task")
+        if self.classes is not None:
+            adapted = self
+        else:
+            found = sorted({name for cell in df[self.column] for name in self.names(cell)})
+            if not found:
+                raise ValueError(
+                    f"The target {self.column!r} must hold labels. Received: {len(df)} rows without any. "
+                    "Check the column, or give `classes`."
+                )
+            adapted = self._with_classes(found)
+        target = adapted.encode(df)
+        if len(df) > 1 and (target == target[0]).all():
+            raise ValueError(
+                f"The target {self.column!r} must differ between rows. Received: the same labels "
+                f"{self.names(df[self.column].iloc[0])} in all {len(df)} rows. There is nothing to learn; check the data."
+            )
+        return adapted
+
+    def encode(self, df):
+        """(rows, classes) float32 of 0. and 1.; labels outside the classes are left out (see `unknown`)."""
+        check_frame(df, [self.column], "the task")
+        indices = self._indices()
+        target = np.zeros((len(df), len(indices)), "float32")
+        for row, cell in enumerate(df[self.column]):
+            known = [indices[name] for name in self.names(cell) if name in indices]
+            target[row, known] = 1.0
+        return target
+
+    def unknown(self, df):
+        known = set(self.classes)
+        counts = collections.Counter(n for cell in df[self.column] for n in set(self.names(cell)) - known)
+        return dict(counts.most_common())
+
+    def output(self, hidden, target=None):
+        """The output layer; its bias starts at the classes' log-odds in the training rows."""
+        bias = "zeros" if target is None else _constant(_log_odds(target))
+        dense = keras.layers.Dense(
+            len(self.classes), activation="sigmoid", bias_initializer=bias, dtype="float32", name="output"
+        )
+        return dense(hidden)
+
+    def loss(self):
+        return "binary_crossentropy"
+
+    def metrics(self):
+        return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(self.classes), name="map")]
+
+    def decide(self, predictions, thresholds):
+        """A list of label names for each row: those whose probability reaches the label's threshold."""
+        names = np.array(self.classes, dtype=object)
+        return [list(names[row >= thresholds]) for row in predictions]
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiClass(_Classes):
+    """Exactly one class per row; softmax, cross-entropy.
+
+    Args:
+        column: the target column; values are compared as strings.
+        classes: class names in the order of the outputs; None takes all of the training rows, sorted.
+
+    Predictions: (B, classes) probabilities that add to 1.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.MultiClass("label", classes=["no", "yes"]).classes
+        ('no', 'yes')
+    """
+
+    classes: tuple | None = None
+
+    kind = "multiclass"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_classes()
+
+    def adapt(self, df):
+        check_frame(df, [self.column], "the task")
+        _check_target(df[self.column])
+        adapted = self if self.classes is not None else self._with_classes(sorted(set(df[self.column].astype(str))))
+        if len(adapted.classes) < 2:
+            raise ValueError(
+                f"The target {self.column!r} must hold at least two classes. Received: {list(adapted.classes)} in all "
+                f"{len(df)} rows. There is nothing to tell apart; check the data."
+            )
+        if self.classes is not None and adapted.unknown(df):
+            raise ValueError(
+                f"Training rows must hold only the given `classes` {list(self.classes)}. "
+                f"Received also: {adapted.unknown(df)}. Add them, or drop the rows."
+            )
+        return adapted
+
+    def encode(self, df):
+        """(rows,) int32 class numbers; −1 for a class never seen in training (see `unknown`)."""
+        check_frame(df, [self.column], "the task")
+        _check_target(df[self.column])
+        indices = self._indices()
+        return np.array([indices.get(str(value), -1) for value in df[self.column]], "int32")
+
+    def unknown(self, df):
+        counts = collections.Counter(str(value) for value in df[self.column])
+        return {name: count for name, count in counts.most_common() if name not in set(self.classes)}
+
+    def row_weights(self, target, class_weight):
+        if class_weight is None:
+            return None
+        counts = np.bincount(target, minlength=len(self.classes))
+        if isinstance(class_weight, str) and class_weight == "balanced":
+            per_class = len(target) / (len(counts) * np.maximum(counts, 1))
+        elif isinstance(class_weight, dict) and {str(key) for key in class_weight} <= set(self.classes):
+            given = {str(key): value for key, value in class_weight.items()}
+            per_class = np.array([given.get(name, 1.0) for name in self.classes])
+        else:
+            raise ValueError(
+                f"`class_weight` must be None, 'balanced', or a dict with keys among {list(self.classes)}. "
+                f"Received: {class_weight!r}."
+            )
+        return per_class[target].astype("float32")
+
+    def output(self, hidden, target=None):
+        """The output layer; its bias starts at the classes' log frequencies in the training rows."""
+        bias = "zeros"
+        if target is not None:
+            counts = np.bincount(target, minlength=len(self.classes)) + 0.5
+            bias = _constant(np.log(counts / counts.sum()))
+        dense = keras.layers.Dense(
+            len(self.classes), activation="softmax", bias_initializer=bias, dtype="float32", name="output"
+        )
+        return dense(hidden)
+
+    def loss(self):
+        return "sparse_categorical_crossentropy"
+
+    def metrics(self):
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def decide(self, predictions, thresholds=None):
+        """The most probable class of each row."""
+        return [self.classes[i] for i in predictions.argmax(axis=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(Task):
+    """A number per row; squared error in units of the training rows' variance.
+
+    Args:
+        column: the target column.
+
+    Predictions: (B, 1), in the units of the column.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.Regression("price").column
+        'price'
+    """
+
+    mean: float | None = None
+    scale: float | None = None
+
+    kind = "regression"
+
+    @property
+    def loss_weight(self):
+        return 1.0 / self.scale**2
+
+    def adapt(self, df):
+        values = self.encode(df)
+        if len(df) > 1 and np.ptp(values) == 0:
+            raise ValueError(
+                f"The target {self.column!r} must vary. Received: {values[0]:g} in all {len(df)} rows. Check the data."
+            )
+        return dataclasses.replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
+
+    def encode(self, df):
+        """(rows, 1) float32."""
+        import pandas as pd
+
+        check_frame(df, [self.column], "the task")
+        _check_target(df[self.column])
+        values = pd.to_numeric(df[self.column], errors="coerce").to_numpy("float64")
+        if not np.isfinite(values).all():
+            bad = df[self.column].iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
+            raise ValueError(f"The target {self.column!r} must hold finite numbers. Received: {bad!r}. Drop or correct the row.")
+        return values.astype("float32")[:, None]
+
+    def output(self, hidden, target=None):
+        """The output layer works in standard units; a fixed rescaling brings them back to the column's."""
+        standard = keras.layers.Dense(1, dtype="float32", name="output")(hidden)
+        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="units")(standard)
+
+    def loss(self):
+        return "mean_squared_error"
+
+    def metrics(self):
+        return [keras.metrics.MeanAbsoluteError(name="mae")]
+
+    def frame(self, predictions, index):
+        """Predictions (rows, 1) as a DataFrame with the target's column."""
+        import pandas as pd
+
+        return pd.DataFrame(predictions, index=index, columns=[self.column])
+
+    def decide(self, predictions, thresholds=None):
+        """The predicted number of each row."""
+        return [float(value) for value in predictions[:, 0]]
+
+
+def _literal(text, column):
+    """A list written as JSON or as a Python literal."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError):
+            continue
+        if isinstance(value, list):
+            return value
+    raise ValueError(
+        f"A label that begins with '[' must be a JSON or Python list. Received in {column!r}: {text[:80]!r}. Correct the cell."
+    )
+
+
+def _check_target(series):
+    missing = int(series.isna().sum())
+    if missing:
+        raise ValueError(
+            f"The target {series.name!r} must be known in every row. Received: {missing} missing values. "
+            f"Use df.dropna(subset=[{series.name!r}])."
+        )
+
+
+def _log_odds(target):
+    """Log-odds of each column of a 0/1 matrix, with half a row added on each side so that none is infinite."""
+    positive = target.sum(axis=0) + 0.5
+    return np.log(positive / (len(target) + 1.0 - positive))
+
+
+def _constant(values):
+    """An initialiser with these values, which survives saving."""
+    return _Values(values.tolist())
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class _Values(keras.initializers.Initializer):
+    """Initialises a vector with given values."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.cast(keras.ops.reshape(keras.ops.convert_to_tensor(self.values, "float32"), shape), dtype)
+
+    def get_config(self):
+        return {"values": self.values}
