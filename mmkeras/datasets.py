@@ -158,8 +158,7 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
         (dataset, order): batches of ({name: tensor}[, target[, weight]]), and the row numbers in the order of an
         unshuffled pass (None when shuffled).
     """
-    source = columns if columns else {"": np.empty(len(fetch.keys))}
-    rows = len(next(iter(source.values())))
+    rows = len(next(iter(columns.values())))
     epoch = iter(range(2**31))
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
 

@@ -1,6 +1,7 @@
 """Cutting Functional graphs: which tensors a tensor depends on, and the model between two sets of tensors."""
 
 import keras
+import tensorflow as tf
 
 
 def parents(tensor):
@@ -34,7 +35,7 @@ def submodel(inputs, outputs, name=None):
             return known[id(tensor)]
         if id(tensor) in keys:
             key = keys[id(tensor)]
-            fresh[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key.replace(".", "_"))
+            fresh[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key.replace("/", "_"))
             known[id(tensor)] = fresh[key]
             return fresh[key]
         operation, node_index, _ = tensor._keras_history
@@ -43,10 +44,16 @@ def submodel(inputs, outputs, name=None):
             raise ValueError(f"`outputs` must depend on `inputs` only. Received inputs {list(inputs)}; also needed: {operation.name!r}.")
         for parent in node.input_tensors:
             replay(parent)
-        args, kwargs = node.arguments.fill_in({key: value for key, value in known.items()})
+        args, kwargs = node.arguments.fill_in(known)
         results = keras.tree.flatten(operation(*args, **kwargs))
         known.update({id(old): new for old, new in zip(node.output_tensors, results, strict=True)})
         return known[id(tensor)]
 
     results = keras.tree.map_structure(replay, outputs)
     return keras.Model({key: fresh[key] for key in inputs if key in fresh}, results, name=name)
+
+
+def compiled(model):
+    """A Functional model with dict inputs as one inference graph for batches of any size and length."""
+    signature = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in model.input.items()}
+    return tf.function(lambda tensors: model(tensors, training=False), input_signature=[signature], autograph=False)

@@ -193,26 +193,28 @@ class TermBag(keras.layers.Layer):
         vocabulary_size: int, number of terms.
         units: int, D.
         dropout: float, the share of a row's terms that training leaves out, the rest scaled up.
+        scale: float, what the weights are multiplied by, and so how fast the table learns.
     """
 
-    def __init__(self, vocabulary_size, units, dropout=0.0, **kwargs):
+    def __init__(self, vocabulary_size, units, dropout=0.0, scale=8.0, **kwargs):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         self.units = units
         self.dropout = dropout
+        self.scale = scale
         self._drop = keras.layers.Dropout(dropout)
 
     def build(self, term_ids_shape, term_weights_shape=None):
-        # Rows have length 1 in term space; this scale gives outputs of about unit variance for each unit.
-        initializer = keras.initializers.RandomNormal(stddev=0.5)
+        # Nearly zero: a term that training says little of must stay silent rather than add noise.
+        initializer = keras.initializers.RandomNormal(stddev=1e-3)
         self.table = self.add_weight(
             shape=(self.vocabulary_size, self.units), initializer=initializer, name="table"
         )
 
     def call(self, term_ids, term_weights, training=None):
-        weights = self._drop(term_weights, training=training)
+        weights = self._drop(term_weights, training=training) * self.scale
         vectors = keras.ops.take(self.table, term_ids, axis=0)  # (B, T, D)
-        return keras.ops.sum(vectors * keras.ops.expand_dims(weights, -1), axis=1)
+        return keras.ops.squeeze(keras.ops.matmul(keras.ops.expand_dims(weights, 1), vectors), 1)
 
     def compute_output_shape(self, term_ids_shape, term_weights_shape=None):
         return (term_ids_shape[0], self.units)
@@ -223,6 +225,7 @@ class TermBag(keras.layers.Layer):
             "vocabulary_size": self.vocabulary_size,
             "units": self.units,
             "dropout": self.dropout,
+            "scale": self.scale,
         }
 
 

@@ -61,7 +61,7 @@ def build_encode(modalities, prepare):
         (None, 2)
     """
     inputs = {
-        name: keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=name.replace(".", "_"))
+        name: keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=name)
         for name, tensor in prepare.output.items()
     }
     outputs = {}
@@ -107,10 +107,7 @@ def chain(*models, name=None):
     for model in models:
         for key, tensor in model.input.items():
             if key not in tensors:
-                layer_name = tensor.name if "." not in key else key.replace(".", "_")
-                tensors[key] = inputs[key] = keras.Input(
-                    shape=tensor.shape[1:], dtype=tensor.dtype, name=layer_name
-                )
+                tensors[key] = inputs[key] = keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
         outputs = model({key: tensors[key] for key in model.input})
         tensors.update(outputs)
     return keras.Model(inputs, outputs, name=name)

@@ -158,19 +158,24 @@ class MultiLabel(_Classes):
         counts = collections.Counter(n for cell in df[self.column] for n in set(self.names(cell)) - known)
         return dict(counts.most_common())
 
-    def output(self, hidden, target=None):
-        """The output layer; its bias starts at the classes' log-odds in the training rows."""
-        bias = "zeros" if target is None else _constant(_log_odds(target))
-        dense = keras.layers.Dense(
-            len(self.classes), activation="sigmoid", bias_initializer=bias, dtype="float32", name="output"
-        )
-        return dense(hidden)
+    def logits(self, hidden, target=None, name="logits"):
+        """(B, D) → (B, classes); the bias starts at the classes' log-odds in the training target."""
+        bias = "zeros" if target is None else _Values(_log_odds(target).tolist())
+        return keras.layers.Dense(len(self.classes), bias_initializer=bias, dtype="float32", name=name)(hidden)
+
+    def activate(self, logits):
+        """Logits → probabilities, each class by itself."""
+        return keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
 
     def loss(self):
         return "binary_crossentropy"
 
     def metrics(self):
         return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(self.classes), name="map")]
+
+    def read(self, target):
+        """Encoded targets as a person reads them: a list of label names for each row."""
+        return self.decide(target, 0.5)
 
     def decide(self, predictions, thresholds):
         """A list of label names for each row: those whose probability reaches the label's threshold."""
@@ -245,22 +250,27 @@ class MultiClass(_Classes):
             )
         return per_class[target].astype("float32")
 
-    def output(self, hidden, target=None):
-        """The output layer; its bias starts at the classes' log frequencies in the training rows."""
+    def logits(self, hidden, target=None, name="logits"):
+        """(B, D) → (B, classes); the bias starts at the classes' log frequencies in the training target."""
         bias = "zeros"
         if target is not None:
             counts = np.bincount(target, minlength=len(self.classes)) + 0.5
-            bias = _constant(np.log(counts / counts.sum()))
-        dense = keras.layers.Dense(
-            len(self.classes), activation="softmax", bias_initializer=bias, dtype="float32", name="output"
-        )
-        return dense(hidden)
+            bias = _Values(np.log(counts / counts.sum()).tolist())
+        return keras.layers.Dense(len(self.classes), bias_initializer=bias, dtype="float32", name=name)(hidden)
+
+    def activate(self, logits):
+        """Logits → probabilities that add to 1."""
+        return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
 
     def loss(self):
         return "sparse_categorical_crossentropy"
 
     def metrics(self):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def read(self, target):
+        """Encoded targets as a person reads them: the class of each row."""
+        return [self.classes[i] for i in target]
 
     def decide(self, predictions, thresholds=None):
         """The most probable class of each row."""
@@ -311,10 +321,13 @@ class Regression(Task):
             raise ValueError(f"The target {self.column!r} must hold finite numbers. Received: {bad!r}. Drop or correct the row.")
         return values.astype("float32")[:, None]
 
-    def output(self, hidden, target=None):
-        """The output layer works in standard units; a fixed rescaling brings them back to the column's."""
-        standard = keras.layers.Dense(1, dtype="float32", name="output")(hidden)
-        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="units")(standard)
+    def logits(self, hidden, target=None, name="logits"):
+        """(B, D) → (B, 1), in units of the training target's standard deviation."""
+        return keras.layers.Dense(1, dtype="float32", name=name)(hidden)
+
+    def activate(self, logits):
+        """Standard units → the units of the column."""
+        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="units")(logits)
 
     def loss(self):
         return "mean_squared_error"
@@ -327,6 +340,10 @@ class Regression(Task):
         import pandas as pd
 
         return pd.DataFrame(predictions, index=index, columns=[self.column])
+
+    def read(self, target):
+        """Encoded targets as a person reads them: the number of each row."""
+        return [float(value) for value in target[:, 0]]
 
     def decide(self, predictions, thresholds=None):
         """The predicted number of each row."""
@@ -360,11 +377,6 @@ def _log_odds(target):
     """Log-odds of each column of a 0/1 matrix, with half a row added on each side so that none is infinite."""
     positive = target.sum(axis=0) + 0.5
     return np.log(positive / (len(target) + 1.0 - positive))
-
-
-def _constant(values):
-    """An initialiser with these values, which survives saving."""
-    return _Values(values.tolist())
 
 
 @keras.saving.register_keras_serializable("mmkeras")

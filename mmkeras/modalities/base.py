@@ -15,6 +15,9 @@ class Modality:
     means) is learnt by `adapt`, which returns an adapted copy and leaves the original as it was.
     """
 
+    # Whether the head should bring the feature to mean 0 and variance 1 first.
+    normalise = False
+
     @property
     def all_columns(self):
         """Every column read, as a tuple of names."""
@@ -93,10 +96,10 @@ def check_name(name):
 
 
 def string_input(column):
+    """An input of one string per row."""
     return keras.Input(shape=(), dtype="string", name=input_name(column))
 
 
 def input_name(column):
-    """A layer name for a column: SavedModel signatures allow only letters, digits and underscores."""
-    safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in str(column))
-    return safe if safe[:1].isalpha() else f"column_{safe}"
+    """The layer name of a column's input: the column's name, but for slashes, which Keras forbids."""
+    return str(column).replace("/", "_")

@@ -11,6 +11,7 @@ from mmkeras.modalities.base import Modality, check_name, column_names, input_na
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
+TABULAR_UNITS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Tabular(Modality):
         min_count: int, see above.
         name: str, name of the modality.
 
-    Features: (B, D), D = 2 per number + 14 per date + up to 16 per category.
+    Features: (B, 32), a GELU layer over 2 values per number, 14 per date and up to 16 per category.
 
     Raises:
         ValueError: no column at all, a column named twice, or `zero_is_missing` outside `numeric`.
@@ -135,7 +136,8 @@ class Tabular(Modality):
             size = len(words) + 2  # missing, out of vocabulary
             embed = keras.layers.Embedding(size, min(16, (size + 1) // 2), name=f"{self.name}_embed_{index}")
             parts.append(embed(tensors[f"{self.name}.category_{index}"]))
-        return parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=-1)
+        joined = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=-1)
+        return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
 
 
 def _numeric_statistics(values, zero_is_missing):

@@ -15,6 +15,7 @@ from mmkeras.modalities.base import Modality, check_name, column_names, string_i
 POOLINGS = ("cls", "mean", None)
 LEXICAL_TERMS = 20_000
 LEXICAL_UNITS = 64
+LEXICAL_DROPOUT = 0.5
 SCRATCH_VOCABULARY = 6_000
 SCRATCH_SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
 
@@ -35,6 +36,8 @@ class Text(Modality):
               TF-IDF, times an embedding trained with the head.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
         pooling: "cls" (first token), "mean" (over the tokens that are not padding), or None for the full sequence.
+        layers: int, how many of the top blocks' outputs are joined side by side, the features of Devlin et al., 2019
+            (https://arxiv.org/abs/1810.04805, table 7). For frozen towers 3 is often better than 1.
         trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks).
         dtype: Keras dtype policy of the transformer, for example "mixed_bfloat16"; None for Keras's default.
         name: str, name of the modality.
@@ -55,6 +58,7 @@ class Text(Modality):
     encoder: str = "distil_bert_base_en_uncased"
     sequence_length: int = 256
     pooling: str | None = "cls"
+    layers: int = 1
     trainable: bool | int = False
     dtype: str | None = None
     name: str = "text"
@@ -77,6 +81,8 @@ class Text(Modality):
                 "`trainable` must be False, True, or the number of top blocks to train. "
                 f"Received: {self.trainable!r}. Use False to freeze."
             )
+        if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
+            raise ValueError(f"`layers` must be a positive int. Received: {self.layers!r}.")
         if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
 
@@ -88,6 +94,10 @@ class Text(Modality):
     def pretrained(self):
         """Whether the encoder comes with weights."""
         return self.encoder not in ("scratch", "lexical")
+
+    @property
+    def normalise(self):
+        return self.pretrained
 
     def raw_inputs(self):
         return {column: string_input(column) for column in self.columns}
@@ -129,7 +139,7 @@ class Text(Modality):
     def encode(self, tensors):
         given = {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
         if self.encoder == "lexical":
-            bag = layers.TermBag(len(self.state["idf"]), LEXICAL_UNITS, name=f"{self.name}_bag")
+            bag = layers.TermBag(len(self.state["idf"]), LEXICAL_UNITS, LEXICAL_DROPOUT, name=f"{self.name}_bag")
             return bag(given["term_ids"], given["term_weights"])
         sequence = self._tower(given)  # (B, T, D)
         if self.dtype is not None:
@@ -154,23 +164,25 @@ class Text(Modality):
         """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
         backbone = self._backbone()
         inputs = {key: value for key, value in backbone.input.items() if key in given}
-        sequence = sequence_output(backbone.output)
-        top = self.trainable if self.pretrained and self.trainable is not True else 0
         blocks = getattr(backbone, "transformer_layers", [])
-        if top and top > len(blocks):
-            raise ValueError(
-                f"`trainable` must be at most the number of blocks of {self.encoder!r}, which has {len(blocks)}. "
-                f"Received: {top}. Use `trainable=True` to train all of it."
-            )
-        if not top:
-            tower = submodel(inputs, sequence, name=f"{self.name}_tower")
-            return tower({key: given[key] for key in tower.input})
-        hidden = blocks[-top].input
-        hidden = hidden[0] if isinstance(hidden, list | tuple) else hidden
-        lower = submodel(inputs, hidden, name=f"{self.name}_tower")
-        upper = submodel({**inputs, "hidden": hidden}, sequence, name=f"{self.name}_tower_top")
-        given = {**given, "hidden": lower({key: given[key] for key in lower.input})}
-        return upper({key: given[key] for key in upper.input})
+        top = self.trainable if self.pretrained and self.trainable is not True else 0
+        for setting, value in (("trainable", top), ("layers", self.layers if self.layers > 1 else 0)):
+            if value > len(blocks):
+                raise ValueError(
+                    f"`{setting}` must be at most the number of blocks of {self.encoder!r}, which has {len(blocks)}. "
+                    f"Received: {value}. Use a smaller number."
+                )
+        hidden = [block.output for block in blocks]
+        used = [*hidden[len(hidden) - self.layers : -1], sequence_output(backbone.output)]
+        sequence = used[0] if len(used) == 1 else keras.ops.concatenate(used, axis=-1)  # (B, T, layers · D)
+        tower = lower = submodel(inputs, sequence, name=f"{self.name}_tower")
+        if top:
+            below = hidden[-top - 1] if top < len(hidden) else first_block_input(blocks[0])
+            kept = {"hidden": below, **{f"layer_{i}": h for i, h in enumerate(used) if any(h is x for x in hidden[: -top - 1])}}
+            lower = submodel(inputs, kept, name=f"{self.name}_tower")
+            tower = submodel({**inputs, **kept}, sequence, name=f"{self.name}_tower_top")
+            given = {**given, **lower({key: given[key] for key in lower.input})}
+        return tower({key: given[key] for key in tower.input})
 
     def _backbone(self):
         if self.pretrained:
@@ -180,6 +192,11 @@ class Text(Modality):
         vocabulary_size = self.state["tokenizer"].vocabulary_size()
         size = {**SCRATCH_SIZE, "max_sequence_length": self.sequence_length}
         return keras_hub.models.BertBackbone(vocabulary_size=vocabulary_size, dtype=self.dtype, **size)
+
+
+def first_block_input(block):
+    """What the first transformer block reads, apart from masks."""
+    return block.input[0] if isinstance(block.input, list | tuple) else block.input
 
 
 def sequence_output(output):

@@ -1,0 +1,49 @@
+"""mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
+
+import keras as _keras
+
+if _keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "mmkeras runs on Keras's TensorFlow backend: its preparation and serving are TensorFlow graphs. "
+        f"Received: the {_keras.backend.backend()!r} backend. Set the environment variable KERAS_BACKEND=tensorflow "
+        "before Keras is imported."
+    )
+
+from mmkeras import samples, sources
+from mmkeras.datasets import make_dataset, split_frame
+from mmkeras.evaluation import Report
+from mmkeras.heads import build_head
+from mmkeras.modalities import Tabular, Text
+from mmkeras.models.genre import build_genre_classifier
+from mmkeras.pipeline import Pipeline, load
+from mmkeras.stages import build_encode, build_prepare, chain
+from mmkeras.tasks import MultiClass, MultiLabel, Regression
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # what columns mean
+    "Text",
+    "Tabular",
+    # what the target means
+    "MultiLabel",
+    "MultiClass",
+    "Regression",
+    # one model of one DataFrame
+    "Pipeline",
+    "load",
+    "Report",
+    # the stages, for graphs and loops of one's own
+    "build_prepare",
+    "build_encode",
+    "build_head",
+    "chain",
+    "make_dataset",
+    "split_frame",
+    # the tutorials' graphs
+    "build_genre_classifier",
+    # data
+    "samples",
+    "sources",
+    "__version__",
+]

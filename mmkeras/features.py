@@ -1,0 +1,293 @@
+"""The feature cache: what frozen towers made of each row, on disk, so that a row is encoded once.
+
+A key is the fingerprint of the tower (its configuration, its weights, and the preparation before it) followed by a
+digest of the row's raw values. Added rows, other splits, other heads and other processes find the same keys. The
+store is LMDB: every write is a transaction, so a killed process or a full disk leaves the last complete state,
+and several processes may use one folder at a time.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import threading
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmkeras.datasets import batches
+from mmkeras.graph import compiled
+
+_TOWER = b"tower:"
+_FIRST_SIZE = 1 << 28  # bytes of address space; grows by doubling
+_open_stores = {}
+_lock = threading.Lock()
+
+
+def default_directory():
+    """Where `mmkeras cache` looks: $MMKERAS_CACHE_DIR, else ~/.cache/mmkeras."""
+    return pathlib.Path(os.environ.get("MMKERAS_CACHE_DIR", "~/.cache/mmkeras")).expanduser()
+
+
+def open_store(directory):
+    """The `Store` in a folder; one object per folder and process, as LMDB demands.
+
+    Raises:
+        OSError: the folder cannot be made or written; the message says so.
+    """
+    path = pathlib.Path(directory).expanduser().resolve()
+    with _lock:
+        if path not in _open_stores:
+            _open_stores[path] = Store(path)
+        return _open_stores[path]
+
+
+class Store:
+    """Rows of features in one folder. Use `open_store`."""
+
+    def __init__(self, path):
+        import lmdb
+
+        self.path = path
+        self._lmdb = lmdb
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(path), map_size=_FIRST_SIZE, max_readers=512, readahead=False)
+        except (OSError, lmdb.Error) as error:
+            raise OSError(
+                f"The feature cache needs a folder it can write to. Received: {str(path)!r}, which failed with: {error}. "
+                "Give another `cache_dir`."
+            ) from error
+
+    def close(self):
+        with _lock:
+            _open_stores.pop(self.path, None)
+        self._env.close()
+
+    @contextlib.contextmanager
+    def _reading(self):
+        try:
+            transaction = self._env.begin(buffers=True)
+        except self._lmdb.MapResizedError:  # another process has made the store larger
+            self._env.set_mapsize(0)
+            transaction = self._env.begin(buffers=True)
+        with transaction:
+            yield transaction
+
+    def write(self, items):
+        """Add (key, value) pairs of bytes, all of them or none.
+
+        Raises:
+            OSError: no space left, or the folder is gone; nothing of `items` was written then.
+        """
+        while True:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for key, value in items:
+                        transaction.put(key, value)
+                return
+            except self._lmdb.MapFullError:
+                self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            except self._lmdb.MapResizedError:
+                self._env.set_mapsize(0)
+            except self._lmdb.Error as error:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"The feature cache could not be written ({error}). What was stored before is intact. "
+                    "Free some space, or give another `cache_dir`",
+                    str(self.path),
+                ) from error
+
+    def missing(self, keys):
+        """Positions of the first of each key that is not stored."""
+        unseen = {key: position for position, key in reversed(list(enumerate(keys)))}
+        with self._reading() as transaction:
+            return sorted(position for key, position in unseen.items() if transaction.get(key) is None)
+
+    def read(self, keys, layout):
+        """{tensor: array (rows, …)} of stored rows; sequences are padded with zeros to the longest.
+
+        Args:
+            keys: list of bytes, each stored.
+            layout: {tensor: {"dtype", "shape"}} as returned by `layout_of`; None in a shape is the time axis.
+        """
+        columns = {name: [] for name in layout}
+        with self._reading() as transaction:
+            for key in keys:
+                value = transaction.get(key)
+                if value is None:
+                    raise KeyError(f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again.")
+                for name, array in _unpack(value, layout):
+                    columns[name].append(array)
+        return {name: _pad(arrays) for name, arrays in columns.items()}
+
+    def describe(self, fingerprint, text):
+        """Record once what a fingerprint stands for, for `info`."""
+        key = _TOWER + fingerprint
+        with self._reading() as transaction:
+            known = transaction.get(key) is not None
+        if not known:
+            self.write([(key, json.dumps({"tower": text, "created": time.strftime("%Y-%m-%d %H:%M")}).encode())])
+
+    def info(self):
+        """A list of {"tower", "created", "rows", "bytes"} of the towers whose features are stored."""
+        towers, rows = {}, {}
+        with self._reading() as transaction:
+            for key, value in transaction.cursor():
+                if bytes(key[: len(_TOWER)]) == _TOWER:
+                    towers[bytes(key[len(_TOWER) :])] = json.loads(bytes(value))
+                else:
+                    count, size = rows.get(bytes(key[:16]), (0, 0))
+                    rows[bytes(key[:16])] = (count + 1, size + len(value))
+        unknown = {"tower": "unknown", "created": ""}
+        return [
+            {**towers.get(print_, unknown), "rows": rows.get(print_, (0, 0))[0], "bytes": rows.get(print_, (0, 0))[1]}
+            for print_ in {**towers, **rows}
+        ]
+
+
+def clear(directory):
+    """Delete the cache files in a folder. Returns the bytes freed; 0 if there is no cache."""
+    path = pathlib.Path(directory).expanduser().resolve()
+    if path in _open_stores:
+        _open_stores[path].close()
+    freed = 0
+    for name in ("data.mdb", "lock.mdb"):
+        if (path / name).is_file():
+            freed += (path / name).stat().st_size
+            (path / name).unlink()
+    return freed
+
+
+def fingerprint(prepare, tower):
+    """16 bytes that change when the configuration, the weights or the vocabulary of what makes features change.
+
+    Names of layers do not count: they differ between processes.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for model in (prepare, tower):
+        for layer in model._flatten_layers(include_self=False):
+            if isinstance(layer, keras.Model | keras.layers.InputLayer):
+                continue
+            config = json.dumps(_nameless(layer.get_config()), sort_keys=True, default=repr)
+            digest.update(f"{type(layer).__name__}:{config}".encode())
+            if hasattr(layer, "save_assets") and hasattr(layer, "load_assets"):
+                with tempfile.TemporaryDirectory() as folder:
+                    layer.save_assets(folder)
+                    for file in sorted(pathlib.Path(folder).rglob("*")):
+                        digest.update(file.read_bytes() if file.is_file() else b"")
+        for weight in model.weights:
+            digest.update(f"{weight.shape}{weight.dtype}".encode())
+            digest.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
+    return digest.digest()
+
+
+def _nameless(config):
+    if isinstance(config, dict):
+        dropped = ("name", "shared_object_id", "registered_name", "trainable", "build_config")
+        return {key: _nameless(value) for key, value in config.items() if key not in dropped}
+    return [_nameless(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def layout_of(tower):
+    """{tensor: {"dtype", "shape"}} of a tower's outputs, one row each, in a fixed order."""
+    return {
+        key: {"dtype": keras.backend.standardize_dtype(tensor.dtype), "shape": list(tensor.shape[1:])}
+        for key, tensor in sorted(tower.output.items())
+    }
+
+
+def encode_rows(store, prepare, tower, columns, row_keys, *, describe="", batch_size=32, verbose=1):
+    """Make sure that the tower's features of all rows are stored, encoding each missing distinct row once.
+
+    Args:
+        store: a `Store`.
+        prepare: keras.Model from raw columns to the tower's inputs.
+        tower: keras.Model, see `stages.cut_frozen`.
+        columns: {column: array} of raw values.
+        row_keys: list of 16-byte digests of the rows, see `Modality.row_keys`.
+        describe: str, what `mmkeras cache info` shows for this tower.
+        batch_size: int, rows per pass.
+        verbose: 0 for silence, else a progress bar in rows.
+
+    Returns:
+        list of bytes, the key of each row in the store.
+    """
+    own = fingerprint(prepare, tower)
+    keys = [own + key for key in row_keys]
+    todo = store.missing(keys)
+    if not todo:
+        return keys
+    store.describe(own, describe)
+    columns = {name: values[todo] for name, values in columns.items()}
+    lengths = token_lengths(prepare, columns)
+    dataset, order = batches(columns, batch_size=batch_size, lengths=lengths, prepare=prepare)
+    layout, run = layout_of(tower), compiled(tower)
+    bar = keras.utils.Progbar(len(todo), unit_name="row", verbose=min(verbose, 1))
+    done, pending, last = 0, [], time.monotonic()
+    for (tensors,) in dataset:
+        outputs = {key: value.numpy() for key, value in run({k: tensors[k] for k in tower.input}).items()}
+        rows = order[done : done + len(next(iter(outputs.values())))]
+        for position, row in enumerate(rows):
+            length = None if lengths is None else int(lengths[row])
+            pending.append((keys[todo[row]], _pack({k: v[position] for k, v in outputs.items()}, layout, length)))
+        done += len(rows)
+        if time.monotonic() - last > 1.0 or done == len(todo):  # what a killed process loses: a second's work
+            store.write(pending)
+            pending, last = [], time.monotonic()
+        bar.update(done)
+    return keys
+
+
+def token_lengths(prepare, columns, chunk=1024):
+    """The longest tokenised length of each row over all token sequences, or None when there are none."""
+    masks = [key for key in prepare.output if key.endswith(".padding_mask")]
+    if not masks:
+        return None
+    rows = len(next(iter(columns.values())))
+    run = compiled(prepare)
+    found = []
+    for start in range(0, rows, chunk):
+        tensors = run({name: tf.constant(columns[name][start : start + chunk]) for name in prepare.input})
+        found.append(np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0))
+    return np.concatenate(found)
+
+
+def _pack(row, layout, length):
+    """The bytes of one row: for each tensor in the layout's order its values, sequences cut to their length."""
+    parts = []
+    for name, spec in layout.items():
+        value = row[name]
+        if None in spec["shape"]:
+            value = value[:length]
+            parts.append(len(value).to_bytes(4, "little"))
+        parts.append(np.ascontiguousarray(value).tobytes())
+    return b"".join(parts)
+
+
+def _unpack(data, layout):
+    position = 0
+    for name, spec in layout.items():
+        shape = list(spec["shape"])
+        if None in shape:
+            shape[shape.index(None)] = int.from_bytes(data[position : position + 4], "little")
+            position += 4
+        dtype = tf.as_dtype(spec["dtype"]).as_numpy_dtype
+        count = int(np.prod(shape, dtype=np.int64))
+        yield name, np.frombuffer(data, dtype, count, position).reshape(shape).copy()
+        position += count * np.dtype(dtype).itemsize
+
+
+def _pad(arrays):
+    longest = max((len(a) for a in arrays if a.ndim > 1), default=None)
+    if longest is None or all(len(a) == longest for a in arrays):
+        return np.stack(arrays)
+    padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
+    for target, array in zip(padded, arrays, strict=True):
+        target[: len(array)] = array
+    return padded

@@ -1,0 +1,90 @@
+"""Fusion layers: several feature tensors and their presence → one tensor.
+
+They know no modality by name: features and presence masks come as lists in one order. A presence mask (B, 1) is 1
+where the row has that input. B = rows, D_i = width of input i, C = classes.
+"""
+
+import keras
+
+PACKAGE = "mmkeras"
+
+
+def _check(features_shape, presence_shape, name):
+    if len(features_shape) != len(presence_shape):
+        raise ValueError(
+            f"{name} needs one presence mask (B, 1) for each feature. "
+            f"Received: {len(features_shape)} features, {len(presence_shape)} masks."
+        )
+    ranks = [len(shape) for shape in features_shape]
+    if set(ranks) != {2}:
+        raise ValueError(f"{name} joins features of shape (B, D). Received shapes: {features_shape}. Pool sequences first.")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ConcatFusion(keras.layers.Layer):
+    """Features side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + …).
+
+    Where an input is absent, a learned vector stands in for it (it starts at zero).
+
+    Raises:
+        ValueError: features that are not of rank 2, or as many masks as features are not given.
+    """
+
+    def build(self, features_shape, presence_shape):
+        _check(features_shape, presence_shape, "ConcatFusion")
+        self.absent = [
+            self.add_weight(shape=(shape[-1],), initializer="zeros", name=f"absent_{i}")
+            for i, shape in enumerate(features_shape)
+        ]
+
+    def call(self, features, presence):
+        filled = [
+            keras.ops.where(keras.ops.cast(given, "bool"), feature, keras.ops.cast(absent, feature.dtype))
+            for feature, given, absent in zip(features, presence, self.absent, strict=True)
+        ]
+        return keras.ops.concatenate(filled, axis=-1)
+
+    def compute_output_shape(self, features_shape, presence_shape):
+        return (features_shape[0][0], sum(shape[-1] for shape in features_shape))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LateFusion(keras.layers.Layer):
+    """Weighted mean of each input's own decision: [(B, C), …] logits, [(B, 1), …] → (B, C).
+
+    The weights are a softmax over inputs, one for each class; they start equal and are learned when
+    `learned=True`. Absent inputs take no part, the rest's weights still add to 1. When all inputs are absent,
+    the result is 0. Late fusion is described in Atrey et al., 2010, https://doi.org/10.1007/s00530-010-0182-0.
+
+    Args:
+        learned: bool, whether the weights are learned; False gives the plain mean.
+
+    Raises:
+        ValueError: inputs of different widths, or a number of masks other than that of inputs.
+    """
+
+    def __init__(self, learned=True, **kwargs):
+        super().__init__(**kwargs)
+        self.learned = learned
+
+    def build(self, features_shape, presence_shape):
+        _check(features_shape, presence_shape, "LateFusion")
+        widths = {shape[-1] for shape in features_shape}
+        if len(widths) != 1:
+            raise ValueError(f"LateFusion joins decisions of one width. Received widths: {sorted(widths)}.")
+        self.scores = self.add_weight(
+            shape=(len(features_shape), widths.pop()), initializer="zeros", trainable=self.learned, name="scores"
+        )
+
+    def call(self, features, presence):
+        decisions = keras.ops.stack(features, axis=1)  # (B, inputs, C)
+        given = keras.ops.cast(keras.ops.stack(presence, axis=1), decisions.dtype)  # (B, inputs, 1)
+        weights = keras.ops.cast(keras.ops.exp(self.scores), decisions.dtype) * given
+        total = keras.ops.maximum(keras.ops.sum(weights, axis=1), 1e-6)
+        return keras.ops.sum(weights * decisions, axis=1) / total
+
+    def compute_output_shape(self, features_shape, presence_shape):
+        return features_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "learned": self.learned}

@@ -1,0 +1,115 @@
+"""Metrics under row weights, so that bootstrap intervals cost little more than the metric itself.
+
+Every function takes weights (S, n): S resamples of n rows (how often each row was drawn), and returns (S,) values.
+All ones give the plain metric. n = rows, C = classes.
+"""
+
+import numpy as np
+
+
+def average_precision(positive, scores, weights):
+    """Area under the precision-recall curve as a sum of steps, as scikit-learn's `average_precision_score`.
+
+    Args:
+        positive: (n,) bools. scores: (n,) floats. weights: (S, n).
+
+    Returns:
+        (S,) values in [0, 1]; NaN where a resample has no positive row.
+    """
+    order = np.argsort(-scores, kind="stable")
+    drawn, hits = weights[:, order], weights[:, order] * positive[order]
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # rows of equal score count together
+    seen, found = np.cumsum(drawn, axis=1)[:, ends], np.cumsum(hits, axis=1)[:, ends]
+    precision = found / np.maximum(seen, 1e-12)
+    gained = np.diff(found, axis=1, prepend=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (gained * precision).sum(axis=1) / found[:, -1]
+
+
+def counts(target, decisions, weights):
+    """True positives, false positives and false negatives: three (S, C) arrays of (n, C) bools."""
+    target, decisions = target.astype(bool), decisions.astype(bool)
+    return tuple(
+        weights @ flags.astype("float64")
+        for flags in (target & decisions, ~target & decisions, target & ~decisions)
+    )
+
+
+def f1(true_positive, false_positive, false_negative):
+    """2·tp / (2·tp + fp + fn), elementwise; 0 where nothing was to be found and nothing was claimed."""
+    total = 2 * true_positive + false_positive + false_negative
+    return np.where(total > 0, 2 * true_positive / np.maximum(total, 1e-12), 0.0)
+
+
+def multilabel(target, scores, decisions, weights):
+    """{"map", "micro_f1", "macro_f1"} of (n, C) targets, probabilities and decisions.
+
+    Labels without a positive row (in a resample) take no part in the macro averages.
+    """
+    target = target.astype(bool)
+    per_label = np.stack([average_precision(target[:, c], scores[:, c], weights) for c in range(target.shape[1])], 1)
+    tp, fp, fn = counts(target, decisions, weights)
+    macro = np.where(tp + fn > 0, f1(tp, fp, fn), np.nan)
+    return {
+        "map": _mean_known(per_label),
+        "micro_f1": f1(tp.sum(1), fp.sum(1), fn.sum(1)),
+        "macro_f1": _mean_known(macro),
+    }
+
+
+def multiclass(target, scores, decisions, weights):
+    """{"accuracy", "macro_f1", "map"} of (n, C) one-hot targets, probabilities and one-hot decisions."""
+    values = multilabel(target, scores, decisions, weights)
+    right = (target.astype(bool) & decisions.astype(bool)).any(axis=1)
+    accuracy = weights @ right.astype("float64") / weights.sum(axis=1)
+    return {"accuracy": accuracy, "macro_f1": values["macro_f1"], "map": values["map"]}
+
+
+def regression(target, predictions, weights):
+    """{"r2", "mae", "rmse"} of (n,) numbers."""
+    total = weights.sum(axis=1)
+    error = predictions - target
+    squared = weights @ error**2
+    mean = (weights @ target / total)[:, None]
+    spread = (weights * (target - mean) ** 2).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r2 = np.where(spread > 0, 1 - squared / spread, np.nan)
+    return {"r2": r2, "mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total)}
+
+
+def bootstrap(function, rows, samples=1000, seed=0):
+    """Values of a metric function on the rows and on resamples of them.
+
+    Args:
+        function: weights (S, n) → {metric: (S,)}.
+        rows: int, n.
+        samples: int, number of resamples.
+        seed: int.
+
+    Returns:
+        ({metric: float}, {metric: (samples,) array}).
+    """
+    point = {name: float(values[0]) for name, values in function(np.ones((1, rows))).items()}
+    generator = np.random.default_rng(seed)
+    step = max(1, min(samples, 2_000_000 // max(rows, 1)))
+    parts = []
+    for start in range(0, samples, step):
+        size = min(step, samples - start)
+        drawn = generator.multinomial(rows, np.full(rows, 1 / rows), size=size).astype("float64")
+        parts.append(function(drawn))
+    return point, {name: np.concatenate([part[name] for part in parts]) for name in point}
+
+
+def interval(values, level=0.95):
+    """The (low, high) quantiles of resampled values that hold `level` of them."""
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return (float("nan"), float("nan"))
+    tail = (1 - level) / 2
+    return (float(np.quantile(known, tail)), float(np.quantile(known, 1 - tail)))
+
+
+def _mean_known(values):
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    return np.where(count > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -1,0 +1,169 @@
+"""A folder of files that is replaced as one: an interrupted write leaves the earlier content in force.
+
+The folder holds `pipeline.json` and a subfolder with the files it names. Saving writes a new subfolder, then replaces
+`pipeline.json` in one step, then removes what is no longer named.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import uuid
+
+MANIFEST = "pipeline.json"
+FORMAT = 1
+
+
+@contextlib.contextmanager
+def replacing(path, manifest):
+    """Yield an empty folder to write files into; on success they replace the content of `path`.
+
+    Args:
+        path: the model folder; made if absent.
+        manifest: dict of plain values, stored beside the files' sizes and digests.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: the folder holds something that is not a saved Pipeline.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not _is_ours(path)):
+        raise ValueError(
+            "The folder must be new, empty, or hold a saved Pipeline, which is then replaced. "
+            f"Received: {str(path)!r}, which holds something else. Choose another folder."
+        )
+    part = path / f"files-{uuid.uuid4().hex[:8]}"
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another folder", str(path)
+        ) from error
+    try:
+        yield part
+        files = {p.relative_to(part).as_posix(): _stamp(p) for p in sorted(part.rglob("*")) if p.is_file()}
+        # Made last, so that the caller may add to the manifest while it writes files.
+        content = {"format": FORMAT, "folder": part.name, "files": files, **manifest}
+        fresh = path / f"{MANIFEST}.{part.name}"
+        with open(fresh, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path / MANIFEST)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (path / f"{MANIFEST}.{part.name}").unlink()
+            path.rmdir()  # only if it is empty, that is, if it was new
+        raise
+    for old in path.iterdir():
+        if old.name.startswith("files-") and old != part:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def read(path):
+    """The manifest and the folder of files of a saved Pipeline, checked.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: not a saved Pipeline, of a newer format, or with missing or damaged files.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"There is no folder {str(path)!r}. Give the folder that `pipe.save` wrote.")
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        version, folder, files = manifest["format"], path / manifest["folder"], manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"A saved Pipeline has a readable {MANIFEST}. Received: {str(path)!r}, without one ({type(error).__name__}). "
+            "Give the folder that `pipe.save` wrote, or save again."
+        ) from error
+    if version != FORMAT:
+        raise ValueError(
+            f"This mmkeras reads format {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
+            f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
+        )
+    for name, stamp in files.items():
+        file = folder / name
+        if not file.is_file() or _stamp(file) != stamp:
+            what = "missing" if not file.is_file() else f"damaged ({file.stat().st_size} bytes, {stamp['bytes']} were written)"
+            raise ValueError(f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again.")
+    return manifest, folder
+
+
+def _is_ours(path):
+    """Whether the folder holds a saved Pipeline, or only what an interrupted save left behind."""
+    return (path / MANIFEST).is_file() or all(p.name.startswith(("files-", MANIFEST)) for p in path.iterdir())
+
+
+def _stamp(file):
+    digest = hashlib.blake2b(digest_size=16)
+    with open(file, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return {"bytes": file.stat().st_size, "blake2b": digest.hexdigest()}
+
+
+def export_saved_model(model, path, info):
+    """Write a Keras model with dict inputs as a SavedModel, replacing an earlier one as a whole.
+
+    Args:
+        model: keras.Model from {name: tensor} to {name: tensor}.
+        path: the folder.
+        info: plain values for `assets.extra/mmkeras.json`.
+    """
+    import keras
+    import tensorflow as tf
+
+    path = pathlib.Path(path).expanduser()
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file()):
+        raise ValueError(
+            "The folder must be new, empty, or hold a SavedModel, which is then replaced. "
+            f"Received: {str(path)!r}, which holds something else. Choose another folder."
+        )
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    old = path.with_name(f"{fresh.name}-old")
+    signature = {
+        key: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for key, tensor in model.input.items()
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[signature])
+        archive.write_out(str(fresh), verbose=False)
+        (fresh / "assets.extra").mkdir()
+        (fresh / "assets.extra" / "mmkeras.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another folder", str(path)
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path, text):
+    """Write a text file beside its place, then rename: readers see the old or the new one, never half."""
+    path = pathlib.Path(path).expanduser()
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="utf-8")
+        os.replace(fresh, path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another path", str(path)
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+    return path

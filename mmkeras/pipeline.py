@@ -1,0 +1,452 @@
+"""Pipeline: modalities, a task and the three stages, used on DataFrames."""
+
+import os
+import tempfile
+import warnings
+
+import keras
+import numpy as np
+
+from mmkeras import modalities as modality_classes
+from mmkeras import persistence, tasks
+from mmkeras.baselines import HeadBaseline, PriorBaseline, TfidfBaseline, load_baseline
+from mmkeras.cached import CachedModel, WarmupCosine
+from mmkeras.datasets import check_frame, split_frame
+from mmkeras.evaluation import make_report, tune_thresholds
+from mmkeras.features import open_store
+from mmkeras.heads import build_head
+from mmkeras.modalities import Text
+from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
+
+STAGES = ("prepare", "encode", "head")
+# Held out of the training rows when no validation rows are given and there are enough to spare some.
+VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
+# How baselines of a loaded Pipeline are trained, whose own settings are not kept.
+BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
+
+
+class Pipeline:
+    """A multimodal model of DataFrames.
+
+    Args:
+        modalities: list of `Text`, `Tabular`, … with different names.
+        task: `MultiLabel`, `MultiClass` or `Regression`.
+        fusion: "concat" or "late", see `build_head`.
+        **head: further settings of `build_head`: units, dropout.
+
+    Attributes:
+        prepare, encode, head: the three stages (plain `keras.Model`s), once fitted or loaded.
+        model: encode and head as one model, on prepared tensors.
+        serving_model: all three as one model, on raw values.
+        thresholds: (classes,) array of `MultiLabel`, tuned on validation rows; None before, or without such rows.
+
+    Raises:
+        ValueError: no modality, or two of the same name.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> df = mm.samples.movies(60, seed=0)
+        >>> pipe = mm.Pipeline([mm.Tabular(numeric=["budget", "runtime"])], mm.MultiLabel("genres"))
+        >>> history = pipe.fit(df, epochs=1, verbose=0)
+        >>> pipe.predict(df).shape[0]
+        60
+    """
+
+    def __init__(self, modalities, task, fusion="concat", **head):
+        self.modalities = list(modalities)
+        check_modalities(self.modalities)
+        self.task = task
+        self.fusion = fusion
+        self.head_settings = head
+        self.prepare = self.encode = self.head = None
+        self.thresholds = None
+        self._given = (self.modalities, task)
+        self._cache_dir = self._temporary = None
+        self._fit_rows = None  # (training rows, validation rows, settings), for the baselines
+        self._baselines = {}
+        self._parts = {}
+
+    # --- the stages joined
+
+    @property
+    def model(self):
+        """keras.Model from prepared tensors to {target column: prediction}."""
+        self._check_fitted()
+        return chain(self.encode, self.head, name="model")
+
+    @property
+    def serving_model(self):
+        """keras.Model from {column: raw values} to {target column: prediction}."""
+        self._check_fitted()
+        return chain(self.prepare, self.encode, self.head, name="serving")
+
+    def _check_fitted(self):
+        if self.head is None:
+            raise ValueError("The Pipeline has no model yet. Call `fit(df)` first, or `mm.load(path)`.")
+
+    # --- training
+
+    def fit(
+        self, df, validation_data=None, epochs=10, batch_size=32, seed=0, class_weight=None, cache_dir=None,
+        callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5,
+    ):  # fmt: skip
+        """Learn from the rows of `df`, which is not modified.
+
+        Frozen towers run once per distinct row and their features are cached. With `fine_tune_epochs`, a first
+        phase trains everything but the pretrained towers for `epochs`, and a second one trains also what their
+        `trainable` names. Without it, what `trainable` names trains from the start.
+
+        Args:
+            df: pandas DataFrame with the modalities' columns and the target.
+            validation_data: DataFrame, or the share of `df` to hold out (float). None holds out a tenth when `df`
+                has at least 20 rows. Thresholds are tuned on these rows.
+            epochs: int, passes over the training rows in the first phase.
+            batch_size: int.
+            seed: int. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
+            class_weight: None, "balanced", or {class: weight}, for `MultiClass`.
+            cache_dir: folder for cached features; None uses $MMKERAS_CACHE_DIR, or else a temporary folder that
+                lives as long as the Pipeline.
+            callbacks: Keras callbacks.
+            verbose: 0 silent, 1 progress bars, 2 a line per epoch.
+            learning_rate: float, the peak of the first phase, from which it falls to 0 along a cosine; or a Keras
+                LearningRateSchedule. With callbacks that set the rate themselves it stays constant.
+            fine_tune_epochs: int, passes in the second phase.
+            fine_tune_learning_rate: the same of the second phase, which warms up over a tenth of its steps.
+
+        Returns:
+            keras.callbacks.History of both phases.
+
+        Raises:
+            KeyError, TypeError, ValueError: columns, rows or settings that cannot work; nothing is changed then.
+            OSError: the cache folder cannot be written.
+        """
+        train, validation = self._split(df, validation_data, seed)
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
+        keras.utils.set_random_seed(seed)
+        self._build(train, class_weight)
+        self._use_cache(cache_dir)
+        settings = {"batch_size": batch_size, "seed": seed, "verbose": verbose}
+        self._fit_rows = (train, validation, {**settings, "epochs": epochs, "learning_rate": learning_rate})
+        self._baselines, self.thresholds = {}, None
+        weights = self.task.row_weights(self.task.encode(train), class_weight)
+        settings.update(callbacks=list(callbacks), weights=weights)
+        part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
+        rate = _rate(learning_rate, callbacks, warmup=0.0)
+        history = self._train(part, train, validation, epochs, rate, **settings)
+        if fine_tune_epochs:
+            part = self._part(self.head, fine_tune=True)
+            rate = _rate(fine_tune_learning_rate, callbacks, warmup=0.1)
+            second = self._train(part, train, validation, fine_tune_epochs, rate, first=history.epoch[-1] + 1, **settings)
+            history.epoch += second.epoch
+            for name, values in second.history.items():
+                history.history.setdefault(name, []).extend(values)
+        self._parts = {}
+        if validation is not None and self.task.kind == "multilabel":
+            self.thresholds = tune_thresholds(self.task.encode(validation), self._predict(validation, verbose))
+        return history
+
+    def _split(self, df, validation_data, seed):
+        columns = [c for m in self.modalities for c in m.all_columns] + [self.task.column]
+        check_frame(df, columns)
+        if len(df) < 2:
+            raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
+        if hasattr(validation_data, "columns"):
+            check_frame(validation_data, columns, "validation_data")
+            return df, validation_data
+        if validation_data is None:
+            if len(df) < VALIDATION_FROM:
+                warnings.warn(
+                    f"{len(df)} rows are too few to hold any out: nothing is validated, and thresholds stay at 0.5. "
+                    "Give validation_data.",
+                    stacklevel=3,
+                )
+                return df, None
+            validation_data = VALIDATION_SHARE
+        return split_frame(df, validation_data, seed)
+
+    def _build(self, train, class_weight):
+        """New stages from the training rows; the Pipeline changes only when all of it has worked."""
+        given, task = self._given
+        task = task.adapt(train)
+        target = task.encode(train)
+        task.row_weights(target, class_weight)
+        modalities = [modality.adapt(train) for modality in given]
+        prepare = build_prepare(modalities)
+        encode = build_encode(modalities, prepare)
+        tensors = {**prepare.output, **encode.output}
+        head = self._new_head(tensors, task, target, modalities)
+        self.task, self.modalities = task, modalities
+        self.prepare, self.encode, self.head, self._parts = prepare, encode, head, {}
+
+    def _new_head(self, tensors, task, target, modalities):
+        return build_head(
+            tensors, task, self.fusion, target=target, modalities=[m.name for m in modalities],
+            normalise=[m.name for m in modalities if m.normalise], **self.head_settings,
+        )  # fmt: skip
+
+    def _use_cache(self, cache_dir):
+        directory = cache_dir or self._cache_dir or os.environ.get("MMKERAS_CACHE_DIR")
+        if directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="mmkeras-features-", ignore_cleanup_errors=True)
+            directory = self._temporary.name
+        open_store(directory)
+        self._cache_dir = directory
+
+    def _part(self, head, fine_tune=False, fresh=False):
+        """What trains, or predicts, on cached features: made once for each head and phase."""
+        key = (id(head), fine_tune)
+        if key not in self._parts:
+            stages = (self.prepare, self.encode, head)
+            self._parts[key] = CachedModel(self.modalities, *stages, self._cache_dir, fine_tune, fresh)
+        self._parts[key].set_trainable()
+        return self._parts[key]
+
+    def _train(
+        self, part, train, validation, epochs, rate, *, batch_size, seed, verbose, callbacks=(), weights=None, first=0
+    ):
+        """One phase of training."""
+        target = self.task.encode(train)
+        rows, _ = part.dataset(train, batch_size, verbose, target=target, seed=seed + first, weights=weights)
+        held_out = None
+        if validation is not None:
+            _warn_unknown(self.task, validation)
+            held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
+        part.model.compile(
+            optimizer=keras.optimizers.AdamW(rate(epochs * rows.cardinality().numpy()), weight_decay=1e-2),
+            loss=self.task.loss(),
+            loss_weights=self.task.loss_weight,
+            metrics=self.task.metrics(),
+            jit_compile=False,  # the longest row of a batch sets its width: XLA would compile anew for each
+        )
+        return part.model.fit(
+            rows,
+            validation_data=held_out,
+            initial_epoch=first,
+            epochs=first + epochs,
+            callbacks=list(callbacks),
+            verbose=verbose,
+            shuffle=False,  # the dataset does it
+        )
+
+    # --- prediction
+
+    def predict(self, df, verbose=0):
+        """Predictions as a DataFrame on the index of `df`.
+
+        Args:
+            df: pandas DataFrame with the modalities' columns; one row or many.
+            verbose: 1 shows progress of encoding.
+
+        Returns:
+            DataFrame: for MultiLabel and MultiClass a probability column per class; for Regression the target's.
+
+        Raises:
+            KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
+        """
+        self._check_fitted()
+        return self.task.frame(self._predict(df, verbose), df.index)
+
+    def predict_labels(self, df, verbose=0):
+        """Decisions as a Series on the index of `df`: a list of labels, a class, or a number for each row."""
+        import pandas as pd
+
+        self._check_fitted()
+        decisions = self.task.decide(self._predict(df, verbose), self._cuts())
+        return pd.Series(decisions, index=df.index, name=self.task.column, dtype=object if decisions and isinstance(decisions[0], list) else None)
+
+    def _cuts(self):
+        return 0.5 if self.thresholds is None else self.thresholds
+
+    def _predict(self, df, verbose=0, head=None):
+        if self._cache_dir is None:
+            self._use_cache(None)
+        part = self._part(self.head if head is None else head)
+        dataset, order = part.dataset(df, batch_size=64, verbose=verbose)
+        found = np.concatenate([part.run(tensors)[self.task.column].numpy() for (tensors,) in dataset])
+        predictions = np.empty_like(found)
+        predictions[order] = found
+        return predictions
+
+    # --- evaluation
+
+    def evaluate(self, df, train_data=None, verbose=0):
+        """Score on rows that were not trained on, beside baselines fitted on the training rows.
+
+        Args:
+            df: pandas DataFrame with the target column too.
+            train_data: the training rows, needed only when a Pipeline was saved before its first `evaluate`, so
+                that it came without baselines.
+            verbose: 1 shows progress.
+
+        Returns:
+            `Report`.
+
+        Raises:
+            KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
+        """
+        self._check_fitted()
+        check_frame(df, [c for m in self.modalities for c in m.all_columns] + [self.task.column])
+        notes = []
+        unknown = self.task.unknown(df)
+        if unknown:
+            listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
+            notes.append(f"Labels never seen in training: {listed}. The model cannot predict them; they count in no metric.")
+        target = self.task.encode(df)
+        if self.task.kind == "multiclass":
+            df, target = df[target >= 0], target[target >= 0]
+            if not len(df):
+                raise ValueError(f"No row has a class of {list(self.task.classes)}. Received: {unknown}. Check the column.")
+        if self.task.kind == "multilabel" and self.thresholds is None:
+            notes.append("No validation rows were held out: thresholds are 0.5.")
+        self._fit_baselines(train_data)
+        if not self._baselines:
+            notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
+        predictions = self._predict(df, verbose)
+        baselines = {name: (base.predict(self, df), base.thresholds) for name, base in self._baselines.items()}
+        examples = self._examples(df, target, predictions)
+        return make_report(self.task, target, predictions, self.thresholds, baselines, notes, examples)
+
+    def _examples(self, df, target, predictions, count=12):
+        """Some evaluated rows as a person would read them."""
+        import pandas as pd
+
+        rows = np.unique(np.linspace(0, len(df) - 1, min(count, len(df))).astype(int))
+        decided = self.task.decide(predictions[rows], self._cuts())
+        columns = dict.fromkeys(c for m in self.modalities for c in m.all_columns)
+        shown = {c: [_short(value) for value in df[c].iloc[rows]] for c in columns}
+        shown[f"{self.task.column} (true)"] = [_short(v) for v in self.task.read(target[rows])]
+        shown[f"{self.task.column} (predicted)"] = [_short(v) for v in decided]
+        return pd.DataFrame(shown, index=df.index[rows])
+
+    def _fit_baselines(self, train_data):
+        """Fit the baselines once, from the rows `fit` saw or the ones given."""
+        if self._baselines or (self._fit_rows is None and train_data is None):
+            return
+        train, validation, settings = self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))
+        target = self.task.encode(train)
+        found = {PriorBaseline.name(self.task): PriorBaseline.fit(self.task, target)}
+        words = [c for m in self.modalities if isinstance(m, Text) for c in m.all_columns]
+        tfidf = TfidfBaseline.fit(train, list(dict.fromkeys(words)), self.task, target) if words else None
+        if tfidf is not None:
+            found["TF-IDF + linear model"] = tfidf
+        settings = {**settings, "verbose": 0}
+        epochs, rate = settings.pop("epochs"), settings.pop("learning_rate")
+        for modality in self.modalities if len(self.modalities) > 1 else []:
+            keras.utils.set_random_seed(settings["seed"])
+            tensors = {**self.prepare.output, **self.encode.output}
+            part = self._part(self._new_head(tensors, self.task, target, [modality]), fresh=True)
+            self._train(part, train, None, epochs, _rate(rate, (), 0.0), **settings)
+            found[f"{modality.name} alone"] = HeadBaseline(part.model)
+        if validation is not None and self.task.kind == "multilabel":
+            truth = self.task.encode(validation)
+            for baseline in found.values():
+                baseline.thresholds = tune_thresholds(truth, baseline.predict(self, validation))
+        self._baselines = found
+
+    # --- keeping and serving
+
+    def save(self, path):
+        """Write everything to a folder. An interrupted save leaves an earlier one in that folder intact.
+
+        The folder holds the three stages as `.keras` files, settings, thresholds, and the baselines if
+        `evaluate` has fitted them; no training rows.
+
+        Raises:
+            ValueError: the folder holds something else, or the Pipeline has no model yet.
+            OSError: the folder cannot be written.
+        """
+        import mmkeras
+
+        self._check_fitted()
+        manifest = {
+            "mmkeras": mmkeras.__version__,
+            "keras": keras.__version__,
+            "modalities": [{"class": type(m).__name__, **m.get_config()} for m in self.modalities],
+            "task": {"class": type(self.task).__name__, **self.task.get_config()},
+            "fusion": self.fusion,
+            "head": self.head_settings,
+            "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds],
+            "baselines": {},
+        }
+        with persistence.replacing(path, manifest) as folder:
+            for stage in STAGES:
+                getattr(self, stage).save(folder / f"{stage}.keras")
+            for number, (name, baseline) in enumerate(self._baselines.items()):
+                manifest["baselines"][name] = baseline.save(folder, f"baseline_{number}")
+
+    def export(self, path):
+        """Write a SavedModel that takes raw strings and numbers, for TensorFlow Serving or `tf.saved_model.load`.
+
+        Its `serve` signature takes {column: (B,) strings or float32} and returns {target column: (B, outputs)}.
+        Numbers may be NaN, strings empty: missing. `assets.extra/mmkeras.json` tells columns, classes and
+        thresholds.
+
+        Raises:
+            ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
+            OSError: the folder cannot be written.
+        """
+        self._check_fitted()
+        info = {
+            "inputs": {name: tensor.dtype for name, tensor in self.prepare.input.items()},
+            "output": self.task.column,
+            "classes": list(getattr(self.task, "classes", [])),
+            "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds],
+        }
+        persistence.export_saved_model(self.serving_model, path, info)
+
+
+def load(path):
+    """Load a Pipeline that `Pipeline.save` wrote.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        `Pipeline`, ready to predict, evaluate, export, and to be fitted anew.
+
+    Raises:
+        FileNotFoundError, ValueError: see `persistence.read`.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.load("no/such/folder")
+        Traceback (most recent call last):
+        FileNotFoundError: There is no folder 'no/such/folder'. Give the folder that `pipe.save` wrote.
+    """
+    manifest, folder = persistence.read(path)
+    modalities = [_rebuild(modality_classes, config) for config in manifest["modalities"]]
+    pipe = Pipeline(modalities, _rebuild(tasks, manifest["task"]), manifest["fusion"], **manifest["head"])
+    for stage in STAGES:
+        setattr(pipe, stage, keras.saving.load_model(folder / f"{stage}.keras", compile=False))
+    if manifest["thresholds"] is not None:
+        pipe.thresholds = np.array(manifest["thresholds"])
+    pipe._baselines = {name: load_baseline(folder, saved) for name, saved in manifest["baselines"].items()}
+    return pipe
+
+
+def _rebuild(module, config):
+    config = dict(config)
+    return getattr(module, config.pop("class"))(**config)
+
+
+def _rate(rate, callbacks, warmup):
+    """A function of the number of steps that gives the learning rate, or its schedule."""
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
+        return lambda steps: rate
+    return lambda steps: WarmupCosine(float(rate), int(steps), warmup)
+
+
+def _warn_unknown(task, validation):
+    unknown = task.unknown(validation)
+    if unknown:
+        warnings.warn(f"validation_data holds labels never seen in training: {unknown}. They count in no metric.", stacklevel=4)
+
+
+def _short(value, length=90):
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value)) or "(none)"
+    text = str(value)
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,106 @@
+"""The Report as one HTML file, with its plots inside."""
+
+import base64
+import html
+import io
+
+from mmkeras.persistence import write_text
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); }
+th { text-align: left; } td { text-align: right; } td:first-child, td.text { text-align: left; }
+.scroll { overflow-x: auto; } .first td { font-weight: 600; background: var(--soft); }
+img { max-width: 100%; background: #fff; border-radius: 6px; } li.bad { font-weight: 600; }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; } .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; }
+.card b { display: block; font-size: 1.5rem; } .card small { opacity: .7; }
+"""
+
+
+def write_html(report, path):
+    """Write a `Report` as a standalone HTML file, atomically. Returns the path."""
+    cards = "".join(
+        f"<div class=card>{html.escape(name)}<b>{value:.3f}</b>"
+        f"<small>[{report.intervals[name][0]:.3f}, {report.intervals[name][1]:.3f}]</small></div>"
+        for name, value in report.metrics.items()
+    )
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>Evaluation of {html.escape(report.target)}</title><style>{STYLE}</style>",
+        f"<h1>Evaluation of “{html.escape(report.target)}” on {report.rows} rows</h1>",
+        f"<div class=cards>{cards}</div><p><small>95% bootstrap intervals over the evaluated rows.</small></p>",
+        "<ul>" + "".join(_note(note) for note in report.notes) + "</ul>",
+    ]
+    if not report.baselines.empty:
+        parts += ["<h2>Beside its baselines</h2>", _image(_compare(report), "The model and its baselines")]
+        parts.append(_table(report.to_frame(), first=True))
+    if not report.labels.empty:
+        parts += ["<h2>By label</h2>", _image(_by_label(report), "Average precision of each label")]
+        parts.append(_table(report.labels))
+    if not report.examples.empty:
+        parts += ["<h2>Some rows</h2>", _table(report.examples)]
+    return write_text(path, "\n".join(parts) + "</html>\n")
+
+
+def _note(note):
+    return f"<li{' class=bad' if 'NOT' in note else ''}>{html.escape(note)}</li>"
+
+
+def _table(frame, first=False):
+    def cell(value):
+        if isinstance(value, float):
+            return f"<td>{'–' if value != value else f'{value:.3f}'}</td>"
+        return f"<td{' class=text' if isinstance(value, str) else ''}>{html.escape(str(value))}</td>"
+
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in ["", *frame.columns])
+    rows = [
+        f"<tr{' class=first' if first and i == 0 else ''}><td>{html.escape(str(index))}</td>{''.join(map(cell, row))}</tr>"
+        for i, (index, row) in enumerate(zip(frame.index, frame.itertuples(index=False, name=None), strict=True))
+    ]
+    return f"<div class=scroll><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+
+
+def _figure(width, height):
+    """A figure that needs no display and leaves pyplot's state alone."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _image(figure, alt):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<p><img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'></p>"
+
+
+def _compare(report):
+    frame = report.to_frame().iloc[::-1]
+    figure, axes = _figure(8, 0.9 + 0.42 * len(frame))
+    colors = ["#9aa5b1"] * (len(frame) - 1) + ["#1f6feb"]
+    values = frame[report.primary]
+    axes.barh(range(len(frame)), values, color=colors)
+    low, high = (values - frame["low"]).clip(lower=0), (frame["high"] - values).clip(lower=0)
+    axes.errorbar(values, range(len(frame)), xerr=[low.fillna(0), high.fillna(0)], fmt="none", ecolor="#333", capsize=3)
+    axes.set_yticks(range(len(frame)), frame.index)
+    axes.set_xlabel(f"{report.primary}, with its 95% interval")
+    return figure
+
+
+def _by_label(report):
+    labels = report.labels.sort_values("ap")
+    figure, axes = _figure(8, 0.9 + 0.3 * len(labels))
+    axes.barh(range(len(labels)), labels["ap"].fillna(0), color="#1f6feb")
+    share = labels["rows"] / report.rows
+    axes.plot(share, range(len(labels)), "|", color="#d1242f", markersize=11, markeredgewidth=2, label="share of rows (chance)")
+    axes.set_yticks(range(len(labels)), [f"{name} ({count})" for name, count in zip(labels.index, labels["rows"], strict=True)])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("average precision")
+    axes.legend(loc="lower right", frameon=False)
+    return figure
