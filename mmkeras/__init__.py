@@ -1,5 +1,10 @@
 """mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
 
+import os as _os
+
+# Before TensorFlow is loaded: its notices of missing accelerators say nothing to a person.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 import keras as _keras
 
 if _keras.backend.backend() != "tensorflow":

@@ -147,7 +147,10 @@ def _all_classes(model, count):
     """Weights for all classes: two classes share one row in scikit-learn, unseen classes have none."""
     coefficients, intercepts = model.coef_, model.intercept_
     if len(coefficients) == 1:
-        coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.append(-intercepts, intercepts) / 2
+        coefficients, intercepts = (
+            np.vstack([-coefficients, coefficients]) / 2,
+            np.append(-intercepts, intercepts) / 2,
+        )
     weights, bias = np.zeros((count, coefficients.shape[1])), np.full(count, -20.0)
     weights[model.classes_], bias[model.classes_] = coefficients, intercepts
     return weights, bias

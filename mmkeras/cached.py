@@ -37,7 +37,9 @@ class CachedModel:
                 parts.insert(0, keras.models.clone_model(rest) if fresh else rest)
         self.model = chain(*parts)
         needed = set(self.model.input)
-        self._prepare = submodel(prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest")
+        self._prepare = submodel(
+            prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
+        )
         self._towers = {}
         for name, tower in cut.towers.items():
             if needed & set(tower.output):
@@ -64,7 +66,13 @@ class CachedModel:
                 print(f"Encoding {modality.name!r} ({', '.join(modality.all_columns)})")
             own = {name: columns[name] for name in before.input}
             keys = encode_rows(
-                store, before, tower, own, modality.row_keys(columns), describe=repr(modality), verbose=verbose
+                store,
+                before,
+                tower,
+                own,
+                modality.row_keys(columns),
+                describe=repr(modality),
+                verbose=verbose,
             )
             stored.append((np.array(keys, dtype=object), layout_of(tower)))
 

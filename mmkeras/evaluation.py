@@ -76,7 +76,12 @@ def label_table(task, target, predictions, thresholds=None):
     flags = target.astype(bool)
     ap = [metrics.average_precision(flags[:, c], predictions[:, c], ones)[0] for c in range(flags.shape[1])]
     with np.errstate(invalid="ignore", divide="ignore"):
-        columns = {"rows": (tp + fn).astype(int), "ap": ap, "precision": tp / (tp + fp), "recall": tp / (tp + fn)}
+        columns = {
+            "rows": (tp + fn).astype(int),
+            "ap": ap,
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+        }
     columns["f1"] = np.where(tp + fn > 0, metrics.f1(tp, fp, fn), np.nan)
     return pd.DataFrame({**columns, "threshold": used}, index=pd.Index(task.classes, name="label"))
 

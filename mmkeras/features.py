@@ -121,7 +121,9 @@ class Store:
             for key in keys:
                 value = transaction.get(key)
                 if value is None:
-                    raise KeyError(f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again.")
+                    raise KeyError(
+                        f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
+                    )
                 for name, array in _unpack(value, layout):
                     columns[name].append(array)
         return {name: _pad(arrays) for name, arrays in columns.items()}
@@ -146,7 +148,11 @@ class Store:
                     rows[bytes(key[:16])] = (count + 1, size + len(value))
         unknown = {"tower": "unknown", "created": ""}
         return [
-            {**towers.get(print_, unknown), "rows": rows.get(print_, (0, 0))[0], "bytes": rows.get(print_, (0, 0))[1]}
+            {
+                **towers.get(print_, unknown),
+                "rows": rows.get(print_, (0, 0))[0],
+                "bytes": rows.get(print_, (0, 0))[1],
+            }
             for print_ in {**towers, **rows}
         ]
 
@@ -231,7 +237,7 @@ def encode_rows(store, prepare, tower, columns, row_keys, *, describe="", batch_
     bar = keras.utils.Progbar(len(todo), unit_name="row", verbose=min(verbose, 1))
     done, pending, last = 0, [], time.monotonic()
     for (tensors,) in dataset:
-        outputs = {key: value.numpy() for key, value in run({k: tensors[k] for k in tower.input}).items()}
+        outputs = {key: value.numpy() for key, value in run(tensors).items()}
         rows = order[done : done + len(next(iter(outputs.values())))]
         for position, row in enumerate(rows):
             length = None if lengths is None else int(lengths[row])
@@ -253,7 +259,7 @@ def token_lengths(prepare, columns, chunk=1024):
     run = compiled(prepare)
     found = []
     for start in range(0, rows, chunk):
-        tensors = run({name: tf.constant(columns[name][start : start + chunk]) for name in prepare.input})
+        tensors = run({name: columns[name][start : start + chunk] for name in prepare.input})
         found.append(np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0))
     return np.concatenate(found)
 

@@ -17,7 +17,9 @@ def _check(features_shape, presence_shape, name):
         )
     ranks = [len(shape) for shape in features_shape]
     if set(ranks) != {2}:
-        raise ValueError(f"{name} joins features of shape (B, D). Received shapes: {features_shape}. Pool sequences first.")
+        raise ValueError(
+            f"{name} joins features of shape (B, D). Received shapes: {features_shape}. Pool sequences first."
+        )
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -73,7 +75,10 @@ class LateFusion(keras.layers.Layer):
         if len(widths) != 1:
             raise ValueError(f"LateFusion joins decisions of one width. Received widths: {sorted(widths)}.")
         self.scores = self.add_weight(
-            shape=(len(features_shape), widths.pop()), initializer="zeros", trainable=self.learned, name="scores"
+            shape=(len(features_shape), widths.pop()),
+            initializer="zeros",
+            trainable=self.learned,
+            name="scores",
         )
 
     def call(self, features, presence):

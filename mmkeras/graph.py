@@ -41,7 +41,9 @@ def submodel(inputs, outputs, name=None):
         operation, node_index, _ = tensor._keras_history
         node = operation._inbound_nodes[node_index]
         if not node.input_tensors:
-            raise ValueError(f"`outputs` must depend on `inputs` only. Received inputs {list(inputs)}; also needed: {operation.name!r}.")
+            raise ValueError(
+                f"`outputs` must depend on `inputs` only. Received inputs {list(inputs)}; also needed: {operation.name!r}."
+            )
         for parent in node.input_tensors:
             replay(parent)
         args, kwargs = node.arguments.fill_in(known)
@@ -56,4 +58,6 @@ def submodel(inputs, outputs, name=None):
 def compiled(model):
     """A Functional model with dict inputs as one inference graph for batches of any size and length."""
     signature = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in model.input.items()}
-    return tf.function(lambda tensors: model(tensors, training=False), input_signature=[signature], autograph=False)
+    infer = tf.function(lambda tensors: model(tensors, training=False), input_signature=[signature], autograph=False)
+    graph = infer.get_concrete_function()  # traced now, once; calls of it count as no retracing
+    return lambda tensors: graph({key: tf.convert_to_tensor(tensors[key]) for key in signature})

@@ -8,9 +8,7 @@ from mmkeras.layers import MaskedMean
 FUSIONS = ("concat", "late")
 
 
-def build_head(
-    features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=()
-):
+def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=()):
     """Features and presence masks → prediction, as one Functional model.
 
     "concat" joins the features and decides by one hidden layer; "late" lets each modality decide by a hidden layer of

@@ -69,6 +69,9 @@ class Tokenize(keras.layers.Layer):
         # KerasHub tokenizers give Python lists when called eagerly; a graph gives ragged tensors everywhere.
         self._ragged_ids = tf.function(self.tokenizer.tokenize, autograph=False)
 
+    def build(self, texts_shape):
+        """Nothing to make: the vocabulary is the tokenizer's."""
+
     def call(self, texts):
         texts = list(texts) if isinstance(texts, list | tuple) else [texts]
         pieces = [tf.cast(self._ragged_ids(tf.reshape(text, [-1])), tf.int32) for text in texts]
@@ -147,6 +150,9 @@ class TermWeights(keras.layers.Layer):
         self.idf = None if idf is None else [float(v) for v in idf]
         self.max_words = max_words
 
+    def build(self, texts_shape):
+        """Nothing to make: the vocabulary is the vectorizer's."""
+
     def call(self, texts):
         texts = list(texts) if isinstance(texts, list | tuple) else [texts]
         words = tf.strings.split(tf.strings.join([tf.reshape(t, [-1]) for t in texts], separator=" "))
@@ -207,9 +213,7 @@ class TermBag(keras.layers.Layer):
     def build(self, term_ids_shape, term_weights_shape=None):
         # Nearly zero: a term that training says little of must stay silent rather than add noise.
         initializer = keras.initializers.RandomNormal(stddev=1e-3)
-        self.table = self.add_weight(
-            shape=(self.vocabulary_size, self.units), initializer=initializer, name="table"
-        )
+        self.table = self.add_weight(shape=(self.vocabulary_size, self.units), initializer=initializer, name="table")
 
     def call(self, term_ids, term_weights, training=None):
         weights = self._drop(term_weights, training=training) * self.scale

@@ -30,8 +30,7 @@ def counts(target, decisions, weights):
     """True positives, false positives and false negatives: three (S, C) arrays of (n, C) bools."""
     target, decisions = target.astype(bool), decisions.astype(bool)
     return tuple(
-        weights @ flags.astype("float64")
-        for flags in (target & decisions, ~target & decisions, target & ~decisions)
+        weights @ flags.astype("float64") for flags in (target & decisions, ~target & decisions, target & ~decisions)
     )
 
 

@@ -39,7 +39,9 @@ def replacing(path, manifest):
         part.mkdir(parents=True)
     except OSError as error:
         raise OSError(
-            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another folder", str(path)
+            error.errno,
+            f"The output folder must be writable; {error.strerror or error}. Choose another folder",
+            str(path),
         ) from error
     try:
         yield part
@@ -89,8 +91,14 @@ def read(path):
     for name, stamp in files.items():
         file = folder / name
         if not file.is_file() or _stamp(file) != stamp:
-            what = "missing" if not file.is_file() else f"damaged ({file.stat().st_size} bytes, {stamp['bytes']} were written)"
-            raise ValueError(f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again.")
+            what = (
+                "missing"
+                if not file.is_file()
+                else f"damaged ({file.stat().st_size} bytes, {stamp['bytes']} were written)"
+            )
+            raise ValueError(
+                f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
+            )
     return manifest, folder
 
 
@@ -127,7 +135,8 @@ def export_saved_model(model, path, info):
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f"{fresh.name}-old")
     signature = {
-        key: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for key, tensor in model.input.items()
+        key: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+        for key, tensor in model.input.items()
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +151,9 @@ def export_saved_model(model, path, info):
         fresh.rename(path)
     except OSError as error:
         raise OSError(
-            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another folder", str(path)
+            error.errno,
+            f"The output folder must be writable; {error.strerror or error}. Choose another folder",
+            str(path),
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -161,7 +172,9 @@ def write_text(path, text):
         os.replace(fresh, path)
     except OSError as error:
         raise OSError(
-            error.errno, f"The output folder must be writable; {error.strerror or error}. Choose another path", str(path)
+            error.errno,
+            f"The output folder must be writable; {error.strerror or error}. Choose another path",
+            str(path),
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -138,7 +138,9 @@ class Pipeline:
         if fine_tune_epochs:
             part = self._part(self.head, fine_tune=True)
             rate = _rate(fine_tune_learning_rate, callbacks, warmup=0.1)
-            second = self._train(part, train, validation, fine_tune_epochs, rate, first=history.epoch[-1] + 1, **settings)
+            second = self._train(
+                part, train, validation, fine_tune_epochs, rate, first=history.epoch[-1] + 1, **settings
+            )
             history.epoch += second.epoch
             for name, values in second.history.items():
                 history.history.setdefault(name, []).extend(values)
@@ -204,7 +206,19 @@ class Pipeline:
         return self._parts[key]
 
     def _train(
-        self, part, train, validation, epochs, rate, *, batch_size, seed, verbose, callbacks=(), weights=None, first=0
+        self,
+        part,
+        train,
+        validation,
+        epochs,
+        rate,
+        *,
+        batch_size,
+        seed,
+        verbose,
+        callbacks=(),
+        weights=None,
+        first=0,
     ):
         """One phase of training."""
         target = self.task.encode(train)
@@ -254,7 +268,12 @@ class Pipeline:
 
         self._check_fitted()
         decisions = self.task.decide(self._predict(df, verbose), self._cuts())
-        return pd.Series(decisions, index=df.index, name=self.task.column, dtype=object if decisions and isinstance(decisions[0], list) else None)
+        return pd.Series(
+            decisions,
+            index=df.index,
+            name=self.task.column,
+            dtype=object if decisions and isinstance(decisions[0], list) else None,
+        )
 
     def _cuts(self):
         return 0.5 if self.thresholds is None else self.thresholds
@@ -292,12 +311,16 @@ class Pipeline:
         unknown = self.task.unknown(df)
         if unknown:
             listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
-            notes.append(f"Labels never seen in training: {listed}. The model cannot predict them; they count in no metric.")
+            notes.append(
+                f"Labels never seen in training: {listed}. The model cannot predict them; they count in no metric."
+            )
         target = self.task.encode(df)
         if self.task.kind == "multiclass":
             df, target = df[target >= 0], target[target >= 0]
             if not len(df):
-                raise ValueError(f"No row has a class of {list(self.task.classes)}. Received: {unknown}. Check the column.")
+                raise ValueError(
+                    f"No row has a class of {list(self.task.classes)}. Received: {unknown}. Check the column."
+                )
         if self.task.kind == "multilabel" and self.thresholds is None:
             notes.append("No validation rows were held out: thresholds are 0.5.")
         self._fit_baselines(train_data)
@@ -442,7 +465,10 @@ def _rate(rate, callbacks, warmup):
 def _warn_unknown(task, validation):
     unknown = task.unknown(validation)
     if unknown:
-        warnings.warn(f"validation_data holds labels never seen in training: {unknown}. They count in no metric.", stacklevel=4)
+        warnings.warn(
+            f"validation_data holds labels never seen in training: {unknown}. They count in no metric.",
+            stacklevel=4,
+        )
 
 
 def _short(value, length=90):

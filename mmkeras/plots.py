@@ -98,8 +98,19 @@ def _by_label(report):
     figure, axes = _figure(8, 0.9 + 0.3 * len(labels))
     axes.barh(range(len(labels)), labels["ap"].fillna(0), color="#1f6feb")
     share = labels["rows"] / report.rows
-    axes.plot(share, range(len(labels)), "|", color="#d1242f", markersize=11, markeredgewidth=2, label="share of rows (chance)")
-    axes.set_yticks(range(len(labels)), [f"{name} ({count})" for name, count in zip(labels.index, labels["rows"], strict=True)])
+    axes.plot(
+        share,
+        range(len(labels)),
+        "|",
+        color="#d1242f",
+        markersize=11,
+        markeredgewidth=2,
+        label="share of rows (chance)",
+    )
+    axes.set_yticks(
+        range(len(labels)),
+        [f"{name} ({count})" for name, count in zip(labels.index, labels["rows"], strict=True)],
+    )
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
     axes.legend(loc="lower right", frameon=False)

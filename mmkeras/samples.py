@@ -45,7 +45,15 @@ _OPENINGS = ["In {place}, {hero} must act when {trouble}.", "When {trouble}, {he
 _MIDDLES = ["All hope rests on {thing}.", "The only clue is {thing}.", "Someone else wants {thing}.", "There is little time left.",
             "Nothing goes as planned.", "The price is higher than expected.", "By morning everything has changed.",
             "It is a story about promises.", "Old friends turn into rivals."]  # fmt: skip
-_TITLES = ["The {a}", "{a} of {b}", "Before the {a}", "{a} and {b}", "No {a} Tonight", "The Last {a}", "Under the {b}"]
+_TITLES = [
+    "The {a}",
+    "{a} of {b}",
+    "Before the {a}",
+    "{a} and {b}",
+    "No {a} Tonight",
+    "The Last {a}",
+    "Under the {b}",
+]
 _WORDS = ["Harbour", "Winter", "Letter", "Silence", "River", "Stranger", "Garden", "Crown", "Signal", "Promise", "Shadow",
           "Orchard", "Mirror", "Voyage", "Lantern", "Border"]  # fmt: skip
 
@@ -126,7 +134,10 @@ def _title(rng):
 def _overview(rng, theme):
     if rng.random() < 0.03:
         return ""
-    sentences = [str(rng.choice(_OPENINGS)), *map(str, rng.choice(_MIDDLES, size=rng.integers(1, 4), replace=False))]
+    sentences = [
+        str(rng.choice(_OPENINGS)),
+        *map(str, rng.choice(_MIDDLES, size=rng.integers(1, 4), replace=False)),
+    ]
     themes = [theme] * len(sentences)
     if rng.random() < 0.1:
         themes[-1] = str(rng.choice(list(_THEMES)))

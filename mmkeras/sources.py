@@ -3,7 +3,17 @@
 import pathlib
 
 # The columns both forms of the movie data have, as `movies` returns them.
-MOVIE_COLUMNS = ["id", "title", "overview", "genres", "budget", "popularity", "revenue", "runtime", "release_date"]
+MOVIE_COLUMNS = [
+    "id",
+    "title",
+    "overview",
+    "genres",
+    "budget",
+    "popularity",
+    "revenue",
+    "runtime",
+    "release_date",
+]
 
 
 def movies(path):

@@ -79,8 +79,7 @@ def check_modalities(modalities):
     names = [modality.name for modality in modalities]
     if not names or len(set(names)) != len(names):
         raise ValueError(
-            f"Modalities must have different names, and there must be one. Received: {names}. "
-            "Give each `name=...`."
+            f"Modalities must have different names, and there must be one. Received: {names}. Give each `name=...`."
         )
 
 
@@ -170,4 +169,3 @@ def cut_frozen(encode):
     if not outputs:
         return Cut(towers, None)
     return Cut(towers, submodel({**encode.input, **inner}, outputs, name="encode_rest"))
-

@@ -318,7 +318,9 @@ class Regression(Task):
         values = pd.to_numeric(df[self.column], errors="coerce").to_numpy("float64")
         if not np.isfinite(values).all():
             bad = df[self.column].iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
-            raise ValueError(f"The target {self.column!r} must hold finite numbers. Received: {bad!r}. Drop or correct the row.")
+            raise ValueError(
+                f"The target {self.column!r} must hold finite numbers. Received: {bad!r}. Drop or correct the row."
+            )
         return values.astype("float32")[:, None]
 
     def logits(self, hidden, target=None, name="logits"):

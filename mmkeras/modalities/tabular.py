@@ -58,7 +58,9 @@ class Tabular(Modality):
         check_name(self.name)
         column_names(self.all_columns, "The columns of `Tabular`")
         if not self.all_columns:
-            raise ValueError("`Tabular` must read a column. Received none. Give `numeric`, `categorical` or `datetime`.")
+            raise ValueError(
+                "`Tabular` must read a column. Received none. Give `numeric`, `categorical` or `datetime`."
+            )
         strangers = set(self.zero_is_missing) - set(self.numeric)
         if strangers:
             raise ValueError(
@@ -95,14 +97,18 @@ class Tabular(Modality):
 
     def prepare(self, raw):
         if self.state is None:
-            raise ValueError(f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns.")
+            raise ValueError(
+                f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
+            )
         tensors, present = {}, []
         if self.numeric:
             stacked = keras.ops.stack([raw[c] for c in self.numeric], axis=-1)  # (B, K)
             state = self.state["numeric"]
             zero = [c in self.zero_is_missing for c in self.numeric]
             clean = layers.CleanNumbers(zero, state["log1p"], name=f"{self.name}_clean")(stacked)
-            scale = keras.layers.Normalization(mean=state["mean"], variance=state["variance"], name=f"{self.name}_scale")
+            scale = keras.layers.Normalization(
+                mean=state["mean"], variance=state["variance"], name=f"{self.name}_scale"
+            )
             tensors[f"{self.name}.numeric"] = scale(clean)
         dates = []
         for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
@@ -121,8 +127,8 @@ class Tabular(Modality):
         if self.categorical:
             strings = [raw[c] for c in self.categorical]
             present.append(layers.Present(name=f"{self.name}_named")(strings))
-        tensors[f"{self.name}.present"] = present[0] if len(present) == 1 else keras.ops.max(
-            keras.ops.stack(present, axis=0), axis=0
+        tensors[f"{self.name}.present"] = (
+            present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present, axis=0), axis=0)
         )
         return tensors
 

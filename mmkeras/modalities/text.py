@@ -123,7 +123,9 @@ class Text(Modality):
 
     def prepare(self, raw):
         if self.state is None:
-            raise ValueError(f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns.")
+            raise ValueError(
+                f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
+            )
         columns = [raw[column] for column in self.columns]
         columns = columns[0] if len(columns) == 1 else columns
         if self.encoder == "lexical":
@@ -178,7 +180,10 @@ class Text(Modality):
         tower = lower = submodel(inputs, sequence, name=f"{self.name}_tower")
         if top:
             below = hidden[-top - 1] if top < len(hidden) else first_block_input(blocks[0])
-            kept = {"hidden": below, **{f"layer_{i}": h for i, h in enumerate(used) if any(h is x for x in hidden[: -top - 1])}}
+            kept = {
+                "hidden": below,
+                **{f"layer_{i}": h for i, h in enumerate(used) if any(h is x for x in hidden[: -top - 1])},
+            }
             lower = submodel(inputs, kept, name=f"{self.name}_tower")
             tower = submodel({**inputs, **kept}, sequence, name=f"{self.name}_tower_top")
             given = {**given, **lower({key: given[key] for key in lower.input})}
@@ -215,7 +220,9 @@ def load_pretrained(encoder, kind, **kwargs):
 
     is_handle = "://" in encoder
     path = pathlib.Path(encoder).expanduser()
-    looks_local = not is_handle and (path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists())
+    looks_local = not is_handle and (
+        path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists()
+    )
     if looks_local and not path.exists():
         raise FileNotFoundError(
             f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "

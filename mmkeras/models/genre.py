@@ -75,4 +75,8 @@ def build_genre_classifier(encoder=None, num_numeric=4, num_classes=20, sequence
     z = keras.layers.Concatenate(name="fusion")([x, y])
     z = keras.layers.Dense(44, activation="relu", name="joint")(z)
     genres = keras.layers.Dense(num_classes, activation="sigmoid", name="genres")(z)
-    return keras.Model({**{k: tokens[k] for k in ("token_ids", "padding_mask")}, "numeric": numeric}, {"genres": genres}, name="genre_classifier")
+    return keras.Model(
+        {**{k: tokens[k] for k in ("token_ids", "padding_mask")}, "numeric": numeric},
+        {"genres": genres},
+        name="genre_classifier",
+    )

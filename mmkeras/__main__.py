@@ -1,0 +1,252 @@
+"""The command line: mmkeras quickstart | train | predict | evaluate | export | cache."""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+
+def main(arguments=None):
+    """Run a command. Returns the exit code: 0, or 2 when something given cannot work."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        options.run(options)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        if options.traceback:
+            raise
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"mmkeras {options.command}: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="mmkeras", description="Multimodal learning on Keras 3.")
+    parser.add_argument("--traceback", action="store_true", help="show where an error arose")
+    commands = parser.add_subparsers(dest="command")
+
+    def command(name, run, description):
+        sub = commands.add_parser(name, help=description, description=description)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("quickstart", quickstart, "Train on the embedded sample and look at the result; no download, no GPU.")
+    sub.add_argument("--out", default="mmkeras-quickstart", help="folder for model, report and served model")
+    sub.add_argument("--rows", type=int, default=2000, help="rows of the sample")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("train", train, "Train on a CSV file; write model, report and served model to a folder.")
+    sub.add_argument("--csv", required=True)
+    sub.add_argument("--out", required=True, help="folder for model, report and served model")
+    sub.add_argument("--labels", help="target column of labels: 'A|B', or lists")
+    sub.add_argument("--label", help="target column of one class per row")
+    sub.add_argument("--number", help="target column of numbers")
+    sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
+    sub.add_argument("--numeric", type=_names, default=[])
+    sub.add_argument("--categorical", type=_names, default=[])
+    sub.add_argument("--datetime", type=_names, default=[])
+    sub.add_argument("--zero-is-missing", type=_names, default=[], help="numeric columns in which 0 means unknown")
+    sub.add_argument(
+        "--text-encoder",
+        type=_names,
+        default=["distil_bert_base_en_uncased", "lexical"],
+        help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side "
+        "(default: distil_bert_base_en_uncased,lexical)",
+    )
+    sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
+    sub.add_argument("--sequence-length", type=int, default=256)
+    sub.add_argument("--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks")
+    sub.add_argument("--fusion", default="concat")
+    sub.add_argument("--epochs", type=int, default=12)
+    sub.add_argument("--fine-tune-epochs", type=int, default=0)
+    sub.add_argument("--batch-size", type=int, default=64)
+    sub.add_argument("--learning-rate", type=float, default=1e-3)
+    sub.add_argument("--test-share", type=float, default=0.2, help="rows held out for the report")
+    sub.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
+    sub.add_argument(
+        "--cache-dir", help="folder of the feature cache (default: $MMKERAS_CACHE_DIR or ~/.cache/mmkeras)"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command("predict", predict, "Predict the rows of a CSV file with a saved model.")
+    sub.add_argument("model", help="folder written by train or quickstart, or its model/")
+    sub.add_argument("--csv", required=True)
+    sub.add_argument("--out", help="CSV file for the predictions (default: print the first rows)")
+
+    sub = command("evaluate", evaluate, "Score a saved model on the rows of a CSV file.")
+    sub.add_argument("model")
+    sub.add_argument("--csv", required=True)
+    sub.add_argument("--html", help="write the report with plots to this file")
+
+    sub = command("export", export, "Write a saved model as a SavedModel that takes raw values.")
+    sub.add_argument("model")
+    sub.add_argument("--out", required=True)
+
+    sub = command("cache", cache, "Show or delete cached features.")
+    sub.add_argument("action", choices=["info", "clear"])
+    sub.add_argument("--cache-dir")
+    return parser
+
+
+def _names(text):
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def quickstart(options):
+    import mmkeras as mm
+
+    start = time.monotonic()
+    out = pathlib.Path(options.out)
+    df = mm.samples.movies(options.rows, seed=options.seed)
+    train_rows, test_rows = mm.split_frame(df, 0.2, seed=options.seed)
+    print(f"{len(train_rows)} made-up films to learn from, {len(test_rows)} to be judged on. One of them:\n")
+    print(df.iloc[0].to_string(), "\n")
+    pipe = mm.Pipeline(
+        [
+            mm.Text("overview", encoder="scratch", pooling="mean", sequence_length=64),
+            mm.Text("overview", encoder="lexical", name="words"),
+            mm.Tabular(
+                numeric=["budget", "popularity", "revenue", "runtime"],
+                datetime="release_date",
+                zero_is_missing=["budget", "revenue"],
+            ),
+        ],
+        mm.MultiLabel("genres"),
+    )
+    pipe.fit(train_rows, epochs=10, batch_size=32, seed=options.seed, verbose=2)
+    _finish(pipe, test_rows, out)
+    shown = test_rows.head(5)
+    for (_, row), labels in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
+        print(f"\n{row['overview'] or '(no overview)'}\n  budget {row['budget']:,}, {row['runtime']:g} minutes")
+        print(f"  predicted: {', '.join(labels)}\n  true:      {', '.join(row['genres'].split('|'))}")
+    print(f"\nDone in {time.monotonic() - start:.0f} s. Next: mmkeras predict {out} --csv YOUR.csv, or see README.md.")
+
+
+def train(options):
+    import mmkeras as mm
+    from mmkeras.datasets import check_frame
+    from mmkeras.features import default_directory
+
+    df = _read(options.csv)
+    targets = [kind for kind in ("labels", "label", "number") if getattr(options, kind)]
+    if len(targets) != 1:
+        raise ValueError(f"Give exactly one of --labels, --label and --number. Received: {targets or 'none'}.")
+    column = getattr(options, targets[0])
+    check_frame(df, [column], "the target")
+    task = {"labels": mm.MultiLabel, "label": mm.MultiClass, "number": mm.Regression}[targets[0]](column)
+    if targets[0] == "labels" and options.min_label_rows > 1:
+        counts = df[column].map(task.names).explode().value_counts()
+        kept = sorted(counts.index[counts >= options.min_label_rows])
+        task = mm.MultiLabel(column, classes=kept)
+        print(f"{len(kept)} of {len(counts)} labels have at least {options.min_label_rows} rows.")
+    train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
+    pipe = mm.Pipeline(_modalities(mm, options), task, fusion=options.fusion)
+    pipe.fit(
+        train_rows,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        learning_rate=options.learning_rate,
+        fine_tune_epochs=options.fine_tune_epochs,
+        cache_dir=options.cache_dir or default_directory(),
+    )
+    _finish(pipe, test_rows, pathlib.Path(options.out))
+
+
+def _modalities(mm, options):
+    found = []
+    trainable = {"none": False, "all": True}.get(options.trainable, options.trainable)
+    if isinstance(trainable, str):
+        if not trainable.isdigit():
+            raise ValueError(f"--trainable must be none, all or a number. Received: {trainable!r}.")
+        trainable = int(trainable)
+    for column in options.text:
+        for encoder in options.text_encoder:
+            settings = {} if encoder == "lexical" else {"pooling": options.pooling, "trainable": trainable}
+            name = f"text_{len(found)}" if encoder != "lexical" else f"words_{len(found)}"
+            found.append(mm.Text(column, encoder, options.sequence_length, name=name, **settings))
+    if options.numeric or options.categorical or options.datetime:
+        columns = {
+            "numeric": options.numeric,
+            "categorical": options.categorical,
+            "datetime": options.datetime,
+        }
+        found.append(mm.Tabular(**columns, zero_is_missing=options.zero_is_missing))
+    if not found:
+        raise ValueError("Give columns to read: --text, --numeric, --categorical or --datetime.")
+    return found
+
+
+def _finish(pipe, test_rows, out):
+    """Report, model and served model."""
+    report = pipe.evaluate(test_rows)
+    print(f"\n{report}\n")
+    pipe.save(out / "model")
+    pipe.export(out / "served")
+    report.to_html(out / "report.html")
+    print(f"Wrote {out}/model (mmkeras.load), {out}/served (SavedModel) and {out}/report.html.")
+
+
+def predict(options):
+    pipe, df = _load(options.model), _read(options.csv)
+    predictions = pipe.predict(df)
+    if pipe.task.kind != "regression":
+        labels = pipe.predict_labels(df)
+        predictions.insert(0, "predicted", ["|".join(v) if isinstance(v, list) else v for v in labels])
+    if options.out:
+        from mmkeras.persistence import write_text
+
+        write_text(options.out, predictions.to_csv())
+        print(f"Wrote {len(predictions)} rows to {options.out}.")
+    else:
+        print(predictions.head(10).round(3).to_string())
+
+
+def evaluate(options):
+    report = _load(options.model).evaluate(_read(options.csv))
+    print(report)
+    if options.html:
+        print(f"Wrote {report.to_html(options.html)}.")
+
+
+def export(options):
+    _load(options.model).export(options.out)
+    print(f"Wrote {options.out}; it takes raw values: tf.saved_model.load({options.out!r}).serve({{column: values}}).")
+
+
+def cache(options):
+    from mmkeras import features
+
+    directory = pathlib.Path(options.cache_dir) if options.cache_dir else features.default_directory()
+    if options.action == "clear":
+        print(f"Freed {features.clear(directory) / 2**20:.1f} MiB in {directory}.")
+    elif not (directory / "data.mdb").is_file():
+        print(f"There is no feature cache in {directory}.")
+    else:
+        for tower in features.open_store(directory).info():
+            print(f"{tower['rows']:>8} rows {tower['bytes'] / 2**20:>9.1f} MiB  {tower['created']}  {tower['tower']}")
+
+
+def _load(folder):
+    import mmkeras as mm
+
+    folder = pathlib.Path(folder)
+    return mm.load(folder / "model" if (folder / "model").is_dir() else folder)
+
+
+def _read(path):
+    import pandas as pd
+
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path!r}.")
+    return pd.read_csv(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
