@@ -38,7 +38,7 @@ def _parser():
 
     sub = command("quickstart", quickstart, "Train on the embedded sample and look at the result; no download, no GPU.")
     sub.add_argument("--out", default="mmkeras-quickstart", help="folder for model, report and served model")
-    sub.add_argument("--rows", type=int, default=2000, help="rows of the sample")
+    sub.add_argument("--rows", type=int, default=1200, help="rows of the sample")
     sub.add_argument("--seed", type=int, default=0)
 
     sub = command("train", train, "Train on a CSV file; write model, report and served model to a folder.")

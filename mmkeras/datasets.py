@@ -103,6 +103,12 @@ def split_frame(df, fraction, seed=0):
 
     Raises:
         ValueError: unless 0 < fraction < 1 and both parts get a row.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> rest, part = mm.split_frame(mm.samples.movies(10, seed=0), 0.2, seed=0)
+        >>> len(rest), len(part)
+        (8, 2)
     """
     count = round(len(df) * fraction) if 0 < fraction < 1 else 0
     if not 0 < count < len(df):

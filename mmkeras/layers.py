@@ -202,7 +202,7 @@ class TermBag(keras.layers.Layer):
         scale: float, what the weights are multiplied by, and so how fast the table learns.
     """
 
-    def __init__(self, vocabulary_size, units, dropout=0.0, scale=8.0, **kwargs):
+    def __init__(self, vocabulary_size, units, dropout=0.0, scale=4.0, **kwargs):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         self.units = units
@@ -276,6 +276,34 @@ class CleanNumbers(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "zero_is_missing": self.zero_is_missing, "log1p": self.log1p}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PiecewiseLinear(keras.layers.Layer):
+    """How far each number has gone through each of its bins: (B, K) → (B, M), M bins over all columns.
+
+    For the bin [low, high] of a column: 0 below it, 1 above it, (x − low) / (high − low) inside; 0 for NaN.
+    After Gorishniy et al., 2022, https://arxiv.org/abs/2203.05556.
+
+    Args:
+        bins: list of M [column, low, high] with low < high.
+    """
+
+    def __init__(self, bins, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = [list(entry) for entry in bins]
+
+    def call(self, numbers):
+        column, low, high = zip(*self.bins, strict=True)
+        low, high = (keras.ops.convert_to_tensor(edge, numbers.dtype) for edge in (low, high))
+        inside = (keras.ops.take(numbers, column, axis=1) - low) / (high - low)
+        return keras.ops.where(keras.ops.isnan(inside), 0.0, keras.ops.clip(inside, 0.0, 1.0))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], len(self.bins))
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -21,6 +21,8 @@ from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
 STAGES = ("prepare", "encode", "head")
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
+# Of AdamW (Loshchilov & Hutter, 2019), for weights but not for biases and scales.
+WEIGHT_DECAY = 0.3
 # How baselines of a loaded Pipeline are trained, whose own settings are not kept.
 BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
 
@@ -108,10 +110,10 @@ class Pipeline:
                 lives as long as the Pipeline.
             callbacks: Keras callbacks.
             verbose: 0 silent, 1 progress bars, 2 a line per epoch.
-            learning_rate: float, the peak of the first phase, from which it falls to 0 along a cosine; or a Keras
-                LearningRateSchedule. With callbacks that set the rate themselves it stays constant.
+            learning_rate: float, the peak of the first phase, reached after a short warm-up, from which it falls to 0
+                along a cosine; or a Keras LearningRateSchedule. With callbacks that set the rate it stays constant.
             fine_tune_epochs: int, passes in the second phase.
-            fine_tune_learning_rate: the same of the second phase, which warms up over a tenth of its steps.
+            fine_tune_learning_rate: the same for the second phase.
 
         Returns:
             keras.callbacks.History of both phases.
@@ -133,7 +135,7 @@ class Pipeline:
         weights = self.task.row_weights(self.task.encode(train), class_weight)
         settings.update(callbacks=list(callbacks), weights=weights)
         part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
-        rate = _rate(learning_rate, callbacks, warmup=0.0)
+        rate = _rate(learning_rate, callbacks, warmup=0.05)
         history = self._train(part, train, validation, epochs, rate, **settings)
         if fine_tune_epochs:
             part = self._part(self.head, fine_tune=True)
@@ -227,8 +229,10 @@ class Pipeline:
         if validation is not None:
             _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
+        optimizer = keras.optimizers.AdamW(rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "value", "scores"])
         part.model.compile(
-            optimizer=keras.optimizers.AdamW(rate(epochs * rows.cardinality().numpy()), weight_decay=1e-2),
+            optimizer=optimizer,
             loss=self.task.loss(),
             loss_weights=self.task.loss_weight,
             metrics=self.task.metrics(),
@@ -360,7 +364,7 @@ class Pipeline:
             keras.utils.set_random_seed(settings["seed"])
             tensors = {**self.prepare.output, **self.encode.output}
             part = self._part(self._new_head(tensors, self.task, target, [modality]), fresh=True)
-            self._train(part, train, None, epochs, _rate(rate, (), 0.0), **settings)
+            self._train(part, train, None, epochs, _rate(rate, (), 0.05), **settings)
             found[f"{modality.name} alone"] = HeadBaseline(part.model)
         if validation is not None and self.task.kind == "multilabel":
             truth = self.task.encode(validation)

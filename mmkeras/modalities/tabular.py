@@ -1,6 +1,7 @@
 """Numbers, categories and dates."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -11,7 +12,10 @@ from mmkeras.modalities.base import Modality, check_name, column_names, input_na
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
-TABULAR_UNITS = 32
+NUMERIC_BINS = 8
+TABULAR_UNITS = 64
+# Standardised numbers are cut here: one value with a wrong unit must not decide alone.
+MOST_DEVIATIONS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +23,8 @@ class Tabular(Modality):
     """Columns of numbers, categories and dates as one feature vector.
 
     Numbers: standardised with the training rows' mean and variance. A column without negative values whose
-    skewness is above 2 is heavy-tailed and first replaced by ln(1 + x). A missing value becomes a learned number,
-    with an indicator beside it. Text that is not a number, and infinities, count as missing (with a warning).
+    skewness is above 2 is heavy-tailed and first replaced by ln(1 + x). Beside the number stand its positions in eight
+    bins with as many training rows each. A missing value becomes a learned number, with an indicator beside it. Text that is not a number, and infinities, count as missing (with a warning).
     Categories: an embedding; values seen fewer than `min_count` times in training, or never, share one
     out-of-vocabulary vector; missing has its own. Dates: year, and day of the year, weekday and hour as points on
     a circle.
@@ -33,7 +37,7 @@ class Tabular(Modality):
         min_count: int, see above.
         name: str, name of the modality.
 
-    Features: (B, 32), a GELU layer over 2 values per number, 14 per date and up to 16 per category.
+    Features: (B, 64), a GELU layer over 10 values per number, 14 per date and up to 16 per category.
 
     Raises:
         ValueError: no column at all, a column named twice, or `zero_is_missing` outside `numeric`.
@@ -87,7 +91,7 @@ class Tabular(Modality):
         raw = self.raw_values(df)
         columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
         state = {
-            "numeric": {key: [column[key] for column in columns] for key in ("log1p", "mean", "variance")},
+            "numeric": {key: [column[key] for column in columns] for key in ("log1p", "mean", "variance", "bins")},
             "vocabularies": [_vocabulary(raw[c], self.min_count) for c in self.categorical],
             "years": [_mean_variance(_years(raw[c])) for c in self.datetime],
         }
@@ -109,7 +113,10 @@ class Tabular(Modality):
             scale = keras.layers.Normalization(
                 mean=state["mean"], variance=state["variance"], name=f"{self.name}_scale"
             )
-            tensors[f"{self.name}.numeric"] = scale(clean)
+            tensors[f"{self.name}.numeric"] = keras.ops.clip(scale(clean), -MOST_DEVIATIONS, MOST_DEVIATIONS)
+            bins = [[i, *edges] for i, column in enumerate(state["bins"]) for edges in column]
+            if bins:
+                tensors[f"{self.name}.bins"] = layers.PiecewiseLinear(bins, name=f"{self.name}_bins")(clean)
         dates = []
         for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
             parts = layers.CalendarParts(name=f"{self.name}_date_{index}")(raw[column])
@@ -138,6 +145,8 @@ class Tabular(Modality):
             if f"{self.name}.{group}" in tensors:
                 fill = layers.FillMissing(name=f"{self.name}_fill_{group}")
                 parts.append(fill(tensors[f"{self.name}.{group}"]))
+        if f"{self.name}.bins" in tensors:
+            parts.append(tensors[f"{self.name}.bins"])
         for index, words in enumerate(self.state["vocabularies"]):
             size = len(words) + 2  # missing, out of vocabulary
             embed = keras.layers.Embedding(size, min(16, (size + 1) // 2), name=f"{self.name}_embed_{index}")
@@ -147,15 +156,18 @@ class Tabular(Modality):
 
 
 def _numeric_statistics(values, zero_is_missing):
-    """Whether the column is heavy-tailed, and mean and variance of what is left after that."""
+    """Whether the column is heavy-tailed; mean, variance and bins of what it is after that."""
     known = values[~np.isnan(values)].astype("float64")
     if zero_is_missing:
         known = known[known != 0]
     log1p = False
     if len(known) > 2 and known.min() >= 0 and known.std() > 0:
         log1p = bool(np.mean(((known - known.mean()) / known.std()) ** 3) > HEAVY_TAIL_SKEWNESS)
-    mean, variance = _mean_variance(np.log1p(known) if log1p else known)
-    return {"log1p": log1p, "mean": mean, "variance": variance}
+    known = np.log1p(known) if log1p else known
+    mean, variance = _mean_variance(known)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUMERIC_BINS + 1)).astype("float32")) if len(known) else []
+    bins = [[float(low), float(high)] for low, high in itertools.pairwise(edges)]
+    return {"log1p": log1p, "mean": mean, "variance": variance, "bins": bins}
 
 
 def _mean_variance(known):

@@ -1,0 +1,72 @@
+"""The command line, as a person would use it."""
+
+import pandas as pd
+import pytest
+
+import mmkeras as mm
+from mmkeras.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    mm.samples.movies(240, seed=1).to_csv(folder / "movies.csv", index=False)
+    arguments = (
+        f"train --csv {folder}/movies.csv --text overview --numeric budget,popularity,revenue,runtime --labels genres "
+        f"--text-encoder lexical --epochs 2 --zero-is-missing budget,revenue --out {folder}/out --cache-dir {folder}/cache"
+    )
+    assert main(arguments.split()) == 0
+    return folder
+
+
+def test_train_writes_model_report_and_served_model(trained):
+    assert (trained / "out" / "model" / "pipeline.json").is_file()
+    assert (trained / "out" / "served" / "saved_model.pb").is_file()
+    assert (trained / "out" / "report.html").is_file()
+
+
+def test_predict_writes_a_csv(trained, capsys):
+    assert main(["predict", f"{trained}/out", "--csv", f"{trained}/movies.csv", "--out", f"{trained}/p.csv"]) == 0
+    table = pd.read_csv(trained / "p.csv", index_col=0)
+    assert len(table) == 240 and table.columns[0] == "predicted" and "Drama" in table
+    assert main(["predict", f"{trained}/out", "--csv", f"{trained}/movies.csv"]) == 0
+    assert "predicted" in capsys.readouterr().out
+
+
+def test_evaluate_prints_the_report(trained, capsys):
+    assert main(["evaluate", f"{trained}/out", "--csv", f"{trained}/movies.csv", "--html", f"{trained}/r.html"]) == 0
+    assert "TF-IDF" in capsys.readouterr().out and (trained / "r.html").is_file()
+
+
+def test_export_and_cache(trained, capsys):
+    assert main(["export", f"{trained}/out", "--out", f"{trained}/again"]) == 0
+    assert (trained / "again" / "saved_model.pb").is_file()
+    assert main(["cache", "info", "--cache-dir", f"{trained}/cache"]) == 0
+    assert main(["cache", "clear", "--cache-dir", f"{trained}/cache"]) == 0
+    assert main(["cache", "info", "--cache-dir", f"{trained}/cache"]) == 0
+    assert "no feature cache" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("predict nowhere --csv nothing.csv", "no folder 'nowhere'"),
+        ("train --csv nothing.csv --labels genres --text overview --out out", "no file 'nothing.csv'"),
+        ("train --csv {csv} --labels genre --text overview --out out", "Did you mean 'genres'"),
+        ("train --csv {csv} --labels genres --out out", "Give columns to read"),
+        ("train --csv {csv} --text overview --out out", "exactly one of --labels"),
+        ("train --csv {csv} --labels genres --text overview --text-encoder ./gone --out out", "does not exist"),
+        ("train --csv {csv} --labels genres --text overview --trainable some --out out", "none, all or a number"),
+    ],
+)
+def test_mistakes_get_a_sentence_not_a_traceback(trained, capsys, arguments, message):
+    assert main(arguments.format(csv=trained / "movies.csv").split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+
+
+def test_quickstart_writes_everything(tmp_path, capsys):
+    assert main(["quickstart", "--out", str(tmp_path / "q"), "--rows", "120"]) == 0
+    printed = capsys.readouterr().out
+    assert "predicted:" in printed and "Beside its baselines" in printed
+    assert all((tmp_path / "q" / name).exists() for name in ("model", "served", "report.html"))

@@ -1,0 +1,80 @@
+"""The layout that CONTRIBUTING.md draws: a file imports only from lower floors."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import mmkeras
+
+ROOT = pathlib.Path(mmkeras.__file__).parent
+FLOORS = {
+    "graph": 0, "layers": 0, "fusion": 0, "datasets": 0, "metrics": 0, "samples": 0, "persistence": 0,
+    "modalities": 1, "tasks": 1, "sources": 2, "stages": 2, "heads": 2, "features": 2, "evaluation": 2,
+    "plots": 2, "cached": 3, "models": 3, "baselines": 3, "pipeline": 4, "__init__": 5, "__main__": 6,
+}  # fmt: skip
+OWNERS = {"keras_hub": {"modalities", "models"}, "lmdb": {"features"}, "matplotlib": {"plots"}}
+
+
+def imports(path):
+    """(module, imported lazily) for every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"mmkeras.{alias.name}" for alias in node.names] if node.module == "mmkeras" else [node.module]
+            yield from ((name, id(node) not in top) for name in names)
+
+
+def concept(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def test_files_import_from_lower_floors_only():
+    wrong = []
+    for path in ROOT.rglob("*.py"):
+        own = concept(path)
+        for name, _ in imports(path):
+            parts = name.split(".")
+            if parts[0] == "mmkeras" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != own:
+                lazily_to_the_page = own == "evaluation" and parts[1] == "plots"
+                if FLOORS[parts[1]] >= FLOORS[own] and not lazily_to_the_page:
+                    wrong.append(f"{path.name} imports {name}")
+    assert wrong == []
+
+
+def test_every_file_has_a_floor():
+    assert {concept(path) for path in ROOT.rglob("*.py")} == set(FLOORS)
+
+
+def test_only_their_owners_import_heavy_packages():
+    for path in ROOT.rglob("*.py"):
+        for name, lazily in imports(path):
+            package = name.split(".")[0]
+            if package in OWNERS:
+                assert concept(path) in OWNERS[package], f"{path.name} imports {package}"
+            if package in {*OWNERS, "sklearn", "autokeras", "keras_tuner"}:
+                assert lazily, f"{path.name} imports {package} when it is loaded"
+
+
+def test_importing_mmkeras_loads_no_heavy_package():
+    code = (
+        "import sys, keras; before = set(sys.modules); import mmkeras; "
+        "heavy = {'autokeras', 'keras_tuner', 'matplotlib', 'sklearn', 'keras_hub', 'lmdb', 'tensorflow_text'}; "
+        "print(sorted(heavy & (set(sys.modules) - before)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_has_a_docstring_with_an_example():
+    lacking = []
+    for name in mmkeras.__all__:
+        thing = getattr(mmkeras, name)
+        if name.startswith("__") or type(thing).__name__ == "module" or name == "Report":
+            continue
+        if ">>>" not in (thing.__doc__ or ""):
+            lacking.append(name)
+    assert lacking == []

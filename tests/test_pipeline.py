@@ -1,0 +1,329 @@
+"""The whole way: DataFrame in, predictions, report, saved and served model out."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import mmkeras as mm
+
+NUMERIC = ["budget", "popularity", "revenue", "runtime"]
+
+
+def movie_modalities(encoder=None, **text):
+    found = [
+        mm.Text("overview", encoder="lexical", name="words"),
+        mm.Tabular(numeric=NUMERIC, datetime="release_date", zero_is_missing=["budget", "revenue"]),
+    ]
+    return found if encoder is None else [mm.Text("overview", str(encoder), sequence_length=32, **text), *found]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return mm.split_frame(mm.samples.movies(260, seed=3), 0.25, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(rows, tiny_bert, tmp_path_factory):
+    """A Pipeline with a frozen tower, a bag of words and numbers; evaluated, so that it has baselines."""
+    pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean"), mm.MultiLabel("genres"))
+    pipe.fit(rows[0], epochs=4, verbose=0, cache_dir=tmp_path_factory.mktemp("cache"))
+    pipe.report = pipe.evaluate(rows[1])
+    return pipe
+
+
+def test_fit_returns_the_keras_history_and_leaves_the_frame_alone(rows):
+    train, test = rows
+    before, seen = train.copy(deep=True), []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
+    history = pipe.fit(train, validation_data=test, epochs=2, verbose=0, callbacks=[callback])
+    assert isinstance(history, keras.callbacks.History)
+    assert set(history.history) == {"loss", "map", "val_loss", "val_map"}
+    assert history.epoch == seen == [0, 1]
+    pd.testing.assert_frame_equal(train, before)
+
+
+def test_predict_keeps_index_order_and_classes(fitted, rows):
+    test = rows[1].sample(frac=1, random_state=1)
+    test.index = ["same"] * len(test)  # a duplicate index is the user's business
+    predictions = fitted.predict(test)
+    assert list(predictions.index) == ["same"] * len(test)
+    assert list(predictions.columns) == list(fitted.task.classes)
+    assert predictions.to_numpy().min() >= 0 and predictions.to_numpy().max() <= 1
+    labels = fitted.predict_labels(test)
+    expected = predictions.to_numpy() >= fitted.thresholds
+    assert [len(row) for row in labels] == list(expected.sum(axis=1))
+
+
+def test_one_row_alone_equals_the_row_in_a_batch(fitted, rows):
+    test = rows[1]
+    together = fitted.predict(test).to_numpy()
+    for position in (0, 7, 20):
+        alone = fitted.predict(test.iloc[[position]]).to_numpy()
+        np.testing.assert_allclose(alone[0], together[position], atol=1e-5)
+
+
+def test_stages_are_plain_models_that_share_weights(fitted, rows):
+    raw = {name: tf.constant(v[:5]) for name, v in mm.datasets.raw_values(rows[1], fitted.modalities).items()}
+    expected = fitted.predict(rows[1].head(5)).to_numpy()
+    for model in (fitted.prepare, fitted.encode, fitted.head, fitted.model, fitted.serving_model):
+        assert isinstance(model, keras.Model)
+    assert fitted.prepare.trainable_weights == []
+    np.testing.assert_allclose(fitted.serving_model(raw)["genres"], expected, atol=1e-5)
+    np.testing.assert_allclose(fitted.model(fitted.prepare(raw))["genres"], expected, atol=1e-5)
+
+
+def test_same_seed_same_predictions_other_seed_others(rows):
+    def run(seed):
+        pipe = mm.Pipeline(movie_modalities("scratch", pooling="mean"), mm.MultiLabel("genres"))
+        pipe.fit(rows[0], epochs=1, seed=seed, verbose=0)
+        return pipe.predict(rows[1]).to_numpy()
+
+    first = run(5)
+    np.testing.assert_array_equal(first, run(5))
+    assert np.abs(first - run(6)).max() > 1e-3
+
+
+def test_saved_and_loaded_predicts_and_reports_the_same(fitted, rows, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.predict(rows[1]), fitted.predict(rows[1]), atol=1e-6)
+    assert list(loaded.predict_labels(rows[1])) == list(fitted.predict_labels(rows[1]))
+    again = loaded.evaluate(rows[1])
+    pd.testing.assert_frame_equal(again.to_frame(), fitted.report.to_frame(), atol=1e-5)
+
+
+def test_interrupted_save_leaves_the_earlier_model(fitted, rows, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "model")
+    expected = fitted.predict(rows[1])
+
+    def broken(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save", broken)
+        with pytest.raises(KeyboardInterrupt):
+            fitted.save(tmp_path / "model")
+    np.testing.assert_allclose(mm.load(tmp_path / "model").predict(rows[1]), expected, atol=1e-6)
+
+
+def test_served_model_in_a_fresh_process_equals_predict(fitted, rows, tmp_path):
+    test = rows[1].copy()
+    test.iloc[0, test.columns.get_loc("overview")] = ""
+    test.iloc[1, test.columns.get_loc("runtime")] = np.nan
+    test.iloc[2, test.columns.get_loc("overview")] = "🎬 " * 40
+    fitted.export(tmp_path / "served")
+    values = {name: list(v) for name, v in mm.datasets.raw_values(test, fitted.modalities).items()}
+    values = {k: [x if isinstance(x, str) else float(x) for x in v] for k, v in values.items()}
+    (tmp_path / "raw.json").write_text(json.dumps(values))
+    code = (
+        "import json, sys, numpy, tensorflow as tf, tensorflow_text; folder = sys.argv[1]; "
+        "raw = {k: tf.constant(v) for k, v in json.load(open(folder + '/raw.json')).items()}; "
+        "served = tf.saved_model.load(folder + '/served'); "
+        "numpy.save(folder + '/out.npy', served.serve(raw)['genres'].numpy())"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fitted.predict(test), atol=1e-5)
+    info = json.loads((tmp_path / "served" / "assets.extra" / "mmkeras.json").read_text())
+    assert info["classes"] == list(fitted.task.classes) and info["inputs"]["overview"] == "string"
+    fitted.export(tmp_path / "served")  # again: replaced as a whole
+    assert (tmp_path / "served" / "saved_model.pb").is_file()
+
+
+def test_frozen_towers_do_not_change_and_fine_tuned_ones_do(rows, tiny_bert, tmp_path):
+    def tower_weights(pipe):
+        return np.concatenate([w.numpy().ravel() for w in pipe.encode.get_layer("text_tower").weights])
+
+    def run(**fit):
+        pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=True), mm.MultiLabel("genres"))
+        history = pipe.fit(rows[0], verbose=0, cache_dir=tmp_path, **fit)
+        return tower_weights(pipe), history
+
+    frozen = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean"), mm.MultiLabel("genres"))
+    frozen.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path)
+    tuned, history = run(epochs=1, fine_tune_epochs=1, fine_tune_learning_rate=1e-3)
+    joint, _ = run(epochs=1)
+    assert len(history.epoch) == len(history.history["loss"]) == 2
+    assert np.abs(tuned - tower_weights(frozen)).max() > 1e-4
+    assert np.abs(joint - tower_weights(frozen)).max() > 1e-4
+
+
+def test_top_blocks_alone_are_fine_tuned(rows, tiny_bert, tmp_path):
+    pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=1), mm.MultiLabel("genres"))
+    untouched = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=1), mm.MultiLabel("genres"))
+    untouched.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=0.0)
+    pipe.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=1e-3)
+
+    def gap(layer):
+        pairs = zip(*(p.encode.get_layer(layer).weights for p in (pipe, untouched)), strict=True)
+        return max(float(np.abs(a.numpy() - b.numpy()).max()) for a, b in pairs)
+
+    assert gap("text_tower") == 0.0
+    assert gap("text_tower_top") > 1e-4
+    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(rows[1], pipe.modalities).items()}
+    np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
+
+
+def test_evaluate_shows_baselines_and_keeps_the_model(fitted, rows):
+    report = fitted.report
+    assert set(report.baselines.index) == {
+        "label prior", "TF-IDF + linear model", "text alone", "words alone", "tabular alone",
+    }  # fmt: skip
+    assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
+    assert report.intervals["map"][0] <= report.metrics["map"] <= report.intervals["map"][1]
+    before = fitted.predict(rows[1]).to_numpy()
+    fitted._baselines = {}
+    fitted.evaluate(rows[1])
+    np.testing.assert_array_equal(fitted.predict(rows[1]), before)
+
+
+def test_evaluate_reports_unseen_labels(fitted, rows):
+    test = rows[1].copy()
+    test.iloc[0, test.columns.get_loc("genres")] = "Telenovela|Drama"
+    text = str(fitted.evaluate(test))
+    assert "never seen in training: 'Telenovela' (1 rows)" in text
+
+
+def test_thresholds_come_from_validation_rows_only(rows):
+    train, test = rows
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
+    pipe.fit(train, epochs=1, verbose=0)
+    before = pipe.thresholds.copy()
+    pipe.evaluate(test)
+    np.testing.assert_array_equal(pipe.thresholds, before)
+    assert before.shape == (len(pipe.task.classes),)
+
+
+def test_html_report_is_whole(fitted, tmp_path):
+    page = fitted.report.to_html(tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 2 and page.rstrip().endswith("</html>")
+    assert "label prior" in page and "Some rows" in page
+
+
+def test_multiclass_and_regression_run_end_to_end(rows, tmp_path):
+    train, test = (part.assign(first=part["genres"].str.split("|").str[0]) for part in rows)
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiClass("first"), fusion="late")
+    pipe.fit(train, epochs=3, verbose=0, class_weight="balanced")
+    np.testing.assert_allclose(pipe.predict(test).sum(axis=1), 1, atol=1e-5)
+    assert set(pipe.predict_labels(test)) <= set(pipe.task.classes)
+    known = test[test["first"].isin(pipe.task.classes)]
+    assert 0 <= pipe.evaluate(known).metrics["accuracy"] <= 1
+
+    numbers = mm.Pipeline([mm.Tabular(numeric=["budget", "popularity", "revenue"])], mm.Regression("runtime"))
+    known = train.dropna(subset=["runtime"])
+    numbers.fit(known, epochs=30, verbose=0)
+    report = numbers.evaluate(test.dropna(subset=["runtime"]))
+    assert report.metrics["r2"] > 0.2 > report.baselines.loc["mean", "r2"]
+    assert list(numbers.predict(test).columns) == ["runtime"]
+    numbers.save(tmp_path / "numbers")
+    np.testing.assert_allclose(mm.load(tmp_path / "numbers").predict(test), numbers.predict(test), rtol=1e-5)
+
+
+def test_callbacks_that_set_the_learning_rate_work(rows):
+    pipe = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
+    callbacks = [keras.callbacks.ReduceLROnPlateau(monitor="loss"), keras.callbacks.EarlyStopping(patience=1)]
+    assert pipe.fit(rows[0], epochs=2, verbose=0, callbacks=callbacks).epoch
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda df: df.rename(columns={"runtime": "runtimes"}), KeyError, "needs the column 'runtime'.*'runtimes'"),
+        (lambda df: df.head(0), ValueError, "at least one row.*empty DataFrame"),
+        (lambda df: df.head(1), ValueError, "at least two rows.*Received: 1"),
+        (lambda df: df.assign(genres="Drama"), ValueError, "must differ between rows.*Drama"),
+        (lambda df: df.to_dict("list"), TypeError, "pandas DataFrame. Received: dict"),
+    ],
+)
+def test_fit_refuses_what_cannot_work(rows, change, error, message):
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
+    with pytest.raises(error, match=message):
+        pipe.fit(change(rows[0]), epochs=1, verbose=0)
+    assert pipe.head is None
+
+
+def test_odd_values_are_data_not_crashes(fitted, rows):
+    odd = pd.concat([rows[1].head(6)] * 2).astype({"overview": object, "budget": object})
+    odd["overview"] = [np.nan, "", "🎬🍿", "word " * 20_000, None, "x" * 100_000] * 2
+    odd["budget"] = ["12,5m", np.inf, None, "7", -5, 0] * 2
+    with pytest.warns(UserWarning, match=r"'budget': \d+ values are (not numbers|infinite)"):
+        predictions = fitted.predict(odd)
+    assert np.isfinite(predictions.to_numpy()).all()
+    np.testing.assert_allclose(predictions[:6], predictions[6:], atol=1e-6)
+
+
+def test_all_nan_column_trains(rows):
+    empty = rows[0].assign(budget=np.nan)
+    pipe = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
+    pipe.fit(empty, epochs=1, verbose=0)
+    assert np.isfinite(pipe.predict(rows[1]).to_numpy()).all()
+
+
+def test_unfitted_and_foreign_folders_are_refused(rows, fitted, tmp_path):
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
+    with pytest.raises(ValueError, match=r"no model yet.*fit"):
+        pipe.predict(rows[1])
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else"):
+        fitted.save(tmp_path)
+    with pytest.raises(OSError, match="must be writable"):
+        fitted.save(tmp_path / "notes.txt" / "model")
+    with pytest.raises(OSError, match="must be writable"):
+        fitted.export(tmp_path / "notes.txt" / "served")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        mm.load(tmp_path / "nothing")
+
+
+def test_truncated_or_newer_model_folders_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    stage = next((tmp_path / "model").glob("files-*/head.keras"))
+    whole = stage.read_bytes()
+    stage.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"must be whole.*head.keras.*damaged"):
+        mm.load(tmp_path / "model")
+    stage.write_bytes(whole)
+    manifest = json.loads((tmp_path / "model" / "pipeline.json").read_text())
+    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({**manifest, "format": 99}))
+    with pytest.raises(ValueError, match=r"reads format 1.*Received: format 99"):
+        mm.load(tmp_path / "model")
+
+
+def test_column_names_may_be_odd(rows, tmp_path):
+    odd = {"overview": "the plot/summary", "budget": "budget (in $)", "runtime": "laufzeit größe"}
+    train, test = (part.rename(columns=odd) for part in rows)
+    pipe = mm.Pipeline(
+        [
+            mm.Text(odd["overview"], encoder="lexical", name="words"),
+            mm.Tabular(numeric=[odd["budget"], odd["runtime"]]),
+        ],
+        mm.MultiLabel("genres"),
+    )
+    pipe.fit(train, epochs=1, verbose=0)
+    pipe.export(tmp_path / "served")
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(test, pipe.modalities).items()}
+    np.testing.assert_allclose(served.serve(raw)["genres"], pipe.predict(test), atol=1e-5)
+
+
+def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
+    code = (
+        "import sys, mmkeras as mm, mmkeras.features as f, mmkeras.cached\n"
+        "def refuse(*a, **k): raise SystemExit('encoded again')\n"
+        "train = mm.split_frame(mm.samples.movies(260, seed=3), .25, seed=0)[0]\n"
+        "pipe = mm.Pipeline([mm.Text('overview', sys.argv[1], sequence_length=32, pooling='mean', name='renamed')],"
+        " mm.MultiLabel('genres'))\n"
+        "f.Store.write = refuse\n"
+        "pipe.fit(train, epochs=1, verbose=0, cache_dir=sys.argv[2])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_bert), str(fitted._cache_dir)],
+        capture_output=True, text=True, env={**os.environ},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
