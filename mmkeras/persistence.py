@@ -134,15 +134,21 @@ def export_saved_model(model, path, info):
         )
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f"{fresh.name}-old")
+    names = {key: argument_name(key) for key in (*model.input, *model.output)}
     signature = {
-        key: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+        names[key]: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=names[key])
         for key, tensor in model.input.items()
     }
+
+    def serve(inputs):
+        outputs = model({key: inputs[names[key]] for key in model.input}, training=False)
+        return {names[key]: value for key, value in outputs.items()}
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[signature])
+        archive.add_endpoint("serve", serve, input_signature=[signature])
         archive.write_out(str(fresh), verbose=False)
         (fresh / "assets.extra").mkdir()
         (fresh / "assets.extra" / "mmkeras.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
@@ -160,6 +166,12 @@ def export_saved_model(model, path, info):
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def argument_name(key):
+    """The name of an input or output in a SavedModel's signature: letters, digits and underscores."""
+    safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in key)
+    return safe if safe[:1].isalpha() else f"column_{safe}"
 
 
 def write_text(path, text):

@@ -406,9 +406,9 @@ class Pipeline:
     def export(self, path):
         """Write a SavedModel that takes raw strings and numbers, for TensorFlow Serving or `tf.saved_model.load`.
 
-        Its `serve` signature takes {column: (B,) strings or float32} and returns {target column: (B, outputs)}.
-        Numbers may be NaN, strings empty: missing. `assets.extra/mmkeras.json` tells columns, classes and
-        thresholds.
+        Its `serve` signature takes {column: (B,) strings or float32} and returns {target column: (B, outputs)}; in names
+        of columns, everything but letters and digits becomes "_". Numbers may be NaN, strings empty: missing; dates
+        are strings such as "1995-10-30". `assets.extra/mmkeras.json` tells names, classes and thresholds.
 
         Raises:
             ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
@@ -416,8 +416,11 @@ class Pipeline:
         """
         self._check_fitted()
         info = {
-            "inputs": {name: tensor.dtype for name, tensor in self.prepare.input.items()},
-            "output": self.task.column,
+            "inputs": {
+                column: {"name": persistence.argument_name(column), "dtype": tensor.dtype}
+                for column, tensor in self.prepare.input.items()
+            },
+            "output": persistence.argument_name(self.task.column),
             "classes": list(getattr(self.task, "classes", [])),
             "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds],
         }

@@ -1,10 +1,15 @@
 """The three stages of a model as plain Functional models, joining them, and cutting off the frozen part."""
 
 import dataclasses
+import warnings
 
 import keras
 
 from mmkeras.graph import parents, submodel
+
+
+# Columns keep their names as keys even where TensorFlow does not allow them as names of layers.
+warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
 
 
 def build_prepare(modalities):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import Text, build_encode, build_prepare, features, split_frame
+from mmkeras import Tabular, Text, build_encode, build_prepare, features, split_frame
 from mmkeras.datasets import raw_values
 from mmkeras.features import clear, encode_rows, fingerprint, layout_of, open_store, token_lengths
 from mmkeras.stages import cut_frozen
@@ -31,7 +31,16 @@ def store(tmp_path):
 @pytest.fixture
 def frame():
     words = ["abc", "a long text of many words", "", "xyz xyz", "one more", "abc"]
-    return pd.DataFrame({"overview": words})
+    return pd.DataFrame({"overview": words, "x": [1.0, 2.0, 0.0, 4.0, 5.0, 1.0]})
+
+
+@pytest.fixture(scope="module")
+def light():
+    """The parts of `encode` at their smallest: a column of numbers and one frozen layer."""
+    number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")
+    prepare = keras.Model({"x": number}, {"text.x": keras.layers.Reshape((1,))(number)})
+    tower = keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}, name="text_frozen")
+    return Tabular(numeric=["x"], name="text"), prepare, tower
 
 
 def stages(folder, **settings):
@@ -101,29 +110,29 @@ def test_stored_features_are_the_towers_output(store, bert, frame):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_each_distinct_row_is_encoded_once(store, bert, frame, encoded_rows):
-    keys = encode(store, bert, frame)
-    assert sum(encoded_rows) == 5  # "abc" stands there twice
+def test_each_distinct_row_is_encoded_once(store, light, frame, encoded_rows):
+    keys = encode(store, light, frame)
+    assert sum(encoded_rows) == 5  # 1.0 stands there twice
     assert keys[0] == keys[5] and len(set(keys)) == 5
 
 
-def test_other_splits_and_more_rows_encode_only_what_is_new(store, bert, frame, encoded_rows):
-    encode(store, bert, frame)
+def test_other_splits_and_more_rows_encode_only_what_is_new(store, light, frame, encoded_rows):
+    encode(store, light, frame)
     del encoded_rows[:]
     for seed in (1, 2):
         for part in split_frame(frame, 0.4, seed=seed):
-            encode(store, bert, part)
+            encode(store, light, part)
     assert encoded_rows == []
-    grown = pd.concat([pd.DataFrame({"overview": ["new text", "new text"]}), frame], ignore_index=True)
-    encode(store, bert, grown)
+    grown = pd.concat([pd.DataFrame({"x": [7.0, 7.0]}), frame], ignore_index=True)
+    encode(store, light, grown)
     assert encoded_rows == [1]
 
 
-def test_a_reopened_store_knows_its_rows(store, bert, frame, encoded_rows):
-    encode(store, bert, frame)
+def test_a_reopened_store_knows_its_rows(store, light, frame, encoded_rows):
+    encode(store, light, frame)
     del encoded_rows[:]
     store.close()
-    encode(open_store(store.path), bert, frame)
+    encode(open_store(store.path), light, frame)
     assert encoded_rows == []
 
 
@@ -133,12 +142,12 @@ def test_one_store_object_per_folder(tmp_path):
     first.close()
 
 
-def test_rows_in_any_order_get_their_own_features(store, bert, frame):
-    keys = dict(zip(frame["overview"], encode(store, bert, frame), strict=True))
+def test_rows_in_any_order_get_their_own_features(store, light, frame):
+    keys = dict(zip(frame["x"], encode(store, light, frame), strict=True))
     turned = frame.iloc[::-1]
-    assert encode(store, bert, turned) == [keys[text] for text in turned["overview"]]
-    layout = layout_of(bert[2])
-    forward, backward = (store.read(encode(store, bert, df), layout)["text"] for df in (frame, turned))
+    assert encode(store, light, turned) == [keys[x] for x in turned["x"]]
+    layout = layout_of(light[2])
+    forward, backward = (store.read(encode(store, light, df), layout)["text"] for df in (frame, turned))
     np.testing.assert_array_equal(forward, backward[::-1])
 
 
@@ -171,7 +180,7 @@ def test_one_cache_holds_towers_that_differ_only_in_their_last_step(store, tiny_
         tensors = prepare(raw_values(frame, [modality]))
         expected = np.array(tower({name: tensors[name] for name in tower.input}, training=False)["text"])
         assert got.shape == expected.shape, settings
-        if settings["pooling"] is None if "pooling" in settings else False:
+        if got.ndim == 3:
             expected = expected * np.array(tensors["text.padding_mask"])[..., None]
         np.testing.assert_allclose(got, expected, atol=1e-5)
     assert len(store.info()) == len(variants)
@@ -183,9 +192,8 @@ def test_one_cache_holds_towers_that_differ_only_in_their_last_step(store, tiny_
 def test_fingerprint_does_not_depend_on_names(bert, tiny_bert):
     # Loading again gives new automatic layer names.
     _, prepare, tower = stages(tiny_bert)
-    assert [layer.name for layer in tower.layers] != [] and fingerprint(*bert[1:]) == fingerprint(prepare, tower)
-    renamed = stages(tiny_bert, name="text")
-    assert len(fingerprint(*renamed[1:])) == 16
+    assert fingerprint(prepare, tower) == fingerprint(*bert[1:])
+    assert len(fingerprint(prepare, tower)) == 16
 
 
 def test_fingerprint_of_a_modality_with_another_name_is_the_same(bert, tiny_bert):
@@ -226,7 +234,7 @@ def test_fingerprint_changes_with_the_vocabulary(bert, tiny_bert, tmp_path):
 
 FINGERPRINT = """
 import sys, keras, pandas as pd
-from mmkeras import Text, build_encode, build_prepare
+from mmkeras import Tabular, Text, build_encode, build_prepare
 from mmkeras.features import fingerprint
 from mmkeras.stages import cut_frozen
 keras.layers.Dense(3), keras.layers.Dense(3)  # automatic names count differently here
@@ -300,23 +308,23 @@ def test_dtypes_and_several_tensors_round_trip(store, dtype):
     np.testing.assert_array_equal(got["b"], [[0, -1, -2], [0, 1, 2]])
 
 
-def test_info_counts_rows_and_bytes_of_each_tower(store, bert, frame):
+def test_info_counts_rows_and_bytes_of_each_tower(store, light, frame):
     assert store.info() == []
-    encode(store, bert, frame)
+    encode(store, light, frame)
     (tower,) = store.info()
     assert tower["tower"] == "a tower" and tower["rows"] == 5 and tower["bytes"] == 5 * 16 * 4
     assert tower["created"].startswith("20")
 
 
-def test_clear_frees_the_files_and_the_folder_can_be_used_again(store, bert, frame, encoded_rows):
-    encode(store, bert, frame)
+def test_clear_frees_the_files_and_the_folder_can_be_used_again(store, light, frame, encoded_rows):
+    encode(store, light, frame)
     size = sum(path.stat().st_size for path in store.path.iterdir())
     (store.path / "notes.txt").write_text("mine")
     assert clear(store.path) == size
     assert [path.name for path in store.path.iterdir()] == ["notes.txt"]
     assert clear(store.path) == 0
     del encoded_rows[:]
-    encode(open_store(store.path), bert, frame)
+    encode(open_store(store.path), light, frame)
     assert sum(encoded_rows) == 5
 
 
@@ -342,10 +350,15 @@ def test_a_damaged_store_is_an_error_that_names_the_folder(tmp_path):
 
 # === Crashes, full disks, several processes ===
 
+# The store needs none of Keras, TensorFlow and the rest of the package; without them a child starts at once.
 WRITER = """
-import os, resource, signal, sys
-from mmkeras import features
-folder, mode = sys.argv[1:3]
+import importlib.util, os, resource, signal, sys, unittest.mock
+for name in ("keras", "tensorflow", "mmkeras", "mmkeras.datasets", "mmkeras.graph"):
+    sys.modules[name] = unittest.mock.MagicMock()
+folder, path = sys.argv[1:3]
+spec = importlib.util.spec_from_file_location("features", path)
+features = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(features)
 def rows(batch, count=40):
     return [(f"{batch:06d}-{i:03d}".encode(), bytes([(batch + i) % 251]) * 3000) for i in range(count)]
 """
@@ -413,7 +426,7 @@ def written(store, batch, count=40):
 
 
 def test_killed_inside_a_write(tmp_path):
-    with child(DIES_INSIDE_A_WRITE, tmp_path / "cache", "die") as process:
+    with child(DIES_INSIDE_A_WRITE, tmp_path / "cache", features.__file__) as process:
         process.communicate()
     assert process.returncode == -signal.SIGKILL
     store = open_store(tmp_path / "cache")
@@ -425,7 +438,7 @@ def test_killed_inside_a_write(tmp_path):
 
 
 def test_killed_at_any_moment(tmp_path):
-    with child(WRITES_FOR_EVER, tmp_path / "cache", "write") as process:
+    with child(WRITES_FOR_EVER, tmp_path / "cache", features.__file__) as process:
         committed = [int(process.stdout.readline()) for _ in range(30)]
         process.kill()
         committed += [int(line) for line in process.stdout.read().splitlines()]
@@ -437,7 +450,7 @@ def test_killed_at_any_moment(tmp_path):
 
 
 def test_full_disk(tmp_path):
-    with child(DISK_FULL, tmp_path / "cache", "fill") as process:
+    with child(DISK_FULL, tmp_path / "cache", features.__file__) as process:
         out, _ = process.communicate()
     assert process.returncode == 0, out
     message, end = out.strip().splitlines()
@@ -452,7 +465,7 @@ def test_full_disk(tmp_path):
 def test_two_processes_write_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_FIRST_SIZE", 1 << 18)
     store = open_store(tmp_path / "cache")
-    with child(SECOND_WRITER, tmp_path / "cache", "both") as process:
+    with child(SECOND_WRITER, tmp_path / "cache", features.__file__) as process:
         assert process.stdout.readline().strip() == "ready"
         for batch in range(40):
             store.write([(f"{batch:06d}-{i:03d}".encode(), bytes([(batch + i) % 251]) * 3000) for i in range(40)])

@@ -132,7 +132,7 @@ def test_served_model_in_a_fresh_process_equals_predict(fitted, rows, tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fitted.predict(test), atol=1e-5)
     info = json.loads((tmp_path / "served" / "assets.extra" / "mmkeras.json").read_text())
-    assert info["classes"] == list(fitted.task.classes) and info["inputs"]["overview"] == "string"
+    assert info["classes"] == list(fitted.task.classes) and info["inputs"]["overview"] == {"name": "overview", "dtype": "string"}
     fitted.export(tmp_path / "served")  # again: replaced as a whole
     assert (tmp_path / "served" / "saved_model.pb").is_file()
 
@@ -308,8 +308,10 @@ def test_column_names_may_be_odd(rows, tmp_path):
     pipe.fit(train, epochs=1, verbose=0)
     pipe.export(tmp_path / "served")
     served = tf.saved_model.load(str(tmp_path / "served"))
-    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(test, pipe.modalities).items()}
-    np.testing.assert_allclose(served.serve(raw)["genres"], pipe.predict(test), atol=1e-5)
+    names = {"the_plot_summary": "overview", "budget__in___": "budget", "laufzeit_gr__e": "runtime"}
+    raw = mm.datasets.raw_values(test, pipe.modalities)
+    given = {name: tf.constant(raw[odd[column]]) for name, column in names.items()}
+    np.testing.assert_allclose(served.serve(given)["genres"], pipe.predict(test), atol=1e-5)
 
 
 def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):

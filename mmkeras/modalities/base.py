@@ -101,5 +101,6 @@ def string_input(column):
 
 
 def input_name(column):
-    """The layer name of a column's input: the column's name, but for slashes, which Keras forbids."""
-    return str(column).replace("/", "_")
+    """A name for a column's input layer, in the letters that TensorFlow allows for names in graphs."""
+    safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in column)
+    return safe if safe[:1].isalnum() else f"column_{safe}"

@@ -1,0 +1,525 @@
+"""Every layer: its contract, numbers worked by hand, presence and masks, errors."""
+
+import datetime
+import functools
+import importlib
+import inspect
+import math
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mmkeras
+from mmkeras.fusion import ConcatFusion, LateFusion
+from mmkeras.layers import (
+    AnyNumber,
+    CalendarParts,
+    CleanNumbers,
+    FillMissing,
+    MaskedMean,
+    PiecewiseLinear,
+    Present,
+    TermBag,
+    TermWeights,
+    Tokenize,
+)
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "e", "f", "g", "h", "##b", "."]
+CLS, SEP = 2, 3
+A, B, C, D, E, F = 5, 6, 7, 8, 9, 10
+
+
+@functools.lru_cache
+def tokenizer():
+    import keras_hub
+
+    return keras_hub.models.BertTokenizer(vocabulary=WORDS, lowercase=True)
+
+
+def tokenize(**settings):
+    return Tokenize(tokenizer(), CLS, SEP, **settings)
+
+
+def term_weights(**settings):
+    vectorizer = keras.layers.TextVectorization(ngrams=2, output_mode="count", sparse=True)
+    vectorizer.adapt(["red red car", "blue car"])
+    idf = [1.0 + 0.25 * i for i in range(vectorizer.vocabulary_size())]
+    return TermWeights(vectorizer, idf, **settings)
+
+
+def strings(*values):
+    return np.array(values, dtype=object)
+
+
+NAN, INF = float("nan"), float("inf")
+MASK = np.array([[1, 1, 0], [0, 0, 0]], "int32")
+SEQUENCE = np.arange(12, dtype="float32").reshape(2, 3, 2)
+FEATURES = [np.ones((2, 3), "float32"), np.zeros((2, 3), "float32") + 3]
+PRESENCE = [np.array([[1.0], [0.0]], "float32"), np.array([[1.0], [1.0]], "float32")]
+
+# {class: (makes the layer, its call arguments)}; an argument that is a list of arrays stays a list.
+CASES = {
+    Present: (Present, [strings("a", " ")]),
+    Tokenize: (lambda **k: tokenize(sequence_length=8, **k), [strings("a b", "c d e f")]),
+    TermWeights: (term_weights, [strings("red car", "blue")]),
+    TermBag: (
+        lambda **k: TermBag(5, 3, dropout=0.1, scale=2.0, **k),
+        [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
+    ),
+    MaskedMean: (MaskedMean, [SEQUENCE, MASK]),
+    CleanNumbers: (
+        lambda **k: CleanNumbers([True, False], [False, True], **k),
+        [np.array([[0.0, 1.0], [INF, -1.0]], "float32")],
+    ),
+    PiecewiseLinear: (
+        lambda **k: PiecewiseLinear([[0, 0.0, 2.0], [0, 2.0, 4.0], [1, -1.0, 1.0]], **k),
+        [np.array([[1.0, 0.5], [3.0, NAN]], "float32")],
+    ),
+    FillMissing: (FillMissing, [np.array([[NAN, 1.0], [2.0, NAN]], "float32")]),
+    AnyNumber: (AnyNumber, [np.array([[NAN, 1.0], [NAN, NAN]], "float32")]),
+    CalendarParts: (CalendarParts, [strings("2021-04-03", "")]),
+    ConcatFusion: (ConcatFusion, [FEATURES, PRESENCE]),
+    LateFusion: (lambda **k: LateFusion(learned=True, **k), [FEATURES, PRESENCE]),
+}
+HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
+RAW = [Present, Tokenize, TermWeights, CalendarParts, CleanNumbers]
+TRAINED = [TermBag, FillMissing, ConcatFusion, LateFusion]
+ids = {"ids": lambda layer_class: layer_class.__name__}
+
+
+def symbolic(value):
+    """A keras.Input for an array; the batch axis varies, and the second too where it is a number of terms."""
+    kind = "string" if value.dtype == object else keras.backend.standardize_dtype(value.dtype)
+    return keras.Input(value.shape[1:], dtype=kind)
+
+
+def as_model(layer, arguments):
+    """A model with one dict input per array, and the dict of arrays."""
+    inputs, values, call = {}, {}, []
+    for argument in arguments:
+        parts = argument if isinstance(argument, list) else [argument]
+        tensors = []
+        for part in parts:
+            key = f"x{len(inputs)}"
+            inputs[key], values[key] = symbolic(part), tf.convert_to_tensor(part)
+            tensors.append(inputs[key])
+        call.append(tensors if isinstance(argument, list) else tensors[0])
+    return keras.Model(inputs, layer(*call)), values
+
+
+def tensors(arguments):
+    return keras.tree.map_structure(tf.convert_to_tensor, arguments)
+
+
+def assert_same(one, two):
+    keras.tree.assert_same_structure(one, two)
+    for left, right in zip(keras.tree.flatten(one), keras.tree.flatten(two), strict=True):
+        np.testing.assert_array_equal(np.asarray(left, "float64"), np.asarray(right, "float64"))
+
+
+def reloaded(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    return keras.saving.load_model(tmp_path / "model.keras")
+
+
+# === Contract ===
+
+
+def test_every_layer_has_a_contract_case():
+    found = set()
+    for module in pkgutil.walk_packages(mmkeras.__path__, "mmkeras."):
+        if module.name == "mmkeras.__main__":
+            continue
+        for thing in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(thing) and issubclass(thing, keras.layers.Layer) and thing.__module__ == module.name:
+                found.add(thing)
+    assert found == set(CASES)
+
+
+@pytest.mark.parametrize("layer_class", CASES, **ids)
+def test_is_registered(layer_class):
+    assert keras.saving.get_registered_object(f"mmkeras>{layer_class.__name__}") is layer_class
+
+
+@pytest.mark.parametrize("layer_class", CASES, **ids)
+def test_config_round_trip(layer_class):
+    make, arguments = CASES[layer_class]
+    layer = make(name="named")
+    config = layer.get_config()
+    again = layer_class.from_config(config)
+    assert again.name == "named"
+    settings = set(inspect.signature(layer_class.__init__).parameters) - {"self", "args", "kwargs"}
+    assert settings <= set(config) and all(hasattr(layer, name) for name in settings)
+    # A vocabulary is not part of the configuration: Keras saves it as an asset.
+    plain = set(config) - {HOLDS_VOCABULARY.get(layer_class)}
+    assert {name: again.get_config()[name] for name in plain} == {name: config[name] for name in plain}
+    if layer_class not in HOLDS_VOCABULARY and layer_class is not TermBag:  # whose weights start at random
+        assert_same(layer(*tensors(arguments)), again(*tensors(arguments)))
+
+
+@pytest.mark.parametrize("layer_class", CASES, **ids)
+def test_saved_model_gives_the_same(layer_class, tmp_path):
+    make, arguments = CASES[layer_class]
+    model, values = as_model(make(), arguments)
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    assert_same(model(values), reloaded(model, tmp_path)(values))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("layer_class", CASES, **ids)
+def test_symbolic_shapes_are_the_real_ones(layer_class):
+    make, arguments = CASES[layer_class]
+    model, values = as_model(make(), arguments)
+    result = model(values)
+    keras.tree.assert_same_structure(model.output, result)
+    for promised, given in zip(keras.tree.flatten(model.output), keras.tree.flatten(result), strict=True):
+        assert len(promised.shape) == len(given.shape)
+        assert all(p in (None, g) for p, g in zip(promised.shape, given.shape, strict=True))
+        assert promised.dtype == keras.backend.standardize_dtype(given.dtype)
+
+
+@pytest.mark.parametrize("layer_class", TRAINED, **ids)
+def test_one_step_of_training_moves_the_weights(layer_class):
+    make, arguments = CASES[layer_class]
+    model, values = as_model(make(), arguments)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    assert before
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    model.fit(values, np.full(model(values).shape, 5.0, "float32"), epochs=1, verbose=0)
+    after = [weight.numpy() for weight in model.trainable_weights]
+    assert any((a != b).any() for a, b in zip(after, before, strict=True))
+    assert all(np.isfinite(a).all() for a in after)
+
+
+def test_only_the_named_layers_train():
+    for layer_class, (make, arguments) in CASES.items():
+        model, _ = as_model(make(), arguments)
+        assert bool(model.trainable_weights) == (layer_class in TRAINED), layer_class
+
+
+@pytest.mark.parametrize("layer_class", CASES, **ids)
+def test_mixed_precision(layer_class):
+    make, arguments = CASES[layer_class]
+    exact = make()
+    model, values = as_model(make(dtype="mixed_bfloat16"), arguments)
+    result, expected = model(values), exact(*tensors(arguments))
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    if layer_class is TermBag:
+        expected = keras.tree.map_structure(lambda x: x * 0, expected)  # weights start at random, nearly 0
+    for got, want in zip(keras.tree.flatten(result), keras.tree.flatten(expected), strict=True):
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(got.dtype)):
+            assert layer_class is CalendarParts or keras.backend.standardize_dtype(got.dtype) == "bfloat16"
+        got, want = tf.cast(got, "float32").numpy(), tf.cast(want, "float32").numpy()
+        np.testing.assert_allclose(got, want, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("layer_class", RAW, **ids)
+def test_raw_values_eagerly_in_tf_data_and_reloaded(layer_class, tmp_path):
+    make, arguments = CASES[layer_class]
+    layer = make()
+    eager = layer(*tensors(arguments))
+    dataset = tf.data.Dataset.from_tensors(tuple(tensors(arguments))).map(lambda *parts: layer(*parts))
+    assert_same(eager, next(iter(dataset)))
+    model, values = as_model(layer, arguments)
+    again = reloaded(model, tmp_path)
+    assert_same(eager, again(values))
+    assert_same(eager, next(iter(tf.data.Dataset.from_tensors(values).map(again))))
+
+
+# === Present ===
+
+
+def test_present():
+    given = Present()(tf.constant(["a", "", "  \t\n", " x "]))
+    np.testing.assert_array_equal(given, [[1], [0], [0], [1]])
+
+
+def test_present_when_any_column_is():
+    given = Present()([tf.constant(["a", "", ""]), tf.constant(["", "", "b"])])
+    np.testing.assert_array_equal(given, [[1], [0], [1]])
+
+
+# === Tokenize ===
+
+
+def rows(*columns, **settings):
+    texts = [tf.constant(column) for column in columns]
+    result = tokenize(**settings)(texts[0] if len(texts) == 1 else texts)
+    return {key: value.numpy().tolist() for key, value in result.items()}
+
+
+def test_tokenize_pads_only_to_the_longest_row():
+    got = rows(["a b", "", "ab"], sequence_length=64)
+    assert got["token_ids"] == [[CLS, A, B, SEP], [CLS, SEP, 0, 0], [CLS, A, 13, SEP]]
+    assert got["padding_mask"] == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
+    assert got["segment_ids"] == [[0] * 4] * 3
+
+
+def test_tokenize_cuts_a_long_text_at_its_end():
+    assert rows(["a b c d e f g"], sequence_length=5)["token_ids"] == [[CLS, A, B, C, SEP]]
+
+
+def test_tokenize_packs_pairs():
+    got = rows(["a b", "a"], ["c", ""], sequence_length=16)
+    assert got["token_ids"] == [[CLS, A, B, SEP, C, SEP], [CLS, A, SEP, SEP, 0, 0]]
+    assert got["segment_ids"] == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 0, 0]]
+    assert got["padding_mask"] == [[1] * 6, [1, 1, 1, 1, 0, 0]]
+
+
+def test_tokenize_truncates_pairs_fairly():
+    # 5 places for text: the longer text loses first, until both have the same length.
+    cases = [
+        ("a b c d e f", "a", [CLS, A, B, C, D, SEP, A, SEP]),
+        ("a", "a b c d e f", [CLS, A, SEP, A, B, C, D, SEP]),
+        ("a b c d", "e f g h", [CLS, A, B, C, SEP, E, F, SEP]),
+        ("a b c d e f", "a b", [CLS, A, B, C, SEP, A, B, SEP]),
+        ("a b", "a b c d e f", [CLS, A, B, SEP, A, B, C, SEP]),
+        ("a b c", "a b", [CLS, A, B, C, SEP, A, B, SEP]),
+        ("", "a b c d e f", [CLS, SEP, A, B, C, D, E, SEP]),
+        ("a b c d e f", "", [CLS, A, B, C, D, E, SEP, SEP]),
+    ]
+    first, second, expected = map(list, zip(*cases, strict=True))
+    got = rows(first, second, sequence_length=8)
+    assert got["token_ids"] == expected
+    assert got["segment_ids"] == [[0] * (row.index(SEP) + 1) + [1] * (7 - row.index(SEP)) for row in expected]
+
+
+def test_tokenize_with_two_separators():
+    got = rows(["a"], ["b"], sequence_length=8, separators=2)
+    assert got["token_ids"] == [[CLS, A, SEP, SEP, B, SEP]]
+    assert got["segment_ids"] == [[0, 0, 0, 0, 1, 1]]
+
+
+def test_tokenize_another_padding_id():
+    assert rows(["a b", ""], sequence_length=8, pad_id=1)["token_ids"] == [[CLS, A, B, SEP], [CLS, SEP, 1, 1]]
+
+
+def test_tokenize_needs_room():
+    with pytest.raises(ValueError, match=r"`sequence_length` must leave room.*Received: 4. Use 5 or more"):
+        tokenize(sequence_length=4)
+    assert tokenize(sequence_length=5).sequence_length == 5
+
+
+@pytest.mark.real
+def test_tokenize_with_a_real_vocabulary(real_data):
+    import keras_hub
+
+    words = keras_hub.tokenizers.Tokenizer.from_preset(str(real_data / "weights" / "all-MiniLM-L6-v2"))
+    text = "Renewables met 97% of Scotland's electricity demand in 2020!!!!"
+    layer = Tokenize(words, words.cls_token_id, words.sep_token_id, sequence_length=32)
+    expected = [101, 13918, 2015, 2777, 5989, 1003, 1997, 3885, 1005, 1055, 6451, 5157, 1999, 12609]
+    got = layer(tf.constant([text]))["token_ids"].numpy()[0].tolist()
+    assert got == [*expected, 999, 999, 999, 999, 102]
+
+
+# === TermWeights, TermBag ===
+
+
+def test_term_weights_by_hand():
+    layer = term_weights()
+    words = layer.vectorizer.get_vocabulary()
+    got = layer(tf.constant(["red red car", "unheard of", ""]))
+    found = dict(zip(got["term_ids"].numpy()[0].tolist(), got["term_weights"].numpy()[0].tolist(), strict=True))
+    raw = {term: (1 + math.log(2 if term == "red" else 1)) * layer.idf[words.index(term)] for term in words[1:]}
+    raw = {term: raw[term] for term in ("red", "car", "red red", "red car")}
+    length = math.sqrt(sum(weight**2 for weight in raw.values()))
+    assert {words[i] for i in found} == set(raw)
+    for term, weight in raw.items():
+        assert found[words.index(term)] == pytest.approx(weight / length, abs=1e-6)
+    assert got["term_weights"].shape == (3, 4)
+    assert not got["term_weights"].numpy()[1:].any() and not got["term_ids"].numpy()[1:].any()
+
+
+def test_term_weights_read_columns_as_one_text():
+    layer = term_weights()
+    joined = layer(tf.constant(["red car"]))
+    assert_same(joined, layer([tf.constant(["red"]), tf.constant(["car"])]))
+
+
+def test_term_weights_read_a_limited_number_of_words():
+    layer = term_weights(max_words=2)
+    assert_same(layer(tf.constant(["red car blue blue"])), layer(tf.constant(["red car"])))
+
+
+def test_term_bag_by_hand():
+    layer = TermBag(4, 2, scale=10.0)
+    layer.build((None, None), (None, None))
+    layer.table.assign([[9.0, 9.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    ids, weights = tf.constant([[1, 3], [2, 0], [0, 0]]), tf.constant([[0.5, 0.1], [1.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(layer(ids, weights), [[10.0, 16.0], [30.0, 40.0], [0.0, 0.0]], rtol=1e-6)
+
+
+def test_term_bag_drops_terms_in_training_only():
+    layer = TermBag(2, 1, dropout=0.5, scale=1.0)
+    layer.build((None, None), (None, None))
+    layer.table.assign([[0.0], [1.0]])
+    ids, weights = tf.ones((200, 1), "int32"), tf.ones((200, 1))
+    assert set(layer(ids, weights, training=True).numpy().ravel().tolist()) == {0.0, 2.0}
+    assert (layer(ids, weights, training=False).numpy() == 1).all()
+
+
+# === MaskedMean ===
+
+
+def test_masked_mean_by_hand():
+    got = MaskedMean()(SEQUENCE, MASK)
+    np.testing.assert_allclose(got, [[1.0, 2.0], [0.0, 0.0]])
+
+
+# === Numbers ===
+
+
+def test_clean_numbers_by_hand():
+    layer = CleanNumbers([True, False, False], [False, True, False])
+    numbers = tf.constant([[0.0, 0.0, 0.0], [5.0, math.e - 1, -2.0], [-INF, -3.0, NAN], [NAN, INF, 1e30]])
+    expected = [[NAN, 0.0, 0.0], [5.0, 1.0, -2.0], [NAN, 0.0, NAN], [NAN, NAN, 1e30]]
+    np.testing.assert_allclose(layer(numbers), expected, rtol=1e-6)
+
+
+def test_fill_missing_by_hand():
+    layer = FillMissing()
+    numbers = tf.constant([[NAN, 1.0], [2.0, NAN]])
+    np.testing.assert_array_equal(layer(numbers), [[0, 1, 1, 0], [2, 0, 0, 1]])
+    layer.value.assign([7.0, -1.0])
+    np.testing.assert_array_equal(layer(numbers), [[7, 1, 1, 0], [2, -1, 0, 1]])
+
+
+def test_fill_missing_learns_where_values_are_missing_only():
+    layer = FillMissing()
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(tf.constant([[NAN, 1.0], [NAN, 2.0]])))
+    np.testing.assert_array_equal(tape.gradient(total, layer.value.value), [2.0, 0.0])
+
+
+def test_piecewise_linear_by_hand():
+    layer = PiecewiseLinear([[0, 0.0, 2.0], [0, 2.0, 4.0], [1, -1.0, 1.0]])
+    numbers = tf.constant([[1.0, 0.5], [3.0, -5.0], [9.0, NAN], [-1.0, 1.0]])
+    expected = [[0.5, 0, 0.75], [1, 0.5, 0], [1, 1, 0], [0, 0, 1]]
+    np.testing.assert_allclose(layer(numbers), expected)
+
+
+def test_any_number():
+    given = AnyNumber()(tf.constant([[NAN, NAN], [NAN, 0.0], [1.0, 2.0]]))
+    np.testing.assert_array_equal(given, [[0], [1], [1]])
+
+
+# === CalendarParts ===
+
+
+def angle(sine, cosine):
+    return float(np.arctan2(sine, cosine)) % (2 * math.pi) / (2 * math.pi)
+
+
+def many_dates():
+    fixed = ["1900-02-28", "1900-03-01", "2000-02-29", "2000-12-31", "2024-02-29", "2023-12-31", "1970-01-01"]
+    start, rng = datetime.date(1890, 1, 1), np.random.default_rng(0)
+    drawn = [start + datetime.timedelta(days=int(day)) for day in rng.integers(0, 60_000, 300)]
+    return [datetime.date.fromisoformat(date) for date in fixed] + drawn
+
+
+def test_calendar_parts_agree_with_datetime():
+    dates = many_dates()
+    parts = CalendarParts()(tf.constant([date.isoformat() for date in dates])).numpy()
+    for date, row in zip(dates, parts, strict=True):
+        day = date.timetuple().tm_yday - 1
+        assert row[0] == pytest.approx(date.year + day / 365.25, abs=1e-3), date
+        assert angle(row[1], row[2]) * 365.25 == pytest.approx(day, abs=0.05) or day == 0, date
+        assert round(angle(row[3], row[4]) * 7) % 7 == date.weekday(), date
+        np.testing.assert_allclose(row[5:], [0, 1], atol=1e-6)
+
+
+def test_calendar_parts_by_hand():
+    parts = CalendarParts()(tf.constant(["1970-01-01", "2021-04-05 06:00:00", "2021-04-05T18:30"])).numpy()
+    thursday = 2 * math.pi * 3 / 7
+    np.testing.assert_allclose(parts[0], [1970, 0, 1, math.sin(thursday), math.cos(thursday), 0, 1], atol=1e-5)
+    spring = 2 * math.pi * 94 / 365.25  # the 95th day, a Monday
+    expected = [2021 + 94 / 365.25, math.sin(spring), math.cos(spring), 0, 1, 1, 0]
+    np.testing.assert_allclose(parts[1], expected, atol=2e-4)
+    assert angle(*parts[2, 5:]) * 24 == pytest.approx(18.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1999", "12/31/1999", "1999-12", "99-01-01", "1999-01-01 noon"])
+def test_calendar_parts_of_no_date_are_missing(text):
+    assert np.isnan(CalendarParts()(tf.constant([text]))).all()
+
+
+def test_calendar_parts_accept_short_and_padded_forms():
+    got = CalendarParts()(tf.constant(["2021-4-5", " 2021-04-05 ", "2021-04-05", "2021-04-05T00:00:00Z"])).numpy()
+    np.testing.assert_allclose(got, got[[2] * 4], atol=1e-5)
+
+
+def test_calendar_parts_keep_the_year_in_mixed_precision():
+    """bfloat16 has no year between 2016 and 2024."""
+    parts = CalendarParts(dtype="mixed_bfloat16")(tf.constant(["2019-01-01", "2021-01-01"]))
+    np.testing.assert_allclose(tf.cast(parts[:, 0], "float32"), [2019, 2021], atol=0.1)
+
+
+# === Fusion ===
+
+
+def test_concat_fusion_by_hand():
+    layer = ConcatFusion()
+    features = [tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([[5.0], [6.0]])]
+    presence = [tf.constant([[1.0], [0.0]]), tf.constant([[0.0], [1.0]])]
+    np.testing.assert_array_equal(layer(features, presence), [[1, 2, 0], [0, 0, 6]])
+    layer.absent[0].assign([7.0, 8.0])
+    layer.absent[1].assign([9.0])
+    np.testing.assert_array_equal(layer(features, presence), [[1, 2, 9], [7, 8, 6]])
+
+
+def test_concat_fusion_ignores_what_an_absent_input_holds():
+    layer = ConcatFusion()
+    got = layer([tf.constant([[NAN, INF]])], [tf.constant([[0.0]])])
+    np.testing.assert_array_equal(got, [[0, 0]])
+
+
+def test_late_fusion_by_hand():
+    layer = LateFusion()
+    features = [tf.constant([[1.0, 2.0]] * 4), tf.constant([[3.0, 6.0]] * 4)]
+    presence = [tf.constant([[1.0], [1.0], [0.0], [0.0]]), tf.constant([[1.0], [0.0], [1.0], [0.0]])]
+    np.testing.assert_allclose(layer(features, presence), [[2, 4], [1, 2], [3, 6], [0, 0]], rtol=1e-6)
+    layer.scores.assign([[0.0, math.log(3.0)], [0.0, 0.0]])  # class 2: weights 3/4 and 1/4
+    np.testing.assert_allclose(layer(features, presence), [[2, 3], [1, 2], [3, 6], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("score", [-30.0, 100.0])
+def test_late_fusion_weights_add_to_one_for_any_scores(score):
+    layer = LateFusion()
+    features, presence = [tf.constant([[1.0]]), tf.constant([[3.0]])], [tf.constant([[1.0]])] * 2
+    layer(features, presence)
+    layer.scores.assign([[score], [score]])
+    np.testing.assert_allclose(layer(features, presence), [[2.0]], rtol=1e-5)
+
+
+def test_late_fusion_without_learning_has_no_trainable_weights():
+    layer = LateFusion(learned=False)
+    layer(tensors(FEATURES), tensors(PRESENCE))
+    assert layer.trainable_weights == []
+
+
+@pytest.mark.parametrize("layer_class", [ConcatFusion, LateFusion], **ids)
+def test_fusion_errors(layer_class):
+    one, mask = tf.ones((2, 3)), tf.ones((2, 1))
+    with pytest.raises(ValueError, match=r"one presence mask \(B, 1\) for each feature. Received: 2 features, 1 masks"):
+        layer_class()([one, one], [mask])
+    with pytest.raises(ValueError, match=r"features of shape \(B, D\). Received shapes: .*Pool sequences first"):
+        layer_class()([tf.ones((2, 3, 4)), one], [mask, mask])
+
+
+def test_late_fusion_needs_one_width():
+    with pytest.raises(ValueError, match=r"decisions of one width. Received widths: \[2, 3\]"):
+        LateFusion()([tf.ones((2, 3)), tf.ones((2, 2))], [tf.ones((2, 1))] * 2)
+
+
+def test_one_row_equals_the_row_in_a_batch():
+    for layer_class, (make, arguments) in CASES.items():
+        layer = make()
+        whole = keras.tree.flatten(layer(*tensors(arguments)))
+        alone = keras.tree.flatten(layer(*tensors(keras.tree.map_structure(lambda x: x[:1], arguments))))
+        for batch, row in zip(whole, alone, strict=True):
+            width = row.shape[1]
+            np.testing.assert_allclose(batch[:1, :width], row, atol=1e-6, err_msg=layer_class.__name__)

@@ -1,0 +1,278 @@
+"""Saving replaces a folder as a whole: an interrupted save leaves what was there before."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mmkeras import persistence
+from mmkeras.persistence import export_saved_model, read, replacing, write_text
+
+
+def save(path, text, **manifest):
+    with replacing(path, {"mmkeras": "0.1.0", **manifest}) as folder:
+        (folder / "weights.txt").write_text(text, encoding="utf-8")
+        (folder / "heads").mkdir()
+        (folder / "heads" / "one.bin").write_bytes(text.encode() * 1000)
+
+
+def content(path):
+    manifest, folder = read(path)
+    return (folder / "weights.txt").read_text(encoding="utf-8"), manifest
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save(tmp_path / "model", "first", note="one")
+    return tmp_path / "model"
+
+
+def damage(path, name, data):
+    _, folder = read(path)
+    (folder / name).write_bytes(data)
+
+
+def edit(path, change):
+    manifest = json.loads((path / "pipeline.json").read_text(encoding="utf-8"))
+    change(manifest)
+    (path / "pipeline.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_what_was_saved_is_read(saved):
+    text, manifest = content(saved)
+    assert text == "first" and manifest["note"] == "one" and manifest["format"] == persistence.FORMAT
+    assert manifest["files"]["heads/one.bin"]["bytes"] == 5000
+
+
+def test_saving_again_replaces_everything(saved):
+    save(saved, "second")
+    text, manifest = content(saved)
+    assert text == "second" and "note" not in manifest
+    assert sorted(p.name for p in saved.iterdir()) == sorted([manifest["folder"], "pipeline.json"])
+
+
+def test_the_manifest_may_grow_while_files_are_written(tmp_path):
+    manifest = {}
+    with replacing(tmp_path / "model", manifest) as folder:
+        (folder / "x").write_text("x")
+        manifest["heads"] = ["a"]
+    assert read(tmp_path / "model")[0]["heads"] == ["a"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
+def test_an_error_in_the_middle_leaves_the_earlier_content(saved, error):
+    before = sorted(p.name for p in saved.iterdir())
+    with pytest.raises(type(error)), replacing(saved, {}) as folder:
+        (folder / "weights.txt").write_text("half")
+        raise error
+    assert content(saved)[0] == "first"
+    assert sorted(p.name for p in saved.iterdir()) == before
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_earlier_content(saved):
+    with pytest.raises(TypeError), replacing(saved, {"bad": object()}) as folder:
+        (folder / "weights.txt").write_text("second")
+    assert content(saved)[0] == "first"
+    assert len(list(saved.iterdir())) == 2
+
+
+def test_an_error_in_a_first_save_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), replacing(tmp_path / "new", {}) as folder:
+        (folder / "weights.txt").write_text("half")
+        raise RuntimeError
+    assert not (tmp_path / "new").exists()
+
+
+# Loaded by its path: the file needs the standard library only, and a child process then starts at once.
+KILLED = """
+import importlib.util, os, signal, sys
+spec = importlib.util.spec_from_file_location("persistence", sys.argv[1])
+persistence = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(persistence)
+moment, real = sys.argv[3], os.replace
+def die(*args):
+    if moment == "after":
+        real(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+if moment != "inside":
+    persistence.os.replace = die
+with persistence.replacing(sys.argv[2], {}) as folder:
+    (folder / "weights.txt").write_text("second")
+    if moment == "inside":
+        die()
+"""
+
+
+def kill_at(moment, path):
+    run = subprocess.run([sys.executable, "-c", KILLED, persistence.__file__, str(path), moment], check=False)
+    assert run.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("moment", "expected"), [("inside", "first"), ("before", "first"), ("after", "second")])
+def test_a_killed_save_leaves_one_whole_content(saved, moment, expected):
+    kill_at(moment, saved)
+    assert content(saved)[0] == expected
+    save(saved, "third")
+    assert content(saved)[0] == "third"
+    assert len([p for p in saved.iterdir() if p.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("moment", ["inside", "before"])
+def test_a_killed_first_save_can_be_repeated(tmp_path, moment):
+    kill_at(moment, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"readable pipeline.json.*without one"):
+        read(tmp_path / "model")
+    save(tmp_path / "model", "second")
+    assert content(tmp_path / "model")[0] == "second"
+
+
+# === Folders that are not whole, or not ours ===
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere'. Give the folder that `pipe.save`"):
+        read(tmp_path / "nowhere")
+
+
+def test_truncated_file(saved):
+    damage(saved, "heads/one.bin", b"first" * 10)
+    with pytest.raises(ValueError, match=r"must be whole.*'heads/one.bin' is damaged \(50 bytes, 5000 were written\)"):
+        read(saved)
+
+
+def test_changed_byte_of_the_same_size(saved):
+    damage(saved, "weights.txt", b"First")
+    with pytest.raises(ValueError, match=r"'weights.txt' is damaged"):
+        read(saved)
+
+
+def test_missing_file(saved):
+    (read(saved)[1] / "weights.txt").unlink()
+    with pytest.raises(ValueError, match=r"'weights.txt' is missing. Copy or save it again"):
+        read(saved)
+
+
+def test_newer_format(saved):
+    edit(saved, lambda manifest: manifest.update(format=2, mmkeras="9.9"))
+    with pytest.raises(ValueError, match=r"reads format 1.*Received: format 2, written by mmkeras 9.9. Install that"):
+        read(saved)
+
+
+def test_newer_format_that_names_its_files_otherwise(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({"format": 2, "mmkeras": "9.9", "parts": []}))
+    with pytest.raises(ValueError, match=r"Received: format 2, written by mmkeras 9.9"):
+        read(tmp_path / "model")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '{"format": 1}', '{"format":1,"folder":"x","files":[]}'])
+def test_unreadable_manifest(tmp_path, text):
+    (tmp_path / "pipeline.json").write_text(text)
+    with pytest.raises(ValueError, match=r"A saved Pipeline has a readable pipeline.json. Received: "):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("path_of", [lambda folder: folder, lambda folder: folder / "notes.txt"])
+def test_a_foreign_folder_is_left_alone(tmp_path, path_of):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"must be new, empty, or hold a saved Pipeline.*holds something else. Choose"):
+        save(path_of(tmp_path), "text")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"] and (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    save(tmp_path, "text")
+    assert content(tmp_path)[0] == "text"
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output folder must be writable.*Choose another folder.*file/model"):
+        save(tmp_path / "file" / "model", "text")
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save("~/model", "text")
+    assert content("~/model")[0] == "text" and (tmp_path / "model" / "pipeline.json").is_file()
+
+
+# === Single files ===
+
+
+def test_write_text_makes_folders_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b" / "report.html"
+    assert write_text(path, "one") == path
+    assert write_text(str(path), "zwei – ü") == path
+    assert path.read_text(encoding="utf-8") == "zwei – ü"
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_write_text_is_never_seen_half_written(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "report.html", "whole")
+
+    def half(self, text, **kwargs):
+        with open(self, "w", encoding="utf-8") as file:
+            file.write(text[:2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", half)
+    with pytest.raises(OSError, match=r"writable; No space left on device. Choose another path.*report.html") as caught:
+        write_text(path, "another text")
+    assert caught.value.errno == 28
+    assert path.read_text(encoding="utf-8") == "whole"
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+def test_write_text_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"must be writable.*Choose another path.*file/report.html"):
+        write_text(tmp_path / "file" / "report.html", "text")
+
+
+# === SavedModel ===
+
+
+def doubling(factor):
+    x = keras.Input((2,), name="x")
+    return keras.Model({"x": x}, {"y": keras.layers.Rescaling(factor)(x)})
+
+
+def served(path):
+    loaded = tf.saved_model.load(str(path))
+    return np.array(loaded.serve({"x": tf.constant([[1.0, 2.0]])})["y"])
+
+
+def test_export_writes_and_replaces_a_saved_model(tmp_path):
+    path = tmp_path / "exported"
+    export_saved_model(doubling(2.0), path, {"classes": ["a"]})
+    np.testing.assert_allclose(served(path), [[2.0, 4.0]])
+    assert json.loads((path / "assets.extra" / "mmkeras.json").read_text()) == {"classes": ["a"]}
+    export_saved_model(doubling(3.0), path, {})
+    np.testing.assert_allclose(served(path), [[3.0, 6.0]])
+    assert os.listdir(tmp_path) == ["exported"]
+
+
+def test_export_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
+    path = tmp_path / "exported"
+    export_saved_model(doubling(2.0), path, {})
+    with pytest.raises(TypeError):
+        export_saved_model(doubling(3.0), path, {"bad": object()})
+    np.testing.assert_allclose(served(path), [[2.0, 4.0]])
+    assert os.listdir(tmp_path) == ["exported"]
+
+
+def test_export_errors(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"hold a SavedModel.*holds something else. Choose another folder"):
+        export_saved_model(doubling(2.0), tmp_path, {})
+    with pytest.raises(OSError, match=r"must be writable.*notes.txt/model"):
+        export_saved_model(doubling(2.0), tmp_path / "notes.txt" / "model", {})
+    assert os.listdir(tmp_path) == ["notes.txt"]
