@@ -2,8 +2,8 @@
 
 import os as _os
 
-# Before TensorFlow is loaded: its notices of missing accelerators say nothing to a person.
-_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Before TensorFlow is loaded: it reports a missing GPU as an error; real errors still come as exceptions.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras as _keras
 

@@ -1,7 +1,6 @@
 """The command line: mmkeras quickstart | train | predict | evaluate | export | cache."""
 
 import argparse
-import os
 import pathlib
 import sys
 import time
@@ -14,7 +13,6 @@ def main(arguments=None):
     if options.command is None:
         parser.print_help()
         return 0
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options.run(options)
     except (KeyError, TypeError, ValueError, OSError) as error:

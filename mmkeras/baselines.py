@@ -96,7 +96,7 @@ class TfidfBaseline(Baseline):
                 if positive.min() == positive.max():
                     bias[label] = 20.0 if positive[0] else -20.0
                     continue
-                model = LogisticRegression(C=10.0, max_iter=300).fit(terms, positive)
+                model = LogisticRegression(C=10.0, solver="liblinear").fit(terms, positive)
                 weights[label], bias[label] = model.coef_[0], model.intercept_[0]
         words = vectorizer.get_feature_names_out()
         return cls(columns, words, vectorizer.idf_, weights.astype("float32"), bias, task.kind)

@@ -62,8 +62,6 @@ class CachedModel:
             if modality.name not in self._towers:
                 continue
             before, tower = self._towers[modality.name]
-            if verbose:
-                print(f"Encoding {modality.name!r} ({', '.join(modality.all_columns)})")
             own = {name: columns[name] for name in before.input}
             keys = encode_rows(
                 store,

@@ -72,9 +72,20 @@ def categories(series):
 
 
 def iso_dates(series):
-    """A column of dates (datetimes, or strings pandas can read) as ISO 8601 strings; '' where missing or unreadable."""
+    """A column of dates as ISO 8601 strings; '' where missing or unreadable (warned about, with an example).
+
+    Dates are datetimes, strings that pandas can read, or whole numbers from 1000 to 9999, which are years.
+    """
     import pandas as pd
 
+    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
+        # pandas would take whole numbers for nanoseconds since 1970.
+        years = (series % 1 == 0) & series.between(1000, 9999)
+        cells = [
+            f"{int(v)}-01-01" if year else None if v != v else f"number {v}"
+            for v, year in zip(series, years, strict=True)
+        ]
+        series = pd.Series(cells, dtype=object, name=series.name)
     dates = pd.to_datetime(series, errors="coerce", format=None if len(series) == 0 else "mixed", utc=True)
     unread = dates.isna().to_numpy() & ~series.isna().to_numpy() & (series.astype(str).str.strip() != "").to_numpy()
     if unread.any():

@@ -100,6 +100,15 @@ class Report:
         examples: DataFrame of some rows: what was read, the truth, the prediction.
         rows: int, how many rows were evaluated.
         target: str, the target column.
+        primary: str, the metric that decides whether the model beats a baseline.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> train, test = mm.split_frame(mm.samples.movies(80, seed=0), 0.3, seed=0)
+        >>> pipe = mm.Pipeline([mm.Tabular(numeric=["budget", "runtime"])], mm.MultiLabel("genres"))
+        >>> history = pipe.fit(train, epochs=1, verbose=0)
+        >>> sorted(pipe.evaluate(test).metrics)
+        ['macro_f1', 'map', 'micro_f1']
     """
 
     metrics: dict

@@ -47,6 +47,13 @@ def open_store(directory):
         return _open_stores[path]
 
 
+def close_store(directory):
+    """Close the store of a folder in this process, if it is open."""
+    store = _open_stores.get(pathlib.Path(directory).expanduser().resolve())
+    if store is not None:
+        store.close()
+
+
 class Store:
     """Rows of features in one folder. Use `open_store`."""
 
@@ -159,9 +166,8 @@ class Store:
 
 def clear(directory):
     """Delete the cache files in a folder. Returns the bytes freed; 0 if there is no cache."""
+    close_store(directory)
     path = pathlib.Path(directory).expanduser().resolve()
-    if path in _open_stores:
-        _open_stores[path].close()
     freed = 0
     for name in ("data.mdb", "lock.mdb"):
         if (path / name).is_file():
@@ -171,17 +177,14 @@ def clear(directory):
 
 
 def fingerprint(prepare, tower):
-    """16 bytes that change when the configuration, the weights or the vocabulary of what makes features change.
+    """16 bytes that change when the graph, the settings, the weights or the vocabulary behind features change.
 
-    Names of layers do not count: they differ between processes.
+    Names of layers and of the modality do not count: they differ between processes and Pipelines.
     """
     digest = hashlib.blake2b(digest_size=16)
     for model in (prepare, tower):
+        _digest_graph(digest, model)
         for layer in model._flatten_layers(include_self=False):
-            if isinstance(layer, keras.Model | keras.layers.InputLayer):
-                continue
-            config = json.dumps(_nameless(layer.get_config()), sort_keys=True, default=repr)
-            digest.update(f"{type(layer).__name__}:{config}".encode())
             if hasattr(layer, "save_assets") and hasattr(layer, "load_assets"):
                 with tempfile.TemporaryDirectory() as folder:
                     layer.save_assets(folder)
@@ -191,6 +194,39 @@ def fingerprint(prepare, tower):
             digest.update(f"{weight.shape}{weight.dtype}".encode())
             digest.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
     return digest.digest()
+
+
+def _digest_graph(digest, model, keep=False):
+    """Feed every operation with its settings and what it reads, numbered by the way from the outputs."""
+    known = {id(tensor): f"input {key}" for key, tensor in _by_key(model.input, keep)}
+    nodes = {}
+
+    def label(value):
+        if not isinstance(value, keras.KerasTensor):
+            return repr(value)
+        if id(value) not in known:
+            operation, node_index, _ = value._keras_history
+            node = operation._inbound_nodes[node_index]
+            reads = keras.tree.map_structure(label, [node.arguments.args, node.arguments.kwargs])
+            config = operation.get_config() if isinstance(operation, keras.layers.Layer) else {}
+            if isinstance(operation, keras.Model):
+                _digest_graph(digest, operation, keep=True)
+                config = {}
+            number = nodes.setdefault((id(operation), node_index), len(nodes))
+            text = json.dumps(_nameless(config), sort_keys=True, default=repr)
+            digest.update(f"{number} {type(operation).__name__} {text} {reads};".encode())
+            known.update({id(tensor): f"{number}.{i}" for i, tensor in enumerate(node.output_tensors)})
+        return known[id(value)]
+
+    for key, tensor in _by_key(model.output, keep):
+        digest.update(f"{key}={label(tensor)};".encode())
+
+
+def _by_key(tensors, keep):
+    """(key, tensor) in a fixed order; without `keep`, names of modalities and columns are taken off the keys."""
+    if not isinstance(tensors, dict):
+        return list(enumerate(keras.tree.flatten(tensors)))
+    return [(key if keep else key.partition(".")[2], tensors[key]) for key in sorted(tensors)]
 
 
 def _nameless(config):
@@ -229,6 +265,8 @@ def encode_rows(store, prepare, tower, columns, row_keys, *, describe="", batch_
     todo = store.missing(keys)
     if not todo:
         return keys
+    if verbose:
+        print(f"Encoding {len(todo):,} rows with {describe}")
     store.describe(own, describe)
     columns = {name: values[todo] for name, values in columns.items()}
     lengths = token_lengths(prepare, columns)

@@ -84,9 +84,8 @@ class LateFusion(keras.layers.Layer):
     def call(self, features, presence):
         decisions = keras.ops.stack(features, axis=1)  # (B, inputs, C)
         given = keras.ops.cast(keras.ops.stack(presence, axis=1), decisions.dtype)  # (B, inputs, 1)
-        weights = keras.ops.cast(keras.ops.exp(self.scores), decisions.dtype) * given
-        total = keras.ops.maximum(keras.ops.sum(weights, axis=1), 1e-6)
-        return keras.ops.sum(weights * decisions, axis=1) / total
+        scores = keras.ops.where(given > 0, keras.ops.cast(self.scores, decisions.dtype), -1e4)
+        return keras.ops.sum(keras.ops.softmax(scores, axis=1) * given * decisions, axis=1)
 
     def compute_output_shape(self, features_shape, presence_shape):
         return features_shape[0]

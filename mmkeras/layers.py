@@ -208,7 +208,7 @@ class TermBag(keras.layers.Layer):
         self.units = units
         self.dropout = dropout
         self.scale = scale
-        self._drop = keras.layers.Dropout(dropout)
+        self._drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, term_ids_shape, term_weights_shape=None):
         # Nearly zero: a term that training says little of must stay silent rather than add noise.
@@ -365,10 +365,10 @@ class CalendarParts(keras.layers.Layer):
         turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
         waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
         parts = tf.concat([(year + in_year)[:, None], waves], axis=-1)
-        return tf.cast(tf.where(valid[:, None], parts, float("nan")), self.compute_dtype)
+        return tf.where(valid[:, None], parts, float("nan"))  # float32 always: bfloat16 has no 2019
 
     def compute_output_spec(self, dates):
-        return keras.KerasTensor((dates.shape[0], 7), self.compute_dtype)
+        return keras.KerasTensor((dates.shape[0], 7), "float32")
 
 
 def _days_from_civil(year, month, day):

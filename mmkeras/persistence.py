@@ -56,8 +56,8 @@ def replacing(path, manifest):
         os.replace(fresh, path / MANIFEST)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
+        (path / f"{MANIFEST}.{part.name}").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            (path / f"{MANIFEST}.{part.name}").unlink()
             path.rmdir()  # only if it is empty, that is, if it was new
         raise
     for old in path.iterdir():
@@ -77,17 +77,18 @@ def read(path):
         raise FileNotFoundError(f"There is no folder {str(path)!r}. Give the folder that `pipe.save` wrote.")
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        version, folder, files = manifest["format"], path / manifest["folder"], manifest["files"]
+        version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"A saved Pipeline has a readable {MANIFEST}. Received: {str(path)!r}, without one ({type(error).__name__}). "
-            "Give the folder that `pipe.save` wrote, or save again."
-        ) from error
+        raise _unreadable(path, error) from error
     if version != FORMAT:
         raise ValueError(
             f"This mmkeras reads format {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
             f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
         )
+    try:
+        folder, files = path / manifest["folder"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error
     for name, stamp in files.items():
         file = folder / name
         if not file.is_file() or _stamp(file) != stamp:
@@ -100,6 +101,13 @@ def read(path):
                 f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
             )
     return manifest, folder
+
+
+def _unreadable(path, error):
+    return ValueError(
+        f"A saved Pipeline has a readable {MANIFEST}. Received: {str(path)!r}, without one ({type(error).__name__}). "
+        "Give the folder that `pipe.save` wrote, or save again."
+    )
 
 
 def _is_ours(path):

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from mmkeras.baselines import HeadBaseline, PriorBaseline, TfidfBaseline, load_b
 from mmkeras.cached import CachedModel, WarmupCosine
 from mmkeras.datasets import check_frame, split_frame
 from mmkeras.evaluation import make_report, tune_thresholds
-from mmkeras.features import open_store
+from mmkeras.features import close_store, open_store
 from mmkeras.heads import build_head
 from mmkeras.modalities import Text
 from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
@@ -195,6 +196,7 @@ class Pipeline:
         if directory is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="mmkeras-features-", ignore_cleanup_errors=True)
             directory = self._temporary.name
+            weakref.finalize(self, close_store, directory)
         open_store(directory)
         self._cache_dir = directory
 
@@ -227,7 +229,8 @@ class Pipeline:
         rows, _ = part.dataset(train, batch_size, verbose, target=target, seed=seed + first, weights=weights)
         held_out = None
         if validation is not None:
-            _warn_unknown(self.task, validation)
+            if self._given[1] is not self.task:
+                _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
         optimizer = keras.optimizers.AdamW(rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "value", "scores"])
@@ -316,7 +319,8 @@ class Pipeline:
         if unknown:
             listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
             notes.append(
-                f"Labels never seen in training: {listed}. The model cannot predict them; they count in no metric."
+                f"Labels never seen in training, or left out of `classes`: {listed}. The model cannot predict them; they "
+                "count in no metric."
             )
         target = self.task.encode(df)
         if self.task.kind == "multiclass":

@@ -48,7 +48,10 @@ def movies(path):
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}. data/README.md says how to get the public data.")
-    df = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    try:
+        df = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    except pd.errors.EmptyDataError:
+        df = pd.DataFrame()
     absent = [column for column in MOVIE_COLUMNS if column not in df.columns]
     if absent:
         raise ValueError(

@@ -7,7 +7,6 @@ import keras
 
 from mmkeras.graph import parents, submodel
 
-
 # Columns keep their names as keys even where TensorFlow does not allow them as names of layers.
 warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
 

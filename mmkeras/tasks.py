@@ -8,7 +8,7 @@ import json
 import keras
 import numpy as np
 
-from mmkeras.datasets import check_frame
+from mmkeras.datasets import categories, check_frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,8 @@ class MultiLabel(_Classes):
         Raises:
             ValueError: a cell in none of the accepted forms.
         """
+        import pandas as pd
+
         if isinstance(cell, str):
             text = cell.strip()
             if text.startswith("["):
@@ -116,7 +118,7 @@ class MultiLabel(_Classes):
                 return [str(item["name"] if isinstance(item, dict) else item) for item in cell]
             except KeyError:
                 pass
-        elif cell is None or cell != cell or (not isinstance(cell, dict) and str(cell) == "<NA>"):
+        elif not isinstance(cell, dict) and pd.isna(cell):
             return []
         raise ValueError(
             f"Labels in {self.column!r} must be strings such as 'A{self.separator}B', lists of names, or lists of "
@@ -210,7 +212,7 @@ class MultiClass(_Classes):
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
         _check_target(df[self.column])
-        adapted = self if self.classes is not None else self._with_classes(sorted(set(df[self.column].astype(str))))
+        adapted = self if self.classes is not None else self._with_classes(sorted(set(categories(df[self.column]))))
         if len(adapted.classes) < 2:
             raise ValueError(
                 f"The target {self.column!r} must hold at least two classes. Received: {list(adapted.classes)} in all "
@@ -228,10 +230,10 @@ class MultiClass(_Classes):
         check_frame(df, [self.column], "the task")
         _check_target(df[self.column])
         indices = self._indices()
-        return np.array([indices.get(str(value), -1) for value in df[self.column]], "int32")
+        return np.array([indices.get(name, -1) for name in categories(df[self.column])], "int32")
 
     def unknown(self, df):
-        counts = collections.Counter(str(value) for value in df[self.column])
+        counts = collections.Counter(categories(df[self.column]))
         return {name: count for name, count in counts.most_common() if name not in set(self.classes)}
 
     def row_weights(self, target, class_weight):
@@ -305,7 +307,7 @@ class Regression(Task):
         values = self.encode(df)
         if len(df) > 1 and np.ptp(values) == 0:
             raise ValueError(
-                f"The target {self.column!r} must vary. Received: {values[0]:g} in all {len(df)} rows. Check the data."
+                f"The target {self.column!r} must vary. Received: {values[0, 0]:g} in all {len(df)} rows. Check the data."
             )
         return dataclasses.replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
 

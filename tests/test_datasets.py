@@ -36,7 +36,9 @@ def objects(*values):
 
 def test_check_frame_suggests_the_nearest_name():
     df = pd.DataFrame({"overview": ["a"], "budget": [1]})
-    message = r"the model needs the column 'overveiw'. Received the columns: \['overview', 'budget'\]. Did you mean 'over"
+    message = (
+        r"the model needs the column 'overveiw'. Received the columns: \['overview', 'budget'\]. Did you mean 'over"
+    )
     with pytest.raises(KeyError) as caught:
         check_frame(df, ["budget", "overveiw"])
     assert caught.match(message.replace("'", r"\\?'"))
@@ -188,9 +190,13 @@ def test_split_frame_of_repeated_index_labels():
     assert sorted([*rest["a"], *part["a"]]) == list(range(6))
 
 
-@pytest.mark.parametrize(("fraction", "rows"), [(0, 10), (1, 10), (-0.1, 10), (1.5, 10), (0.01, 10), (0.99, 10), (0.5, 1)])
+@pytest.mark.parametrize(
+    ("fraction", "rows"), [(0, 10), (1, 10), (-0.1, 10), (1.5, 10), (0.01, 10), (0.99, 10), (0.5, 1)]
+)
 def test_split_frame_errors(fraction, rows):
-    with pytest.raises(ValueError, match=rf"`fraction` must lie between 0 and 1.*Received: {fraction} of {rows} rows. Use"):
+    with pytest.raises(
+        ValueError, match=rf"`fraction` must lie between 0 and 1.*Received: {fraction} of {rows} rows. Use"
+    ):
         split_frame(pd.DataFrame({"a": range(rows)}), fraction)
 
 
@@ -254,7 +260,7 @@ def test_batches_reshuffle_in_each_epoch_reproducibly():
     assert order is None and first != second
     again, _ = batches(columns, batch_size=8, seed=5)
     assert [order_of(again), order_of(again)] == [first, second]
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(40))
+    assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(40))
 
 
 def test_batches_tell_the_order_of_an_unshuffled_pass():

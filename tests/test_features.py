@@ -6,6 +6,8 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
+import types
 
 import keras
 import numpy as np
@@ -63,10 +65,11 @@ def bert(tiny_bert):
     return stages(tiny_bert)
 
 
-def encode(store, parts, df):
+def encode(store, parts, df, **settings):
     modality, prepare, tower = parts
     columns = raw_values(df, [modality])
-    return encode_rows(store, prepare, tower, columns, modality.row_keys(columns), describe="a tower", verbose=0)
+    settings = {"describe": "a tower", "verbose": 0, **settings}
+    return encode_rows(store, prepare, tower, columns, modality.row_keys(columns), **settings)
 
 
 @pytest.fixture
@@ -100,9 +103,10 @@ def child(code, *args, **settings):
 # === Rows are encoded once ===
 
 
-def test_stored_features_are_the_towers_output(store, bert, frame):
+@pytest.mark.parametrize("batch_size", [32, 2])
+def test_stored_features_are_the_towers_output(store, bert, frame, batch_size):
     modality, prepare, tower = bert
-    keys = encode(store, bert, frame)
+    keys = encode(store, bert, frame, batch_size=batch_size)
     got = store.read(keys, layout_of(tower))["text"]
     tensors = prepare(raw_values(frame, [modality]))
     expected = tower({name: tensors[name] for name in tower.input}, training=False)["text"]
@@ -126,6 +130,30 @@ def test_other_splits_and_more_rows_encode_only_what_is_new(store, light, frame,
     grown = pd.concat([pd.DataFrame({"x": [7.0, 7.0]}), frame], ignore_index=True)
     encode(store, light, grown)
     assert encoded_rows == [1]
+
+
+def test_what_was_encoded_before_an_interruption_is_kept(store, light, monkeypatch):
+    df = pd.DataFrame({"x": np.arange(20.0)})
+    real, clock = features.compiled, iter(range(0, 10_000, 10))
+    # Each batch is a long time after the last.
+    fake = types.SimpleNamespace(monotonic=lambda: next(clock), strftime=time.strftime)
+    monkeypatch.setattr(features, "time", fake)
+
+    def failing(model):
+        run, calls = real(model), []
+
+        def fail(tensors):
+            calls.append(1)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return run(tensors)
+
+        return fail
+
+    monkeypatch.setattr(features, "compiled", failing)
+    with pytest.raises(KeyboardInterrupt):
+        encode(store, light, df, batch_size=4)
+    assert store.info()[0]["rows"] == 12
 
 
 def test_a_reopened_store_knows_its_rows(store, light, frame, encoded_rows):

@@ -132,7 +132,10 @@ def test_served_model_in_a_fresh_process_equals_predict(fitted, rows, tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fitted.predict(test), atol=1e-5)
     info = json.loads((tmp_path / "served" / "assets.extra" / "mmkeras.json").read_text())
-    assert info["classes"] == list(fitted.task.classes) and info["inputs"]["overview"] == {"name": "overview", "dtype": "string"}
+    assert info["classes"] == list(fitted.task.classes) and info["inputs"]["overview"] == {
+        "name": "overview",
+        "dtype": "string",
+    }
     fitted.export(tmp_path / "served")  # again: replaced as a whole
     assert (tmp_path / "served" / "saved_model.pb").is_file()
 
@@ -167,6 +170,13 @@ def test_top_blocks_alone_are_fine_tuned(rows, tiny_bert, tmp_path):
 
     assert gap("text_tower") == 0.0
     assert gap("text_tower_top") > 1e-4
+    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(rows[1], pipe.modalities).items()}
+    np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
+
+
+def test_full_sequences_are_cached_and_read_back(rows, tiny_bert, tmp_path):
+    pipe = mm.Pipeline([mm.Text("overview", str(tiny_bert), 32, pooling=None)], mm.MultiLabel("genres"))
+    pipe.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path)
     raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(rows[1], pipe.modalities).items()}
     np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
 

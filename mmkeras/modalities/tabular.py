@@ -14,6 +14,8 @@ from mmkeras.modalities.base import Modality, check_name, column_names, input_na
 HEAVY_TAIL_SKEWNESS = 2.0
 NUMERIC_BINS = 8
 TABULAR_UNITS = 64
+# Whatever the global policy: half precision has neither the year 2019 nor four digits of a budget.
+EXACT = {"dtype": "float32"}
 # Standardised numbers are cut here: one value with a wrong unit must not decide alone.
 MOST_DEVIATIONS = 5.0
 
@@ -104,39 +106,41 @@ class Tabular(Modality):
             raise ValueError(
                 f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
             )
-        tensors, present = {}, []
+        numbers = self._prepare_numbers(raw)
+        present = [
+            layers.AnyNumber(name=f"{self.name}_any_{i}", **EXACT)(tensor)
+            for i, (key, tensor) in enumerate(numbers.items())
+            if not key.endswith(".bins")
+        ]
+        codes = {}
+        for index, (column, words) in enumerate(zip(self.categorical, self.state["vocabularies"], strict=True)):
+            lookup = keras.layers.StringLookup(vocabulary=words, mask_token="", name=f"{self.name}_lookup_{index}")
+            codes[f"{self.name}.category_{index}"] = lookup(raw[column])
+        if self.categorical:
+            present.append(layers.Present(name=f"{self.name}_named", **EXACT)([raw[c] for c in self.categorical]))
+        any_present = present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present, axis=0), axis=0)
+        return {**numbers, **codes, f"{self.name}.present": any_present}
+
+    def _prepare_numbers(self, raw):
+        """Standardised numbers and dates, NaN where missing, and the numbers' bins."""
+        tensors = {}
         if self.numeric:
             stacked = keras.ops.stack([raw[c] for c in self.numeric], axis=-1)  # (B, K)
             state = self.state["numeric"]
             zero = [c in self.zero_is_missing for c in self.numeric]
-            clean = layers.CleanNumbers(zero, state["log1p"], name=f"{self.name}_clean")(stacked)
-            scale = keras.layers.Normalization(
-                mean=state["mean"], variance=state["variance"], name=f"{self.name}_scale"
-            )
-            tensors[f"{self.name}.numeric"] = keras.ops.clip(scale(clean), -MOST_DEVIATIONS, MOST_DEVIATIONS)
+            clean = layers.CleanNumbers(zero, state["log1p"], name=f"{self.name}_clean", **EXACT)(stacked)
+            scaled = _scale(state["mean"], state["variance"], f"{self.name}_scale")(clean)
+            tensors[f"{self.name}.numeric"] = keras.ops.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
             bins = [[i, *edges] for i, column in enumerate(state["bins"]) for edges in column]
             if bins:
-                tensors[f"{self.name}.bins"] = layers.PiecewiseLinear(bins, name=f"{self.name}_bins")(clean)
+                tensors[f"{self.name}.bins"] = layers.PiecewiseLinear(bins, name=f"{self.name}_bins", **EXACT)(clean)
         dates = []
         for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
-            parts = layers.CalendarParts(name=f"{self.name}_date_{index}")(raw[column])
-            scale = keras.layers.Normalization(
-                mean=[mean] + [0.0] * 6, variance=[variance] + [1.0] * 6, name=f"{self.name}_year_{index}"
-            )
+            parts = layers.CalendarParts(name=f"{self.name}_date_{index}", **EXACT)(raw[column])
+            scale = _scale([mean] + [0.0] * 6, [variance] + [1.0] * 6, f"{self.name}_year_{index}")
             dates.append(scale(parts))
         if dates:
             tensors[f"{self.name}.datetime"] = keras.ops.concatenate(dates, axis=-1)
-        given = [tensors[key] for key in (f"{self.name}.numeric", f"{self.name}.datetime") if key in tensors]
-        present += [layers.AnyNumber(name=f"{self.name}_any_{i}")(numbers) for i, numbers in enumerate(given)]
-        for index, (column, words) in enumerate(zip(self.categorical, self.state["vocabularies"], strict=True)):
-            lookup = keras.layers.StringLookup(vocabulary=words, mask_token="", name=f"{self.name}_lookup_{index}")
-            tensors[f"{self.name}.category_{index}"] = lookup(raw[column])
-        if self.categorical:
-            strings = [raw[c] for c in self.categorical]
-            present.append(layers.Present(name=f"{self.name}_named")(strings))
-        tensors[f"{self.name}.present"] = (
-            present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present, axis=0), axis=0)
-        )
         return tensors
 
     def encode(self, tensors):
@@ -151,8 +155,12 @@ class Tabular(Modality):
             size = len(words) + 2  # missing, out of vocabulary
             embed = keras.layers.Embedding(size, min(16, (size + 1) // 2), name=f"{self.name}_embed_{index}")
             parts.append(embed(tensors[f"{self.name}.category_{index}"]))
-        joined = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=-1)
+        joined = parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=f"{self.name}_join")(parts)
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
+
+
+def _scale(mean, variance, name):
+    return keras.layers.Normalization(mean=mean, variance=variance, name=name, **EXACT)
 
 
 def _numeric_statistics(values, zero_is_missing):
