@@ -86,10 +86,10 @@ def read(path):
             f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
         )
     try:
-        folder, files = path / manifest["folder"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
+        folder, files = path / manifest["folder"], manifest["files"].items()
+    except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
-    for name, stamp in files.items():
+    for name, stamp in files:
         file = folder / name
         if not file.is_file() or _stamp(file) != stamp:
             what = (

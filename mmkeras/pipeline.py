@@ -24,6 +24,8 @@ STAGES = ("prepare", "encode", "head")
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
 # Of AdamW (Loshchilov & Hutter, 2019), for weights but not for biases and scales.
 WEIGHT_DECAY = 0.3
+# Gradients of rare terms are smaller than Keras's default of 1e-7, which would keep them from being learnt.
+EPSILON = 1e-8
 # How baselines of a loaded Pipeline are trained, whose own settings are not kept.
 BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
 
@@ -232,7 +234,9 @@ class Pipeline:
             if self._given[1] is not self.task:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
-        optimizer = keras.optimizers.AdamW(rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY)
+        optimizer = keras.optimizers.AdamW(
+            rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY, epsilon=EPSILON
+        )
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "value", "scores"])
         part.model.compile(
             optimizer=optimizer,

@@ -28,7 +28,7 @@ def build_prepare(modalities):
         >>> df = mm.samples.movies(20, seed=0)
         >>> prepare = mm.build_prepare([mm.Tabular(numeric=["runtime"]).adapt(df)])
         >>> sorted(prepare.output)
-        ['tabular.numeric', 'tabular.present']
+        ['tabular.bins', 'tabular.numeric', 'tabular.present']
     """
     check_modalities(modalities)
     inputs = {}
@@ -62,7 +62,7 @@ def build_encode(modalities, prepare):
         >>> df = mm.samples.movies(20, seed=0)
         >>> modalities = [mm.Tabular(numeric=["runtime"]).adapt(df)]
         >>> mm.build_encode(modalities, mm.build_prepare(modalities)).output["tabular"].shape
-        (None, 2)
+        (None, 64)
     """
     inputs = {
         name: keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=name)

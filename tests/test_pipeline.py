@@ -198,7 +198,7 @@ def test_evaluate_reports_unseen_labels(fitted, rows):
     test = rows[1].copy()
     test.iloc[0, test.columns.get_loc("genres")] = "Telenovela|Drama"
     text = str(fitted.evaluate(test))
-    assert "never seen in training: 'Telenovela' (1 rows)" in text
+    assert "never seen in training, or left out of `classes`: 'Telenovela' (1 rows)" in text
 
 
 def test_thresholds_come_from_validation_rows_only(rows):

@@ -13,7 +13,7 @@ from mmkeras.graph import submodel
 from mmkeras.modalities.base import Modality, check_name, column_names, string_input
 
 POOLINGS = ("cls", "mean", None)
-LEXICAL_TERMS = 20_000
+LEXICAL_TERMS = 30_000
 LEXICAL_UNITS = 64
 LEXICAL_DROPOUT = 0.5
 SCRATCH_VOCABULARY = 6_000
@@ -32,7 +32,7 @@ class Text(Modality):
               model.safetensors, vocab.txt);
             - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
               training rows, trained with the head;
-            - "lexical": a bag of the 20,000 most frequent words and word pairs of the training rows, weighted by
+            - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
               TF-IDF, times an embedding trained with the head.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
         pooling: "cls" (first token), "mean" (over the tokens that are not padding), or None for the full sequence.
