@@ -237,7 +237,7 @@ class Pipeline:
         optimizer = keras.optimizers.AdamW(
             rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY, epsilon=EPSILON
         )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "value", "scores"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "_fill_", "scores"])
         part.model.compile(
             optimizer=optimizer,
             loss=self.task.loss(),
