@@ -38,11 +38,7 @@ def replacing(path, manifest):
     try:
         part.mkdir(parents=True)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"The output folder must be writable; {error.strerror or error}. Choose another folder",
-            str(path),
-        ) from error
+        raise _not_writable(error, path) from error
     try:
         yield part
         files = {p.relative_to(part).as_posix(): _stamp(p) for p in sorted(part.rglob("*")) if p.is_file()}
@@ -101,6 +97,11 @@ def read(path):
                 f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
             )
     return manifest, folder
+
+
+def _not_writable(error, path, what="folder"):
+    message = f"The output folder must be writable; {error.strerror or error}. Choose another {what}"
+    return OSError(error.errno, message, str(path))
 
 
 def _unreadable(path, error):
@@ -164,11 +165,7 @@ def export_saved_model(model, path, info):
             path.rename(old)
         fresh.rename(path)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"The output folder must be writable; {error.strerror or error}. Choose another folder",
-            str(path),
-        ) from error
+        raise _not_writable(error, path) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         if old.exists() and not path.exists():
@@ -191,11 +188,7 @@ def write_text(path, text):
         fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, path)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"The output folder must be writable; {error.strerror or error}. Choose another path",
-            str(path),
-        ) from error
+        raise _not_writable(error, path, "path") from error
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink()
