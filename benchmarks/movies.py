@@ -40,11 +40,12 @@ def main():
     task = mm.MultiLabel("genres", classes=list(counts.index[counts >= 50]))
     train, test = mm.split_frame(df, 0.2, seed=options.seed)
     weights = options.folder / "weights/all-MiniLM-L6-v2"
-    pipe = mm.Pipeline(modalities(weights, trainable=options.fine_tune), task)
+    pipe = mm.Pipeline(modalities(weights, trainable=options.fine_tune), task, fusion="hybrid")
     pipe.fit(
         train,
         epochs=options.epochs,
-        batch_size=64 if not options.fine_tune else 32,
+        batch_size=32 if options.fine_tune else 128,
+        learning_rate=1e-3 if options.fine_tune else 2e-3,
         seed=options.seed,
         verbose=2,
         cache_dir=options.cache,

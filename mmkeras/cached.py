@@ -6,6 +6,7 @@ import numpy as np
 from mmkeras.datasets import batches, raw_values
 from mmkeras.features import encode_rows, layout_of, open_store, token_lengths
 from mmkeras.graph import compiled, submodel
+from mmkeras.heads import training_head
 from mmkeras.stages import chain, cut_frozen
 
 
@@ -36,6 +37,7 @@ class CachedModel:
                 rest = submodel(cut.rest.input, wanted, name="encode_rest")
                 parts.insert(0, keras.models.clone_model(rest) if fresh else rest)
         self.model = chain(*parts)
+        self._parts = parts
         needed = set(self.model.input)
         self._prepare = submodel(
             prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
@@ -46,6 +48,12 @@ class CachedModel:
                 before = {key: prepare.output[key] for key in tower.input}
                 self._towers[name] = (submodel(prepare.input, before, name=f"{name}_prepare"), tower)
         self.run = compiled(self.model)
+
+    def training_model(self, task):
+        """`model` as it trains: with all decisions of a hybrid head, see `training_head`."""
+        *rest, head = self._parts
+        trained = training_head(head, task)
+        return self.model if trained is head else chain(*rest, trained)
 
     def set_trainable(self):
         """Freeze and unfreeze the towers' layers as this model needs them."""
@@ -83,27 +91,3 @@ class CachedModel:
         raw = {name: columns[name] for name in self._prepare.input}
         lengths = token_lengths(self._prepare, raw)
         return batches(raw, target, batch_size, lengths, seed, self._prepare, fetch, weights)
-
-
-@keras.saving.register_keras_serializable("mmkeras")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate that rises along a line, then falls to 0 along a cosine (Loshchilov & Hutter, 2017).
-
-    Args:
-        peak: float, the highest rate.
-        steps: int, all steps of the training.
-        warmup: float, the share of the steps in which it rises.
-    """
-
-    def __init__(self, peak, steps, warmup=0.0):
-        self.peak, self.steps, self.warmup = peak, steps, warmup
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rising = max(1.0, self.warmup * self.steps)
-        share = keras.ops.clip((step - rising) / max(1.0, self.steps - rising), 0.0, 1.0)
-        falling = 0.5 * (1.0 + keras.ops.cos(np.pi * share))
-        return self.peak * keras.ops.where(step < rising, (step + 1.0) / rising, falling)
-
-    def get_config(self):
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}

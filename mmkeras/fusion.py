@@ -92,3 +92,31 @@ class LateFusion(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "learned": self.learned}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class HybridFusion(keras.layers.Layer):
+    """A joint decision beside each input's own: (B, C), [(B, C), …] logits, [(B, 1), …] → (B, 1 + inputs, C).
+
+    An absent input abstains: the joint decision stands in its place, so that a mean over axis 1 gives it no say.
+    Hybrid fusion is described in Atrey et al., 2010, https://doi.org/10.1007/s00530-010-0182-0.
+
+    Raises:
+        ValueError: decisions of different widths, or a number of masks other than that of inputs.
+    """
+
+    def build(self, joint_shape, own_shape, presence_shape):
+        _check(own_shape, presence_shape, "HybridFusion")
+        widths = {shape[-1] for shape in [joint_shape, *own_shape]}
+        if len(widths) != 1:
+            raise ValueError(f"HybridFusion joins decisions of one width. Received widths: {sorted(widths)}.")
+
+    def call(self, joint, own, presence):
+        filled = [
+            keras.ops.where(keras.ops.cast(given, "bool"), decision, joint)
+            for decision, given in zip(own, presence, strict=True)
+        ]
+        return keras.ops.stack([joint, *filled], axis=1)
+
+    def compute_output_shape(self, joint_shape, own_shape, presence_shape):
+        return (joint_shape[0], 1 + len(own_shape), joint_shape[1])

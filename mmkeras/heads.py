@@ -2,28 +2,31 @@
 
 import keras
 
-from mmkeras.fusion import ConcatFusion, LateFusion
+from mmkeras.fusion import ConcatFusion, HybridFusion, LateFusion
 from mmkeras.layers import MaskedMean
 
-FUSIONS = ("concat", "late")
+FUSIONS = ("concat", "late", "hybrid")
+DECISIONS = "decisions"
 
 
-def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=()):
+def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=(), whole=()):
     """Features and presence masks → prediction, as one Functional model.
 
     "concat" joins the features and decides by one hidden layer; "late" lets each modality decide by a hidden layer of
-    its own and takes a learned mean of the logits.
+    its own and takes a learned mean of the logits; "hybrid" does both: the joint decision, and a linear one of each
+    modality, are trained by a loss each (see `training_head`), and the prediction is the mean of their logits.
 
     Args:
         features: {name: KerasTensor}, what `prepare` and `encode` give: "modality" (B, D) or (B, T, D), with
             "modality.present" (B, 1), and "modality.padding_mask" (B, T) for sequences.
         task: an adapted task.
-        fusion: "concat" or "late".
+        fusion: "concat", "late" or "hybrid".
         units: int, width of a hidden layer.
         dropout: float, share of the features, and of the hidden layer, left out in training.
         target: encoded training target for the output's starting bias, or None.
         modalities: names of the features to use; None takes all.
         normalise: names of the features to be brought to mean 0 and variance 1 by batch statistics.
+        whole: names of the features of which training leaves nothing out, because they are few.
 
     Returns:
         keras.Model from the used features to {task.column: prediction}.
@@ -59,7 +62,7 @@ def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=N
         if name in normalise:
             # A short memory: heads see few steps, and their moving averages must have converged by then.
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(x)
-        used.append(keras.layers.Dropout(dropout, name=f"{name}_drop")(x))
+        used.append(x if name in whole else keras.layers.Dropout(dropout, name=f"{name}_drop")(x))
 
     def decide(x, number=0):
         x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{number}")(x)
@@ -68,6 +71,48 @@ def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=N
 
     if fusion == "concat":
         logits = decide(ConcatFusion(name="fusion")(used, presence))
+    elif fusion == "hybrid":
+        joint = decide(ConcatFusion(name="fusion")(used, presence))
+        own = [task.logits(x, target, name=f"own_logits_{i}") for i, x in enumerate(used)]
+        logits = keras.layers.GlobalAveragePooling1D(name="mean")(HybridFusion(name=DECISIONS)(joint, own, presence))
     else:
         logits = LateFusion(name="fusion")([decide(x, i) for i, x in enumerate(used)], presence)
     return keras.Model(inputs, {task.column: task.activate(logits)}, name="head")
+
+
+def training_head(head, task):
+    """A head as it trains.
+
+    Args:
+        head: what `build_head` gave.
+        task: its task.
+
+    Returns:
+        For "hybrid", keras.Model to {task.column: (B, 1 + decisions, …)}: the prediction, then each decision by itself;
+        other heads are returned as they are.
+    """
+    if DECISIONS not in {layer.name for layer in head.layers}:
+        return head
+    prediction = head.output[task.column][:, None]
+    each = task.activate(head.get_layer(DECISIONS).output, name="each")
+    return keras.Model(head.input, {task.column: keras.ops.concatenate([prediction, each], axis=1)}, name="trained")
+
+
+def side_by_side(models, column):
+    """Models of one target as one model, so that one pass over the rows trains them all.
+
+    Args:
+        models: list of Functional models to {column: (B, …) or (B, K, …)}, see `training_head`.
+        column: the target column.
+
+    Returns:
+        keras.Model from all their inputs to {column: (B, all decisions, …)}.
+    """
+    inputs, decisions = {}, []
+    for model in models:
+        for key, tensor in model.input.items():
+            if key not in inputs:
+                inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
+        decision = model({key: inputs[key] for key in model.input})[column]
+        decisions.append(decision if len(decision.shape) == 3 else decision[:, None])
+    return keras.Model(inputs, {column: keras.ops.concatenate(decisions, axis=1)})

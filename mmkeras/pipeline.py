@@ -11,21 +11,18 @@ import numpy as np
 from mmkeras import modalities as modality_classes
 from mmkeras import persistence, tasks
 from mmkeras.baselines import HeadBaseline, PriorBaseline, TfidfBaseline, load_baseline
-from mmkeras.cached import CachedModel, WarmupCosine
+from mmkeras.cached import CachedModel
 from mmkeras.datasets import check_frame, split_frame
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
-from mmkeras.heads import build_head
+from mmkeras.heads import build_head, side_by_side
 from mmkeras.modalities import Text
 from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
+from mmkeras.training import WarmupCosine, compile_for_training
 
 STAGES = ("prepare", "encode", "head")
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
-# Of AdamW (Loshchilov & Hutter, 2019), for weights but not for biases and scales.
-WEIGHT_DECAY = 0.3
-# Gradients of rare terms are smaller than Keras's default of 1e-7, which would keep them from being learnt.
-EPSILON = 1e-8
 # How baselines of a loaded Pipeline are trained, whose own settings are not kept.
 BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
 
@@ -36,7 +33,7 @@ class Pipeline:
     Args:
         modalities: list of `Text`, `Tabular`, … with different names.
         task: `MultiLabel`, `MultiClass` or `Regression`.
-        fusion: "concat" or "late", see `build_head`.
+        fusion: "concat", "late" or "hybrid", see `build_head`.
         **head: further settings of `build_head`: units, dropout.
 
     Attributes:
@@ -139,13 +136,13 @@ class Pipeline:
         settings.update(callbacks=list(callbacks), weights=weights)
         part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
         rate = _rate(learning_rate, callbacks, warmup=0.05)
-        history = self._train(part, train, validation, epochs, rate, **settings)
+        history = self._train(part, part.training_model(self.task), train, validation, epochs, rate, **settings)
         if fine_tune_epochs:
             part = self._part(self.head, fine_tune=True)
             rate = _rate(fine_tune_learning_rate, callbacks, warmup=0.1)
-            second = self._train(
-                part, train, validation, fine_tune_epochs, rate, first=history.epoch[-1] + 1, **settings
-            )
+            settings["first"] = history.epoch[-1] + 1
+            model = part.training_model(self.task)
+            second = self._train(part, model, train, validation, fine_tune_epochs, rate, **settings)
             history.epoch += second.epoch
             for name, values in second.history.items():
                 history.history.setdefault(name, []).extend(values)
@@ -190,7 +187,8 @@ class Pipeline:
     def _new_head(self, tensors, task, target, modalities):
         return build_head(
             tensors, task, self.fusion, target=target, modalities=[m.name for m in modalities],
-            normalise=[m.name for m in modalities if m.normalise], **self.head_settings,
+            normalise=[m.name for m in modalities if m.normalise], whole=[m.name for m in modalities if m.few_features],
+            **self.head_settings,
         )  # fmt: skip
 
     def _use_cache(self, cache_dir):
@@ -212,21 +210,10 @@ class Pipeline:
         return self._parts[key]
 
     def _train(
-        self,
-        part,
-        train,
-        validation,
-        epochs,
-        rate,
-        *,
-        batch_size,
-        seed,
-        verbose,
-        callbacks=(),
-        weights=None,
-        first=0,
-    ):
-        """One phase of training."""
+        self, part, model, train, validation, epochs, rate, *, batch_size, seed, verbose,
+        callbacks=(), weights=None, first=0,
+    ):  # fmt: skip
+        """One phase of training of `model`, which takes what `part` takes."""
         target = self.task.encode(train)
         rows, _ = part.dataset(train, batch_size, verbose, target=target, seed=seed + first, weights=weights)
         held_out = None
@@ -234,18 +221,8 @@ class Pipeline:
             if self._given[1] is not self.task:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
-        optimizer = keras.optimizers.AdamW(
-            rate(epochs * rows.cardinality().numpy()), weight_decay=WEIGHT_DECAY, epsilon=EPSILON
-        )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "absent", "_fill_", "scores"])
-        part.model.compile(
-            optimizer=optimizer,
-            loss=self.task.loss(),
-            loss_weights=self.task.loss_weight,
-            metrics=self.task.metrics(),
-            jit_compile=False,  # the longest row of a batch sets its width: XLA would compile anew for each
-        )
-        return part.model.fit(
+        compile_for_training(model, self.task, rate(epochs * rows.cardinality().numpy()))
+        return model.fit(
             rows,
             validation_data=held_out,
             initial_epoch=first,
@@ -368,12 +345,15 @@ class Pipeline:
             found["TF-IDF + linear model"] = tfidf
         settings = {**settings, "verbose": 0}
         epochs, rate = settings.pop("epochs"), settings.pop("learning_rate")
-        for modality in self.modalities if len(self.modalities) > 1 else []:
+        if len(self.modalities) > 1:
             keras.utils.set_random_seed(settings["seed"])
             tensors = {**self.prepare.output, **self.encode.output}
-            part = self._part(self._new_head(tensors, self.task, target, [modality]), fresh=True)
-            self._train(part, train, None, epochs, _rate(rate, (), 0.05), **settings)
-            found[f"{modality.name} alone"] = HeadBaseline(part.model)
+            heads = [self._new_head(tensors, self.task, target, [modality]) for modality in self.modalities]
+            parts = [self._part(head, fresh=True) for head in heads]
+            model = side_by_side([part.training_model(self.task) for part in parts], self.task.column)
+            self._train(self._part(self.head), model, train, None, epochs, _rate(rate, (), 0.05), **settings)
+            for modality, part in zip(self.modalities, parts, strict=True):
+                found[f"{modality.name} alone"] = HeadBaseline(part.model)
         if validation is not None and self.task.kind == "multilabel":
             truth = self.task.encode(validation)
             for baseline in found.values():

@@ -165,9 +165,9 @@ class MultiLabel(_Classes):
         bias = "zeros" if target is None else _Values(_log_odds(target).tolist())
         return keras.layers.Dense(len(self.classes), bias_initializer=bias, dtype="float32", name=name)(hidden)
 
-    def activate(self, logits):
+    def activate(self, logits, name="probabilities"):
         """Logits → probabilities, each class by itself."""
-        return keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
+        return keras.layers.Activation("sigmoid", dtype="float32", name=name)(logits)
 
     def loss(self):
         return "binary_crossentropy"
@@ -260,9 +260,9 @@ class MultiClass(_Classes):
             bias = _Values(np.log(counts / counts.sum()).tolist())
         return keras.layers.Dense(len(self.classes), bias_initializer=bias, dtype="float32", name=name)(hidden)
 
-    def activate(self, logits):
+    def activate(self, logits, name="probabilities"):
         """Logits → probabilities that add to 1."""
-        return keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+        return keras.layers.Softmax(dtype="float32", name=name)(logits)
 
     def loss(self):
         return "sparse_categorical_crossentropy"
@@ -329,9 +329,9 @@ class Regression(Task):
         """(B, D) → (B, 1), in units of the training target's standard deviation."""
         return keras.layers.Dense(1, dtype="float32", name=name)(hidden)
 
-    def activate(self, logits):
+    def activate(self, logits, name="units"):
         """Standard units → the units of the column."""
-        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name="units")(logits)
+        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name=name)(logits)
 
     def loss(self):
         return "mean_squared_error"

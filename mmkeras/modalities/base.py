@@ -17,6 +17,8 @@ class Modality:
 
     # Whether the head should bring the feature to mean 0 and variance 1 first.
     normalise = False
+    # Whether the feature is so small that leaving parts of it out in training would lose too much.
+    few_features = False
 
     @property
     def all_columns(self):

@@ -58,6 +58,8 @@ class Tabular(Modality):
     name: str = "tabular"
     state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
+    few_features = True
+
     def __post_init__(self):
         for group in ("numeric", "categorical", "datetime", "zero_is_missing"):
             self._set(**{group: column_names(getattr(self, group), f"`{group}`")})

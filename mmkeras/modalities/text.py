@@ -14,7 +14,7 @@ from mmkeras.modalities.base import Modality, check_name, column_names, string_i
 
 POOLINGS = ("cls", "mean", None)
 LEXICAL_TERMS = 30_000
-LEXICAL_UNITS = 64
+LEXICAL_UNITS = 32
 LEXICAL_DROPOUT = 0.5
 SCRATCH_VOCABULARY = 6_000
 SCRATCH_SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
