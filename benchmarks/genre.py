@@ -133,13 +133,13 @@ def bare_pass(df, preset):
 def precision(df, preset):
     """Rows per second in float32 and bfloat16, and how far the features differ."""
     found = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "mixed_bfloat16"):
         run, rows, order = tower_batches(df, preset, dtype=dtype)
         run(rows[0])
         start = time.perf_counter()
         features = np.concatenate([run(tensors)["text"].numpy() for tensors in rows])
         found[dtype] = (len(df) / (time.perf_counter() - start), features[np.argsort(order)])
-    (slow, exact), (fast, rough) = found["float32"], found["bfloat16"]
+    (slow, exact), (fast, rough) = found["float32"], found["mixed_bfloat16"]
     print(
         f"float32 {slow:.1f} rows/s, bfloat16 {fast:.1f} rows/s: {fast / slow:.2f} times faster; greatest difference of"
     )

@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", help="folder of the feature cache; without it the cache is cold")
     parser.add_argument("--fine-tune", action="store_true", help="a second phase that trains the whole tower")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--fine-tune-epochs", type=int, default=4)
     parser.add_argument("--fine-tune-learning-rate", type=float, default=1e-4)
     parser.add_argument("--html")
@@ -45,7 +45,7 @@ def main():
         train,
         epochs=options.epochs,
         batch_size=32 if options.fine_tune else 128,
-        learning_rate=1e-3 if options.fine_tune else 2e-3,
+        learning_rate=1e-3 if options.fine_tune else 3e-3,
         seed=options.seed,
         verbose=2,
         cache_dir=options.cache,

@@ -17,13 +17,17 @@ def average_precision(positive, scores, weights):
         (S,) values in [0, 1]; NaN where a resample has no positive row.
     """
     order = np.argsort(-scores, kind="stable")
-    drawn, hits = weights[:, order], weights[:, order] * positive[order]
+    positive, drawn = positive[order], weights[:, order]
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # rows of equal score count together
-    seen, found = np.cumsum(drawn, axis=1)[:, ends], np.cumsum(hits, axis=1)[:, ends]
+    hits = np.cumsum(positive)[ends]
+    rising = np.flatnonzero(np.diff(hits, prepend=0))  # recall, and so the area, grows at these ends only
+    seen = np.cumsum(drawn, axis=1)[:, ends[rising]]
+    found = np.cumsum(drawn[:, positive], axis=1)[:, hits[rising] - 1]
     precision = found / np.maximum(seen, 1e-12)
     gained = np.diff(found, axis=1, prepend=0)
+    total = found[:, -1] if len(rising) else np.zeros(len(weights))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (gained * precision).sum(axis=1) / found[:, -1]
+        return (gained * precision).sum(axis=1) / total
 
 
 def counts(target, decisions, weights):

@@ -221,10 +221,14 @@ class Pipeline:
             if self._given[1] is not self.task:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
-        compile_for_training(model, self.task, rate(epochs * rows.cardinality().numpy()))
+        steps = int(rows.cardinality())
+        compile_for_training(model, self.task, rate(epochs * steps), watched=verbose or callbacks or validation is not None)
         return model.fit(
-            rows,
+            # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
+            rows.repeat(),
+            steps_per_epoch=steps,
             validation_data=held_out,
+            validation_steps=None if held_out is None else int(held_out.cardinality()),
             initial_epoch=first,
             epochs=first + epochs,
             callbacks=list(callbacks),

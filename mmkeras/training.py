@@ -92,9 +92,12 @@ class OfFirstDecision(keras.metrics.Metric):
         self.metric.reset_state()
 
 
-def compile_for_training(model, task, learning_rate):
-    """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`."""
-    loss, metrics = task.loss(), task.metrics()
+def compile_for_training(model, task, learning_rate, watched=True):
+    """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`.
+
+    Metrics cost time; they are computed when the training is `watched`.
+    """
+    loss, metrics = task.loss(), task.metrics() if watched else []
     if len(model.output[task.column].shape) == 3:
         loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
     model.compile(
@@ -104,3 +107,4 @@ def compile_for_training(model, task, learning_rate):
         metrics=metrics,
         jit_compile=False,  # the longest row of a batch sets its width: XLA would compile anew for each
     )
+    model.optimizer.build(model.trainable_variables)  # so that Keras traces the training step once, not twice
