@@ -60,7 +60,7 @@ def _parser():
     sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
     sub.add_argument("--sequence-length", type=int, default=256)
     sub.add_argument("--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks")
-    sub.add_argument("--fusion", default="concat")
+    sub.add_argument("--fusion", default="concat", choices=["concat", "late", "hybrid"])
     sub.add_argument("--epochs", type=int, default=12)
     sub.add_argument("--fine-tune-epochs", type=int, default=0)
     sub.add_argument("--batch-size", type=int, default=64)

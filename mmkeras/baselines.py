@@ -4,6 +4,13 @@ import keras
 import numpy as np
 
 from mmkeras.datasets import texts
+from mmkeras.evaluation import tune_thresholds
+from mmkeras.heads import side_by_side
+from mmkeras.modalities import Text
+from mmkeras.training import planned_rate
+
+# How baselines of a loaded Pipeline are trained, whose own settings are not kept.
+BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
 
 
 class Baseline:
@@ -121,6 +128,41 @@ class TfidfBaseline(Baseline):
     def read(cls, path, saved):
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             return cls(saved["columns"], kind=saved["kind"], **arrays)
+
+
+def fit_baselines(pipe, train, validation, settings):
+    """{name: fitted Baseline} for a fitted Pipeline.
+
+    Args:
+        pipe: the Pipeline.
+        train, validation: DataFrames; thresholds are tuned on the latter, which may be None.
+        settings: how `pipe` was fitted: epochs, learning_rate, batch_size, seed.
+    """
+    task, target = pipe.task, pipe.task.encode(train)
+    found = {PriorBaseline.name(task): PriorBaseline.fit(task, target)}
+    words = [c for m in pipe.modalities if isinstance(m, Text) for c in m.all_columns]
+    tfidf = TfidfBaseline.fit(train, list(dict.fromkeys(words)), task, target) if words else None
+    if tfidf is not None:
+        found["TF-IDF + linear model"] = tfidf
+    if len(pipe.modalities) > 1:
+        found.update(_fit_alone(pipe, train, target, **{**settings, "verbose": 0}))
+    if validation is not None and task.kind == "multilabel":
+        truth = task.encode(validation)
+        for baseline in found.values():
+            baseline.thresholds = tune_thresholds(truth, baseline.predict(pipe, validation))
+    return found
+
+
+def _fit_alone(pipe, train, target, epochs, learning_rate, **settings):
+    """A HeadBaseline for each modality, all trained in the same passes over the rows."""
+    keras.utils.set_random_seed(settings["seed"])
+    tensors = {**pipe.prepare.output, **pipe.encode.output}
+    heads = [pipe._new_head(tensors, pipe.task, target, [modality]) for modality in pipe.modalities]
+    parts = [pipe._part(head, fresh=True) for head in heads]
+    model = side_by_side([part.training_model(pipe.task) for part in parts], pipe.task.column)
+    rate = planned_rate(learning_rate, (), warmup=0.05)
+    pipe._train(pipe._part(pipe.head), model, train, None, epochs, rate, watched=False, **settings)
+    return {f"{m.name} alone": HeadBaseline(part.model) for m, part in zip(pipe.modalities, parts, strict=True)}
 
 
 def load_baseline(folder, saved):

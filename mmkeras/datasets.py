@@ -180,7 +180,7 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
 
     def take(numbers):
-        features = {name: values[numbers] for name, values in columns.items()}
+        features = {name: np.asarray(values[numbers]) for name, values in columns.items()}
         if fetch is not None:
             features.update(fetch(numbers))
         extra = [values[numbers] for values in (target, weights) if values is not None]

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.datasets import batches
-from mmkeras.graph import compiled
+from mmkeras.graph import compiled, submodel
 
 _TOWER = b"tower:"
 _FIRST_SIZE = 1 << 28  # bytes of address space; grows by doubling
@@ -294,10 +294,11 @@ def token_lengths(prepare, columns, chunk=1024):
     if not masks:
         return None
     rows = len(next(iter(columns.values())))
-    run = compiled(prepare)
+    tokens = submodel(prepare.input, {key: prepare.output[key] for key in masks})
+    run = compiled(tokens)
     found = []
     for start in range(0, rows, chunk):
-        tensors = run({name: columns[name][start : start + chunk] for name in prepare.input})
+        tensors = run({name: columns[name][start : start + chunk] for name in tokens.input})
         found.append(np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0))
     return np.concatenate(found)
 

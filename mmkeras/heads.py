@@ -9,7 +9,9 @@ FUSIONS = ("concat", "late", "hybrid")
 DECISIONS = "decisions"
 
 
-def build_head(features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=(), whole=()):
+def build_head(
+    features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=(), whole=()
+):
     """Features and presence masks → prediction, as one Functional model.
 
     "concat" joins the features and decides by one hidden layer; "late" lets each modality decide by a hidden layer of

@@ -10,21 +10,18 @@ import numpy as np
 
 from mmkeras import modalities as modality_classes
 from mmkeras import persistence, tasks
-from mmkeras.baselines import HeadBaseline, PriorBaseline, TfidfBaseline, load_baseline
+from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
 from mmkeras.cached import CachedModel
 from mmkeras.datasets import check_frame, split_frame
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
-from mmkeras.heads import build_head, side_by_side
-from mmkeras.modalities import Text
+from mmkeras.heads import build_head
 from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
-from mmkeras.training import WarmupCosine, compile_for_training
+from mmkeras.training import compile_for_training, planned_rate
 
 STAGES = ("prepare", "encode", "head")
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
-# How baselines of a loaded Pipeline are trained, whose own settings are not kept.
-BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}
 
 
 class Pipeline:
@@ -135,11 +132,11 @@ class Pipeline:
         weights = self.task.row_weights(self.task.encode(train), class_weight)
         settings.update(callbacks=list(callbacks), weights=weights)
         part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
-        rate = _rate(learning_rate, callbacks, warmup=0.05)
+        rate = planned_rate(learning_rate, callbacks, warmup=0.05)
         history = self._train(part, part.training_model(self.task), train, validation, epochs, rate, **settings)
         if fine_tune_epochs:
             part = self._part(self.head, fine_tune=True)
-            rate = _rate(fine_tune_learning_rate, callbacks, warmup=0.1)
+            rate = planned_rate(fine_tune_learning_rate, callbacks, warmup=0.1)
             settings["first"] = history.epoch[-1] + 1
             model = part.training_model(self.task)
             second = self._train(part, model, train, validation, fine_tune_epochs, rate, **settings)
@@ -211,7 +208,7 @@ class Pipeline:
 
     def _train(
         self, part, model, train, validation, epochs, rate, *, batch_size, seed, verbose,
-        callbacks=(), weights=None, first=0,
+        callbacks=(), weights=None, first=0, watched=True,
     ):  # fmt: skip
         """One phase of training of `model`, which takes what `part` takes."""
         target = self.task.encode(train)
@@ -222,7 +219,7 @@ class Pipeline:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
         steps = int(rows.cardinality())
-        compile_for_training(model, self.task, rate(epochs * steps), watched=verbose or callbacks or validation is not None)
+        compile_for_training(model, self.task, rate(epochs * steps), watched)
         return model.fit(
             # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
             rows.repeat(),
@@ -316,7 +313,8 @@ class Pipeline:
                 )
         if self.task.kind == "multilabel" and self.thresholds is None:
             notes.append("No validation rows were held out: thresholds are 0.5.")
-        self._fit_baselines(train_data)
+        if not self._baselines and (self._fit_rows is not None or train_data is not None):
+            self._baselines = fit_baselines(self, *(self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))))
         if not self._baselines:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
         predictions = self._predict(df, verbose)
@@ -335,34 +333,6 @@ class Pipeline:
         shown[f"{self.task.column} (true)"] = [_short(v) for v in self.task.read(target[rows])]
         shown[f"{self.task.column} (predicted)"] = [_short(v) for v in decided]
         return pd.DataFrame(shown, index=df.index[rows])
-
-    def _fit_baselines(self, train_data):
-        """Fit the baselines once, from the rows `fit` saw or the ones given."""
-        if self._baselines or (self._fit_rows is None and train_data is None):
-            return
-        train, validation, settings = self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))
-        target = self.task.encode(train)
-        found = {PriorBaseline.name(self.task): PriorBaseline.fit(self.task, target)}
-        words = [c for m in self.modalities if isinstance(m, Text) for c in m.all_columns]
-        tfidf = TfidfBaseline.fit(train, list(dict.fromkeys(words)), self.task, target) if words else None
-        if tfidf is not None:
-            found["TF-IDF + linear model"] = tfidf
-        settings = {**settings, "verbose": 0}
-        epochs, rate = settings.pop("epochs"), settings.pop("learning_rate")
-        if len(self.modalities) > 1:
-            keras.utils.set_random_seed(settings["seed"])
-            tensors = {**self.prepare.output, **self.encode.output}
-            heads = [self._new_head(tensors, self.task, target, [modality]) for modality in self.modalities]
-            parts = [self._part(head, fresh=True) for head in heads]
-            model = side_by_side([part.training_model(self.task) for part in parts], self.task.column)
-            self._train(self._part(self.head), model, train, None, epochs, _rate(rate, (), 0.05), **settings)
-            for modality, part in zip(self.modalities, parts, strict=True):
-                found[f"{modality.name} alone"] = HeadBaseline(part.model)
-        if validation is not None and self.task.kind == "multilabel":
-            truth = self.task.encode(validation)
-            for baseline in found.values():
-                baseline.thresholds = tune_thresholds(truth, baseline.predict(self, validation))
-        self._baselines = found
 
     # --- keeping and serving
 
@@ -451,14 +421,6 @@ def load(path):
 def _rebuild(module, config):
     config = dict(config)
     return getattr(module, config.pop("class"))(**config)
-
-
-def _rate(rate, callbacks, warmup):
-    """A function of the number of steps that gives the learning rate, or its schedule."""
-    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
-        return lambda steps: rate
-    return lambda steps: WarmupCosine(float(rate), int(steps), warmup)
 
 
 def _warn_unknown(task, validation):

@@ -64,6 +64,17 @@ def make_optimizer(learning_rate):
     return optimizer
 
 
+def planned_rate(rate, callbacks, warmup):
+    """A function of the number of steps → the learning rate, or its schedule.
+
+    A plain number becomes a `WarmupCosine`, unless one of the callbacks sets the rate.
+    """
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
+        return lambda steps: rate
+    return lambda steps: WarmupCosine(float(rate), int(steps), warmup)
+
+
 class MeanOfDecisions(keras.losses.Loss):
     """A loss on predictions (B, K, …) of K decisions: the mean of the loss of each."""
 

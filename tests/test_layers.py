@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import mmkeras
-from mmkeras.fusion import ConcatFusion, LateFusion
+from mmkeras.fusion import ConcatFusion, HybridFusion, LateFusion
 from mmkeras.layers import (
     AnyNumber,
     CalendarParts,
@@ -82,6 +82,7 @@ CASES = {
     AnyNumber: (AnyNumber, [np.array([[NAN, 1.0], [NAN, NAN]], "float32")]),
     CalendarParts: (CalendarParts, [strings("2021-04-03", "")]),
     ConcatFusion: (ConcatFusion, [FEATURES, PRESENCE]),
+    HybridFusion: (HybridFusion, [np.ones((2, 3), "float32"), FEATURES, PRESENCE]),
     LateFusion: (lambda **k: LateFusion(learned=True, **k), [FEATURES, PRESENCE]),
 }
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
@@ -508,6 +509,20 @@ def test_fusion_errors(layer_class):
         layer_class()([one, one], [mask])
     with pytest.raises(ValueError, match=r"features of shape \(B, D\). Received shapes: .*Pool sequences first"):
         layer_class()([tf.ones((2, 3, 4)), one], [mask, mask])
+
+
+def test_hybrid_fusion_by_hand():
+    joint = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+    own, presence = [tf.constant([[5.0, 6.0], [NAN, INF]])], [tf.constant([[1.0], [0.0]])]
+    np.testing.assert_array_equal(HybridFusion()(joint, own, presence), [[[1, 2], [5, 6]], [[3, 4], [3, 4]]])
+
+
+def test_hybrid_fusion_errors():
+    one, mask = tf.ones((2, 3)), tf.ones((2, 1))
+    with pytest.raises(ValueError, match=r"one presence mask \(B, 1\) for each feature. Received: 2 features, 1 masks"):
+        HybridFusion()(one, [one, one], [mask])
+    with pytest.raises(ValueError, match=r"decisions of one width. Received widths: \[2, 3\]"):
+        HybridFusion()(tf.ones((2, 2)), [one], [mask])
 
 
 def test_late_fusion_needs_one_width():

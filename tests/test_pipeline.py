@@ -226,7 +226,8 @@ def test_multiclass_and_regression_run_end_to_end(rows, tmp_path):
     known = test[test["first"].isin(pipe.task.classes)]
     assert 0 <= pipe.evaluate(known).metrics["accuracy"] <= 1
 
-    numbers = mm.Pipeline([mm.Tabular(numeric=["budget", "popularity", "revenue"])], mm.Regression("runtime"))
+    kinds = [mm.Tabular(numeric=["budget", "popularity", "revenue"]), mm.Text("overview", "lexical", name="words")]
+    numbers = mm.Pipeline(kinds, mm.Regression("runtime"), fusion="hybrid")
     known = train.dropna(subset=["runtime"])
     numbers.fit(known, epochs=30, verbose=0)
     report = numbers.evaluate(test.dropna(subset=["runtime"]))
@@ -238,8 +239,12 @@ def test_multiclass_and_regression_run_end_to_end(rows, tmp_path):
 
 def test_callbacks_that_set_the_learning_rate_work(rows):
     pipe = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
-    callbacks = [keras.callbacks.ReduceLROnPlateau(monitor="loss"), keras.callbacks.EarlyStopping(patience=1)]
-    assert pipe.fit(rows[0], epochs=2, verbose=0, callbacks=callbacks).epoch
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(monitor="loss", min_delta=1e9, patience=1, factor=0.5),
+        keras.callbacks.EarlyStopping(monitor="loss", patience=9),
+    ]
+    history = pipe.fit(rows[0], epochs=4, verbose=0, callbacks=callbacks)
+    assert history.history["learning_rate"][-1] < history.history["learning_rate"][0]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_chain_shares_its_weights(movies, tiny_bert):
     assert np.abs(after - before).max() > 0.01
 
 
-@pytest.mark.parametrize("fusion", ["concat", "late"])
+@pytest.mark.parametrize("fusion", ["concat", "late", "hybrid"])
 def test_reloaded_chain_gives_the_same(movies, tiny_bert, tmp_path, fusion):
     modalities, prepare, encode, head = build(movies, tiny_bert, fusion=fusion)
     whole = chain(prepare, encode, head)
@@ -75,7 +75,7 @@ def test_reloaded_chain_gives_the_same(movies, tiny_bert, tmp_path, fusion):
     same(whole(raw, training=False), again(raw, training=False))
 
 
-@pytest.mark.parametrize("fusion", ["concat", "late"])
+@pytest.mark.parametrize("fusion", ["concat", "late", "hybrid"])
 def test_one_row_alone_equals_the_row_in_a_batch(movies, tiny_bert, fusion):
     modalities, prepare, encode, head = build(movies, tiny_bert, fusion=fusion)
     whole = chain(prepare, encode, head)
@@ -283,7 +283,7 @@ def test_head_ignores_padding_and_absent_features():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fusion": "magic"}, r"`fusion` must be one of \('concat', 'late'\). Received: 'magic'"),
+        ({"fusion": "magic"}, r"`fusion` must be one of \('concat', 'late', 'hybrid'\). Received: 'magic'"),
         ({"units": 0}, r"`units` must be a positive int. Received: 0"),
         ({"units": 8.0}, r"`units` must be a positive int. Received: 8.0"),
         ({"dropout": 1.0}, r"`dropout` must lie in \[0, 1\). Received: 1.0"),

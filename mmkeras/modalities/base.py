@@ -56,7 +56,7 @@ class Modality:
     def row_keys(self, columns):
         """A 16-byte digest of the raw values of each row: equal rows have equal keys in every process."""
         values = [columns[name] for name in self.all_columns]
-        return [_digest(row) for row in zip(*values, strict=True)]
+        return [digest(row) for row in zip(*values, strict=True)]
 
     def get_config(self):
         """The settings as plain values, for JSON."""
@@ -67,12 +67,13 @@ class Modality:
             object.__setattr__(self, name, value)
 
 
-def _digest(values):
-    digest = hashlib.blake2b(digest_size=16)
+def digest(values):
+    """16 bytes that stand for a sequence of strings, bytes or arrays."""
+    state = hashlib.blake2b(digest_size=16)
     for value in values:
         data = value.encode() if isinstance(value, str) else bytes(value)
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.digest()
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.digest()
 
 
 def _plain(value):

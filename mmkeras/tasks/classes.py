@@ -1,4 +1,4 @@
-"""What the target column means: encoding it, the output layer, loss and metrics, and reading predictions."""
+"""Tasks whose answer is one class, or any number of labels."""
 
 import ast
 import collections
@@ -9,38 +9,7 @@ import keras
 import numpy as np
 
 from mmkeras.datasets import categories, check_frame
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Base of the tasks. `adapt` learns the classes from the training rows and returns an adapted copy."""
-
-    column: str
-
-    def __post_init__(self):
-        if not isinstance(self.column, str) or not self.column:
-            raise ValueError(f"`column` must be a column name. Received: {self.column!r}.")
-
-    def get_config(self):
-        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
-
-    @property
-    def loss_weight(self):
-        """What the loss is multiplied by."""
-        return 1.0
-
-    def unknown(self, df):
-        """{label: rows} of target values outside the classes."""
-        return {}
-
-    def row_weights(self, target, class_weight):
-        """Sample weights (rows,) for `class_weight`, or None."""
-        if class_weight is None:
-            return None
-        raise ValueError(
-            f"`class_weight` applies to MultiClass. Received: {class_weight!r} for {type(self).__name__}. Leave it None."
-        )
+from mmkeras.tasks.base import Task, check_target
 
 
 class _Classes(Task):
@@ -211,7 +180,7 @@ class MultiClass(_Classes):
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
-        _check_target(df[self.column])
+        check_target(df[self.column])
         adapted = self if self.classes is not None else self._with_classes(sorted(set(categories(df[self.column]))))
         if len(adapted.classes) < 2:
             raise ValueError(
@@ -228,7 +197,7 @@ class MultiClass(_Classes):
     def encode(self, df):
         """(rows,) int32 class numbers; −1 for a class never seen in training (see `unknown`)."""
         check_frame(df, [self.column], "the task")
-        _check_target(df[self.column])
+        check_target(df[self.column])
         indices = self._indices()
         return np.array([indices.get(name, -1) for name in categories(df[self.column])], "int32")
 
@@ -279,81 +248,6 @@ class MultiClass(_Classes):
         return [self.classes[i] for i in predictions.argmax(axis=1)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Regression(Task):
-    """A number per row; squared error in units of the training rows' variance.
-
-    Args:
-        column: the target column.
-
-    Predictions: (B, 1), in the units of the column.
-
-    Example:
-        >>> import mmkeras as mm
-        >>> mm.Regression("price").column
-        'price'
-    """
-
-    mean: float | None = None
-    scale: float | None = None
-
-    kind = "regression"
-
-    @property
-    def loss_weight(self):
-        return 1.0 / self.scale**2
-
-    def adapt(self, df):
-        values = self.encode(df)
-        if len(df) > 1 and np.ptp(values) == 0:
-            raise ValueError(
-                f"The target {self.column!r} must vary. Received: {values[0, 0]:g} in all {len(df)} rows. Check the data."
-            )
-        return dataclasses.replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
-
-    def encode(self, df):
-        """(rows, 1) float32."""
-        import pandas as pd
-
-        check_frame(df, [self.column], "the task")
-        _check_target(df[self.column])
-        values = pd.to_numeric(df[self.column], errors="coerce").to_numpy("float64")
-        if not np.isfinite(values).all():
-            bad = df[self.column].iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
-            raise ValueError(
-                f"The target {self.column!r} must hold finite numbers. Received: {bad!r}. Drop or correct the row."
-            )
-        return values.astype("float32")[:, None]
-
-    def logits(self, hidden, target=None, name="logits"):
-        """(B, D) → (B, 1), in units of the training target's standard deviation."""
-        return keras.layers.Dense(1, dtype="float32", name=name)(hidden)
-
-    def activate(self, logits, name="units"):
-        """Standard units → the units of the column."""
-        return keras.layers.Rescaling(self.scale, self.mean, dtype="float32", name=name)(logits)
-
-    def loss(self):
-        return "mean_squared_error"
-
-    def metrics(self):
-        return [keras.metrics.MeanAbsoluteError(name="mae")]
-
-    def frame(self, predictions, index):
-        """Predictions (rows, 1) as a DataFrame with the target's column."""
-        import pandas as pd
-
-        return pd.DataFrame(predictions, index=index, columns=[self.column])
-
-    def read(self, target):
-        """Encoded targets as a person reads them: the number of each row."""
-        return [float(value) for value in target[:, 0]]
-
-    def decide(self, predictions, thresholds=None):
-        """The predicted number of each row."""
-        return [float(value) for value in predictions[:, 0]]
-
-
 def _literal(text, column):
     """A list written as JSON or as a Python literal."""
     for parse in (json.loads, ast.literal_eval):
@@ -366,15 +260,6 @@ def _literal(text, column):
     raise ValueError(
         f"A label that begins with '[' must be a JSON or Python list. Received in {column!r}: {text[:80]!r}. Correct the cell."
     )
-
-
-def _check_target(series):
-    missing = int(series.isna().sum())
-    if missing:
-        raise ValueError(
-            f"The target {series.name!r} must be known in every row. Received: {missing} missing values. "
-            f"Use df.dropna(subset=[{series.name!r}])."
-        )
 
 
 def _log_odds(target):

@@ -1,0 +1,21 @@
+"""Layers that take raw values (strings, numbers with gaps) or summarise token sequences.
+
+Each is registered, keeps its arguments as attributes, and gives the same numbers eagerly, inside `tf.data`
+and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
+"""
+
+from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
+from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
+
+__all__ = [
+    "AnyNumber",
+    "CalendarParts",
+    "CleanNumbers",
+    "FillMissing",
+    "MaskedMean",
+    "PiecewiseLinear",
+    "Present",
+    "TermBag",
+    "TermWeights",
+    "Tokenize",
+]

@@ -1,0 +1,142 @@
+"""Layers of numbers with gaps, and of dates."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+PACKAGE = "mmkeras"
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CleanNumbers(keras.layers.Layer):
+    """Numbers as they come → numbers or NaN: (B, K) → (B, K).
+
+    Infinite values become NaN (missing); so do zeros in the columns where zero means unknown. Heavy-tailed
+    columns are replaced by ln(1 + x), with negative values read as 0.
+
+    Args:
+        zero_is_missing: list of K bools.
+        log1p: list of K bools.
+    """
+
+    def __init__(self, zero_is_missing, log1p, **kwargs):
+        super().__init__(**kwargs)
+        self.zero_is_missing = list(zero_is_missing)
+        self.log1p = list(log1p)
+
+    def call(self, numbers):
+        missing = ~keras.ops.isfinite(numbers) | (
+            keras.ops.equal(numbers, 0) & keras.ops.convert_to_tensor(self.zero_is_missing, "bool")
+        )
+        log = keras.ops.log1p(keras.ops.maximum(numbers, 0))
+        numbers = keras.ops.where(keras.ops.convert_to_tensor(self.log1p, "bool"), log, numbers)
+        return keras.ops.where(missing, float("nan"), numbers)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "zero_is_missing": self.zero_is_missing, "log1p": self.log1p}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PiecewiseLinear(keras.layers.Layer):
+    """How far each number has gone through each of its bins: (B, K) → (B, M), M bins over all columns.
+
+    For the bin [low, high] of a column: 0 below it, 1 above it, (x − low) / (high − low) inside; 0 for NaN.
+    After Gorishniy et al., 2022, https://arxiv.org/abs/2203.05556.
+
+    Args:
+        bins: list of M [column, low, high] with low < high.
+    """
+
+    def __init__(self, bins, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = [list(entry) for entry in bins]
+
+    def call(self, numbers):
+        column, low, high = zip(*self.bins, strict=True)
+        low, high = (keras.ops.convert_to_tensor(edge, numbers.dtype) for edge in (low, high))
+        inside = (keras.ops.take(numbers, column, axis=1) - low) / (high - low)
+        return keras.ops.where(keras.ops.isnan(inside), 0.0, keras.ops.clip(inside, 0.0, 1.0))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], len(self.bins))
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FillMissing(keras.layers.Layer):
+    """Numbers with NaN → numbers and indicators: (B, K) → (B, 2K), a learned value in place of each NaN.
+
+    The first K outputs are the numbers, the last K are 1 where the number was missing. The learned values
+    start at 0, which is the mean of a standardised column.
+    """
+
+    def build(self, shape):
+        self.value = self.add_weight(shape=(shape[-1],), initializer="zeros", name="value")
+
+    def call(self, numbers):
+        missing = keras.ops.isnan(numbers)
+        numbers = keras.ops.where(missing, keras.ops.cast(self.value, numbers.dtype), numbers)
+        return keras.ops.concatenate([numbers, keras.ops.cast(missing, numbers.dtype)], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2 * shape[-1])
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class AnyNumber(keras.layers.Layer):
+    """Whether a row has at least one number that is not NaN: (B, K) → (B, 1) of 0. and 1."""
+
+    def call(self, numbers):
+        present = keras.ops.any(~keras.ops.isnan(numbers), axis=-1, keepdims=True)
+        return keras.ops.cast(present, self.compute_dtype)
+
+    def compute_output_spec(self, numbers):
+        return keras.KerasTensor((numbers.shape[0], 1), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CalendarParts(keras.layers.Layer):
+    """ISO 8601 strings → parts of the calendar: (B,) → (B, 7); NaN in all seven where no date is given.
+
+    The parts are: year with its fraction, then sine and cosine of the day in the year, of the weekday and
+    of the hour. Accepts "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00"; anything else is missing.
+    """
+
+    PATTERN = r"^\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2}).*)?\s*$"
+
+    def call(self, dates):
+        dates = tf.reshape(dates, [-1])
+        valid = tf.strings.regex_full_match(dates, self.PATTERN)
+        safe = tf.where(valid, dates, "2000-01-01")
+
+        def part(number):
+            digits = tf.strings.regex_replace(safe, self.PATTERN, rf"\{number}")
+            return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.float32)
+
+        year, month, day, hour = part(1), part(2), part(3), part(4) + part(5) / 60.0
+        days = _days_from_civil(year, month, day)
+        start = _days_from_civil(year, tf.ones_like(month), tf.ones_like(day))
+        in_year = (days - start) / 365.25
+        weekday = tf.math.floormod(days + 3.0, 7.0)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
+        turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
+        waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
+        parts = tf.concat([(year + in_year)[:, None], waves], axis=-1)
+        return tf.where(valid[:, None], parts, float("nan"))  # float32 always: bfloat16 has no 2019
+
+    def compute_output_spec(self, dates):
+        return keras.KerasTensor((dates.shape[0], 7), "float32")
+
+
+def _days_from_civil(year, month, day):
+    """Days since 1970-01-01 in the Gregorian calendar (Fliegel & Van Flandern, 1968); exact in float32 to 40,000 CE."""
+    shift = tf.floor((14.0 - month) / 12.0)
+    y, m = year + 4800.0 - shift, month + 12.0 * shift - 3.0
+    julian = day + tf.floor((153.0 * m + 2.0) / 5.0) + 365.0 * y
+    julian += tf.floor(y / 4.0) - tf.floor(y / 100.0) + tf.floor(y / 400.0) - 32045.0
+    return julian - 2440588.0
