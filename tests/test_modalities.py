@@ -151,7 +151,7 @@ def test_lexical_gives_a_trained_bag():
     parts = stages(Text(["a", "b", "c"], encoder="lexical", name="words"), WORDS.assign(c="tail"))
     assert parts[0].all_columns == ("a", "b", "c")
     got = features(parts, pd.DataFrame({"a": ["red fox", "zzz"], "b": ["", ""], "c": ["", ""]}))
-    assert got["words"].shape == (2, 64) and got["words"][0].any() and not got["words"][1].any()
+    assert got["words"].shape == (2, 32) and got["words"][0].any() and not got["words"][1].any()
     np.testing.assert_array_equal(got["words.present"], [[1], [1]])
 
 
