@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--cache")
     options = parser.parse_args()
     df = mm.sources.movies(options.folder / "data/movies/movies.csv")
-    posters = options.folder / "data/movies/posters"
+    posters = options.folder / "data/movies"
     df["poster"] = [str(posters / name) if isinstance(name, str) and name else "" for name in df["poster"]]
     counts = df["genres"].str.get_dummies("|").sum()
     task = mm.MultiLabel("genres", classes=list(counts.index[counts >= 50]))

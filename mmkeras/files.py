@@ -34,7 +34,8 @@ class Files:
         faulty = [row for row, one in enumerate(known) if one.fault]
         if faulty:
             row = faulty[0]
-            what = f"row {index[row]!r} of {column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
+            label = getattr(index[row], "item", lambda: index[row])()  # 3, not np.int64(3)
+            what = f"row {label!r} of {column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
             if on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
