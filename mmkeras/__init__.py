@@ -18,7 +18,7 @@ from mmkeras import samples, sources
 from mmkeras.datasets import make_dataset, split_frame
 from mmkeras.evaluation import Report
 from mmkeras.heads import build_head
-from mmkeras.modalities import Tabular, Text
+from mmkeras.modalities import Image, Tabular, Text
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
 from mmkeras.stages import build_encode, build_prepare, chain
@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     # what columns mean
     "Text",
+    "Image",
     "Tabular",
     # what the target means
     "MultiLabel",

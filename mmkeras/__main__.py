@@ -46,6 +46,7 @@ def _parser():
     sub.add_argument("--label", help="target column of one class per row")
     sub.add_argument("--number", help="target column of numbers")
     sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
+    sub.add_argument("--image", type=_names, default=[], help="columns of image paths, which share one tower")
     sub.add_argument("--numeric", type=_names, default=[])
     sub.add_argument("--categorical", type=_names, default=[])
     sub.add_argument("--datetime", type=_names, default=[])
@@ -57,6 +58,8 @@ def _parser():
         help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side "
         "(default: distil_bert_base_en_uncased,lexical)",
     )
+    sub.add_argument("--image-encoder", default="ResNet50V2", help="a network of keras.applications, or scratch")
+    sub.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
     sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
     sub.add_argument("--sequence-length", type=int, default=256)
     sub.add_argument("--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks")
@@ -169,6 +172,9 @@ def _modalities(mm, options):
             settings = {} if encoder == "lexical" else {"pooling": options.pooling, "trainable": trainable}
             name = f"text_{len(found)}" if encoder != "lexical" else f"words_{len(found)}"
             found.append(mm.Text(column, encoder, options.sequence_length, name=name, **settings))
+    if options.image:
+        weights = None if options.image_weights == "none" else options.image_weights
+        found.append(mm.Image(options.image, options.image_encoder, weights, on_error="missing"))
     if options.numeric or options.categorical or options.datetime:
         columns = {
             "numeric": options.numeric,
@@ -177,7 +183,7 @@ def _modalities(mm, options):
         }
         found.append(mm.Tabular(**columns, zero_is_missing=options.zero_is_missing))
     if not found:
-        raise ValueError("Give columns to read: --text, --numeric, --categorical or --datetime.")
+        raise ValueError("Give columns to read: --text, --image, --numeric, --categorical or --datetime.")
     return found
 
 

@@ -180,11 +180,9 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
 
     def take(numbers):
-        features = {name: np.asarray(values[numbers]) for name, values in columns.items()}
-        if fetch is not None:
-            features.update(fetch(numbers))
+        raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
         extra = [values[numbers] for values in (target, weights) if values is not None]
-        return (features, *extra)
+        return (raw, {} if fetch is None else fetch(numbers), *extra)  # apart: names may be the same
 
     def generate():
         # 1. which rows go together
@@ -197,17 +195,14 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
 
     dataset = tf.data.Dataset.from_generator(generate, output_signature=_signature(take(np.arange(min(rows, 1)))))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
-    # 3. tokens, vocabularies, scaling: several batches at once, in order
-    if prepare is not None:
-        inputs = set(prepare.input)
 
-        def prepared(features, *rest):
-            tensors = prepare({name: features[name] for name in inputs})
-            kept = {name: value for name, value in features.items() if name not in columns}
-            return ({**kept, **tensors}, *rest)
+    # 3. tokens, vocabularies, scaling, pixels: several batches at once, in order
+    def prepared(raw, cached, *rest):
+        tensors = raw if prepare is None else prepare({name: raw[name] for name in prepare.input})
+        return ({**cached, **tensors}, *rest)
 
-        prepared = tf.autograph.experimental.do_not_convert(prepared)
-        dataset = dataset.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    prepared = tf.autograph.experimental.do_not_convert(prepared)
+    dataset = dataset.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # 4. the next batches are made ready while the model works
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     return dataset, None if plan is None else np.concatenate(plan)
@@ -223,8 +218,9 @@ def _signature(example):
             shape[1] = None
         return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
 
-    features, *rest = example
-    return ({name: spec(value) for name, value in features.items()}, *map(spec, rest))
+    raw, cached, *rest = example
+    named = ({name: spec(value) for name, value in part.items()} for part in (raw, cached))
+    return (*named, *map(spec, rest))
 
 
 def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):

@@ -18,6 +18,7 @@ from mmkeras.layers import (
     AnyNumber,
     CalendarParts,
     CleanNumbers,
+    DecodeImage,
     FillMissing,
     MaskedMean,
     PiecewiseLinear,
@@ -60,6 +61,11 @@ SEQUENCE = np.arange(12, dtype="float32").reshape(2, 3, 2)
 FEATURES = [np.ones((2, 3), "float32"), np.zeros((2, 3), "float32") + 3]
 PRESENCE = [np.array([[1.0], [0.0]], "float32"), np.array([[1.0], [1.0]], "float32")]
 
+
+def png(height, width):
+    return tf.io.encode_png(np.arange(height * width * 3, dtype="uint8").reshape(height, width, 3)).numpy()
+
+
 # {class: (makes the layer, its call arguments)}; an argument that is a list of arrays stays a list.
 CASES = {
     Present: (Present, [strings("a", " ")]),
@@ -70,6 +76,7 @@ CASES = {
         [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
     ),
     MaskedMean: (MaskedMean, [SEQUENCE, MASK]),
+    DecodeImage: (lambda **k: DecodeImage((4, 6), **k), [strings(png(5, 9), b"")]),
     CleanNumbers: (
         lambda **k: CleanNumbers([True, False], [False, True], **k),
         [np.array([[0.0, 1.0], [INF, -1.0]], "float32")],

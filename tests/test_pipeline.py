@@ -264,6 +264,18 @@ def test_fit_refuses_what_cannot_work(rows, change, error, message):
     assert pipe.head is None
 
 
+def test_columns_may_be_named_as_modalities_are(rows, tiny_bert):
+    train, test = (part.rename(columns={"overview": "text", "runtime": "tabular"}) for part in rows)
+    kinds = [
+        mm.Text("text", encoder=str(tiny_bert)),
+        mm.Text("text", encoder="lexical", name="words"),
+        mm.Tabular(numeric=["tabular"]),
+    ]
+    pipe = mm.Pipeline(kinds, mm.MultiLabel("genres"))
+    pipe.fit(train, epochs=1, verbose=0)
+    assert np.isfinite(pipe.predict(test)).all(axis=None)
+
+
 def test_odd_values_are_data_not_crashes(fitted, rows):
     odd = pd.concat([rows[1].head(6)] * 2).astype({"overview": object, "budget": object})
     odd["overview"] = [np.nan, "", "🎬🍿", "word " * 20_000, None, "x" * 100_000] * 2

@@ -4,6 +4,7 @@ Each is registered, keeps its arguments as attributes, and gives the same number
 and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
 """
 
+from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
 
@@ -11,6 +12,7 @@ __all__ = [
     "AnyNumber",
     "CalendarParts",
     "CleanNumbers",
+    "DecodeImage",
     "FillMissing",
     "MaskedMean",
     "PiecewiseLinear",

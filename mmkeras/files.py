@@ -1,0 +1,124 @@
+"""Cells that hold the bytes of a file or its path, read when they are needed."""
+
+import collections
+import concurrent.futures
+import hashlib
+import os
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+Known = collections.namedtuple("Known", "fault digest")
+_known = {}  # (path, size, time of change) → Known, so that a file is read and tried once per process
+
+
+class Files:
+    """A column of files as an array of bytes that is read piece by piece: `np.asarray(files[3:5])`.
+
+    Args:
+        cells: sequence of paths (str or os.PathLike), bytes, or None, NaN and '' for "no file".
+        index: row labels, for messages.
+        column: str, for messages.
+        attempt: function of bytes that raises `tf.errors.OpError` when they cannot be used.
+        on_error: "raise", or "missing" to take a file that cannot be used for no file, with a warning.
+
+    Raises:
+        FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
+    """
+
+    def __init__(self, cells, index, column, attempt, on_error="raise"):
+        self.cells = [_cell(cell, column) for cell in cells]
+        with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            known = list(pool.map(lambda cell: _examine(cell, attempt), self.cells))
+        faulty = [row for row, one in enumerate(known) if one.fault]
+        if faulty:
+            row = faulty[0]
+            label = getattr(index[row], "item", lambda: index[row])()  # 3, not np.int64(3)
+            what = f"row {label!r} of {column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
+            if on_error == "raise":
+                kind = FileNotFoundError if "no file" in known[row].fault else ValueError
+                raise kind(
+                    f"Every image must be readable. Received: {what}. {len(faulty)} of {len(known)} cells are at fault. "
+                    "Correct them, leave the cells empty, or use on_error='missing'."
+                )
+            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {what}.", stacklevel=2)
+        for row in faulty:
+            self.cells[row], known[row] = b"", Known("", _digest(b""))
+        self.digests = [one.digest for one in known]
+
+    def __len__(self):
+        return len(self.cells)
+
+    def __getitem__(self, rows):
+        part = object.__new__(Files)
+        numbers = np.arange(len(self.cells))[rows]
+        part.cells = [self.cells[i] for i in numbers]
+        part.digests = [self.digests[i] for i in numbers]
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        values = np.empty(len(self.cells), dtype=object)
+        values[:] = [_read(cell) for cell in self.cells]
+        return values
+
+
+def _cell(cell, column):
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return bytes(cell)
+    if isinstance(cell, str | os.PathLike):
+        return os.fspath(cell).strip() or b""
+    if cell is None or cell != cell:  # NaN and its like differ from themselves
+        return b""
+    raise TypeError(
+        f"Cells of {column!r} must be paths or bytes of image files, or empty. Received: {type(cell).__name__}. "
+        "Convert the column first."
+    )
+
+
+def _read(cell):
+    if isinstance(cell, bytes):
+        return cell
+    with tf.io.gfile.GFile(cell, "rb") as file:
+        return file.read()
+
+
+def _examine(cell, attempt):
+    """Known of a cell; from memory when its file has not changed."""
+    key = None
+    try:
+        if not isinstance(cell, bytes):
+            if tf.io.gfile.isdir(cell):
+                return Known("a folder, not a file", b"")
+            state = tf.io.gfile.stat(cell)
+            key = (cell, state.length, state.mtime_nsec)
+            if key in _known:
+                return _known[key]
+        data = _read(cell)
+    except tf.errors.NotFoundError:
+        return Known("there is no file of this name", b"")
+    except tf.errors.OpError as error:
+        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"")
+    found = Known(_fault(data, attempt) if data or key else "", _digest(data))
+    if key is not None:
+        _known[key] = found
+    return found
+
+
+def _fault(data, attempt):
+    if not data:
+        return "a file of zero bytes"
+    try:
+        attempt(data)
+    except tf.errors.OpError as error:
+        lines = [line for line in error.message.splitlines() if line.strip()]
+        return lines[0][:200] if lines else "it cannot be decoded"
+    return ""
+
+
+def _digest(data):
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _shown(cell):
+    return f"{len(cell)} bytes" if isinstance(cell, bytes) else repr(cell)

@@ -1,0 +1,94 @@
+"""Layers of images: encoded bytes → pixels."""
+
+import keras
+import tensorflow as tf
+
+PACKAGE = "mmkeras"
+# More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
+MAX_PIXELS = 100_000_000
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class DecodeImage(keras.layers.Layer):
+    """Bytes of JPEG, PNG, GIF (first frame), BMP or WebP files → (B, H, W, 3) uint8 pixels.
+
+    Grey, palette, CMYK, transparent and 16-bit images come out as 8-bit RGB (transparency is left out). A JPEG much
+    larger than the target is decoded at a half, a quarter or an eighth of its size, never below the target. Then
+    the image is stretched to the target with antialiased bilinear resizing. The EXIF orientation is not applied:
+    pixels come as they are stored. An empty string gives zeros.
+
+    Args:
+        image_size: (H, W) ints.
+        max_pixels: int; larger images are refused before they are decoded.
+
+    Call arguments:
+        images: (B,) strings.
+
+    Raises:
+        tf.errors.InvalidArgumentError: bytes that are no image, are cut short, or claim too many pixels.
+    """
+
+    def __init__(self, image_size=(224, 224), max_pixels=MAX_PIXELS, **kwargs):
+        kwargs["dtype"] = "uint8"
+        super().__init__(**kwargs)
+        self.image_size = tuple(image_size)
+        self.max_pixels = max_pixels
+
+    def call(self, images):
+        pixels = tf.TensorSpec((*self.image_size, 3), tf.uint8)
+        return tf.map_fn(self._decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
+
+    def _decode(self, data):
+        height, width = self.image_size
+        starts = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG", "gif": b"GIF8", "bmp": b"BM", "webp": b"RIFF"}
+        kinds = [tf.equal(tf.strings.substr(data, 0, len(start)), start) for start in starts.values()]
+        # 0: empty, 1 to 5: as above, 6: anything else, for the decoder to refuse
+        found = tf.stack([tf.equal(tf.strings.length(data), 0), *kinds, tf.constant(True)])
+        kind = tf.argmax(tf.cast(found, tf.int32), output_type=tf.int32)  # the first that holds
+
+        def number(at, width, little):
+            raw = tf.io.decode_raw(tf.strings.substr(data, at, width), tf.uint8)
+            raw = tf.cast(raw if little else tf.reverse(raw, [0]), tf.int64)
+            return tf.reduce_sum(raw * 256 ** tf.range(width, dtype=tf.int64))
+
+        def checked(shape):
+            most = tf.constant(self.max_pixels, tf.int64)
+            rule = f"an image must have at most {self.max_pixels} pixels (height × width)"
+            with tf.control_dependencies([tf.debugging.assert_less_equal(shape[0] * shape[1], most, rule)]):
+                return tf.identity(data)
+
+        def jpeg():
+            shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
+            safe = checked(shape)
+            ratio = tf.minimum(shape[0] // height, shape[1] // width)
+            scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
+            by = [lambda r=r: tf.io.decode_jpeg(safe, 3, ratio=r, dct_method="INTEGER_ACCURATE") for r in (1, 2, 4, 8)]
+            return tf.switch_case(scale, by)
+
+        def other(shape):
+            return tf.io.decode_image(checked(shape), 3, expand_animations=False)
+
+        def webp():
+            return tf.io.decode_webp(data, 3)[0]  # (frames, H, W, 3)
+
+        decoded = tf.switch_case(
+            kind,
+            [
+                lambda: tf.zeros((1, 1, 3), tf.uint8),
+                jpeg,
+                lambda: other((number(20, 4, False), number(16, 4, False))),
+                lambda: other((number(8, 2, True), number(6, 2, True))),
+                lambda: other((number(22, 4, True), number(18, 4, True))),
+                webp,
+                lambda: tf.io.decode_image(data, 3, expand_animations=False),
+            ],
+        )
+        decoded = tf.ensure_shape(decoded, (None, None, 3))
+        resized = tf.image.resize(decoded, self.image_size, antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")
+
+    def get_config(self):
+        return {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}

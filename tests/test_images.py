@@ -1,0 +1,225 @@
+"""Images: decoding every format, files that cannot be read, towers, and the whole way."""
+
+import io
+import struct
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image as Picture
+
+import mmkeras as mm
+from mmkeras.layers import DecodeImage
+from mmkeras.modalities.image import application
+
+SIZE = (32, 24)
+SMOOTH = np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], axis=-1).astype("uint8") * 2
+
+
+def encoded(picture, kind, **settings):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+def picture(array=SMOOTH):
+    return Picture.fromarray(array)
+
+
+def decode(*values, **settings):
+    return DecodeImage(SIZE, **settings)(tf.constant(list(values))).numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "most"),
+    [
+        ("PNG", {}, 0),
+        ("BMP", {}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("JPEG", {"quality": 98}, 8),
+        ("GIF", {}, 40),
+    ],
+)
+def test_every_format_gives_the_same_pixels(kind, settings, most):
+    exact = decode(encoded(picture(), "PNG"))[0].astype(int)
+    got = decode(encoded(picture(), kind, **settings))[0].astype(int)
+    assert np.abs(got - exact).max() <= most
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_every_colour_mode_comes_out_as_rgb(mode):
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    got = decode(encoded(picture().convert(mode), kind))[0].astype(int)
+    wanted = np.asarray(picture().convert(mode).convert("RGB").resize(SIZE[::-1], Picture.Resampling.BILINEAR), int)
+    assert got.shape == (*SIZE, 3)
+    assert np.abs(got - wanted).mean() < (16 if mode in ("P", "1", "CMYK") else 3)
+
+
+def test_sixteen_bit_images_keep_their_range():
+    deep = Picture.fromarray(SMOOTH[..., 0].astype("uint16") * 257)
+    flat = decode(encoded(picture(SMOOTH[..., 0]), "PNG")).astype(int)
+    np.testing.assert_allclose(decode(encoded(deep, "PNG")).astype(int), flat, atol=1)
+
+
+def test_large_jpegs_are_decoded_smaller_and_look_the_same():
+    big = picture().resize((96 * 20, 64 * 20), Picture.Resampling.BICUBIC)
+    small, exact = decode(encoded(big, "JPEG", quality=95))[0], decode(encoded(big, "PNG"))[0]
+    assert np.abs(small.astype(int) - exact.astype(int)).mean() < 2
+
+
+def test_one_pixel_and_no_image():
+    got = decode(encoded(picture(SMOOTH[:1, :1]), "PNG"), b"")
+    assert (got[0] == SMOOTH[0, 0]).all() and (got[1] == 0).all()
+
+
+def png_header(width, height):
+    body = b"IHDR" + struct.pack(">II", width, height) + b"\x08\x02\x00\x00\x00"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (png_header(20_000, 20_000), "at most 100000000 pixels"),
+        (b"GIF89a" + struct.pack("<HH", 20_000, 20_000), "at most 100000000 pixels"),
+        (encoded(picture(), "JPEG")[:600], "(?i)jpeg|crop|truncated|invalid"),
+        (b"no image at all", "Unknown image file format"),
+    ],
+)
+def test_what_is_no_image_is_refused(data, message):
+    with pytest.raises(tf.errors.OpError, match=message):
+        decode(data)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encoded(picture(), "PNG"))
+    (tmp_path / "cut.jpg").write_bytes(encoded(picture(), "JPEG")[:500])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("none.png", FileNotFoundError, "no file of this name.*1 of 2 cells.*on_error='missing'"),
+        ("cut.jpg", ValueError, "row 'y' of 'photo' holds .*cut.jpg"),
+        ("empty.png", ValueError, "zero bytes"),
+        ("folder", ValueError, "a folder, not a file"),
+    ],
+)
+def test_faulty_files_name_their_row_or_count_as_missing(folder, name, error, message):
+    df = pd.DataFrame({"photo": [str(folder / "a.png"), str(folder / name)]}, index=["x", "y"])
+    with pytest.raises(error, match=message):
+        mm.Image("photo", encoder="scratch").raw_values(df)
+    with pytest.warns(UserWarning, match="1 of 2 images count as missing"):
+        files = mm.Image("photo", encoder="scratch", on_error="missing").raw_values(df)["photo"]
+    assert [bool(value) for value in np.asarray(files)] == [True, False]
+
+
+def test_cells_are_paths_bytes_or_empty(folder):
+    data = (folder / "a.png").read_bytes()
+    df = pd.DataFrame({"photo": [folder / "a.png", data, None, float("nan"), ""]})
+    image = mm.Image("photo", encoder="scratch")
+    columns = image.raw_values(df)
+    assert np.asarray(columns["photo"][1:4]).tolist() == [data, b"", b""]
+    keys = image.row_keys(columns)
+    assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
+    with pytest.raises(TypeError, match="paths or bytes of image files, or empty. Received: int"):
+        image.raw_values(pd.DataFrame({"photo": [3]}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"encoder": "ResNet50v2"}, ValueError, "Did you mean 'ResNet50V2'"),
+        ({"image_size": 224}, ValueError, "must be \\(height, width\\)"),
+        ({"pooling": "cls"}, ValueError, "`pooling` must be one of"),
+        ({"on_error": "skip"}, ValueError, "`on_error` must be one of"),
+        ({"columns": ()}, ValueError, "must name a column"),
+    ],
+)
+def test_settings_are_checked(settings, error, message):
+    with pytest.raises(error, match=message):
+        mm.Image(**{"columns": "photo", **settings})
+
+
+def features(image, cells):
+    df = pd.DataFrame(dict.fromkeys(image.columns, cells))
+    image = image.adapt(df)
+    prepare = mm.build_prepare([image])
+    encode = mm.build_encode([image], prepare)
+    raw = {column: tf.constant(np.asarray(files)) for column, files in image.raw_values(df).items()}
+    return np.array(mm.chain(prepare, encode)(raw, training=False)[image.name]), encode
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", None])
+def test_columns_share_one_tower_and_absent_images_are_zero(folder, pooling):
+    cells = [(folder / "a.png").read_bytes(), b""]
+    one, encode = features(mm.Image("x", "scratch", image_size=(32, 32), pooling=pooling), cells)
+    both, shared = features(mm.Image(("x", "y"), "scratch", image_size=(32, 32), pooling=pooling), cells)
+    assert encode.count_params() == shared.count_params()
+    assert one.shape[1:] == ((128,) if pooling else (4, 128))
+    assert both.shape[1:] == ((256,) if pooling else (8, 128))
+    assert np.abs(one[0]).max() > 0 and (one[1] == 0).all() and (both[1] == 0).all()
+
+
+@pytest.mark.parametrize("top", [True, False])
+def test_weights_load_with_and_without_the_top(tmp_path, folder, top):
+    keras.utils.set_random_seed(1)
+    network = application("MobileNetV2")[0](
+        include_top=top, weights=None, **({} if top else {"input_shape": (64, 64, 3)})
+    )
+    network.save_weights(tmp_path / "net.weights.h5")
+    image = mm.Image("x", "MobileNetV2", weights=str(tmp_path / "net.weights.h5"), image_size=(64, 64))
+    found, encode = features(image, [folder / "a.png"])
+    assert encode.get_layer("image_tower").weights[0].numpy() == pytest.approx(network.weights[0].numpy())
+    assert found.shape == (1, 1280)
+    with pytest.raises(ValueError, match="must fit MobileNet, with or without its top"):
+        features(mm.Image("x", "MobileNet", weights=str(tmp_path / "net.weights.h5")), [folder / "a.png"])
+
+
+@pytest.mark.parametrize("encoder", ["ResNet50", "ResNet50V2", "EfficientNetB0"])
+def test_pixel_scaling_belongs_to_the_encoder(folder, tmp_path, encoder):
+    keras.utils.set_random_seed(0)
+    image = mm.Image("x", encoder, weights=None, image_size=(64, 64))
+    found, encode = features(image, [folder / "a.png"])
+    bare = application(encoder)[0](include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
+    bare.set_weights(encode.get_layer("image_tower").get_weights())
+    pixels = DecodeImage((64, 64))(tf.constant([(folder / "a.png").read_bytes()])).numpy().astype("float32")
+    wanted = bare(application(encoder)[1](pixels), training=False)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    encode.save(tmp_path / "encode.keras")
+    again = keras.saving.load_model(tmp_path / "encode.keras")
+    assert again.count_params() == encode.count_params()
+
+
+def test_a_pipeline_of_images_runs_end_to_end(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(60):
+        colour = rng.integers(2)
+        array = rng.integers(0, 60, (20, 30, 3)).astype("uint8")
+        array[..., colour] += 150
+        (tmp_path / f"{number}.jpg").write_bytes(encoded(Picture.fromarray(array), "JPEG"))
+        rows.append(
+            {"photo": str(tmp_path / f"{number}.jpg") if number % 10 else "", "label": ["red", "green"][colour]}
+        )
+    df = pd.DataFrame(rows)
+    pipe = mm.Pipeline([mm.Image("photo", "scratch", image_size=(32, 32))], mm.MultiClass("label"), units=16)
+    pipe.fit(df, epochs=6, batch_size=8, verbose=0, learning_rate=3e-3)
+    seen = df["photo"] != ""
+    assert (pipe.predict_labels(df)[seen] == df["label"][seen]).mean() > 0.9
+    pipe.save(tmp_path / "model")
+    again = mm.load(tmp_path / "model")
+    np.testing.assert_allclose(again.predict(df), pipe.predict(df), atol=1e-5)
+    np.testing.assert_allclose(again.predict(df.iloc[[5]]), pipe.predict(df).iloc[[5]], atol=1e-5)
+    pipe.export(tmp_path / "served")
+    data = [(tmp_path / f"{n}.jpg").read_bytes() for n in (1, 2)]
+    loaded = tf.saved_model.load(tmp_path / "served")
+    served = loaded.serve({"photo": tf.constant([*data, b""])})
+    np.testing.assert_allclose(served["label"], pipe.predict(df.iloc[[1, 2, 0]]), atol=1e-5)
