@@ -267,7 +267,7 @@ def test_fit_refuses_what_cannot_work(rows, change, error, message):
 def test_columns_may_be_named_as_modalities_are(rows, tiny_bert):
     train, test = (part.rename(columns={"overview": "text", "runtime": "tabular"}) for part in rows)
     kinds = [
-        mm.Text("text", encoder=str(tiny_bert)),
+        mm.Text("text", encoder=str(tiny_bert), sequence_length=32),
         mm.Text("text", encoder="lexical", name="words"),
         mm.Tabular(numeric=["tabular"]),
     ]
