@@ -2,39 +2,61 @@
 
 import keras
 
-from mmkeras.fusion import ConcatFusion, HybridFusion, LateFusion
+from mmkeras.fusion import (
+    BilinearFusion,
+    ConcatFusion,
+    CrossAttentionFusion,
+    EarlyFusion,
+    GatedFusion,
+    HybridFusion,
+    LateFusion,
+    ModalityDropout,
+)
 from mmkeras.layers import MaskedMean
 
-FUSIONS = ("concat", "late", "hybrid")
+FUSIONS = ("concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention")
 DECISIONS = "decisions"
+# A short memory of statistics: heads see few steps, and their moving averages must have converged by then.
+MOMENTUM = 0.9
 
 
 def build_head(
-    features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=(), whole=()
-):
+    features, task, fusion="concat", units=512, dropout=0.5, target=None, modalities=None, normalise=(), whole=(), *,
+    modality_dropout=0.0, attention_heads=4,
+):  # fmt: skip
     """Features and presence masks → prediction, as one Functional model.
 
-    "concat" joins the features and decides by one hidden layer; "late" lets each modality decide by a hidden layer of
-    its own and takes a learned mean of the logits; "hybrid" does both: the joint decision, and a linear one of each
-    modality, are trained by a loss each (see `training_head`), and the prediction is the mean of their logits.
+    How the modalities are joined:
+        - "concat": features side by side, each normalised by itself, a learned vector in place of an absent one;
+        - "early": raw features and presence flags side by side, then normalised together;
+        - "gated": a sum that each row weighs unit by unit;
+        - "bilinear": a product, which tells whether modalities agree;
+        - "cross_attention": tokens attend to the tokens and patches of the other modalities; at least two modalities must
+          give sequences (`pooling=None`), and modalities that give vectors join afterwards;
+        - "late": each modality decides by a hidden layer of its own; a learned mean of the logits;
+        - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each (see
+          `training_head`); a learned mean of the logits.
+    After all but the last two comes one hidden layer. With one modality, every fusion is "concat".
 
     Args:
         features: {name: KerasTensor}, what `prepare` and `encode` give: "modality" (B, D) or (B, T, D), with
-            "modality.present" (B, 1), and "modality.padding_mask" (B, T) for sequences.
+            "modality.present" (B, 1), and "modality.padding_mask" (B, T) for sequences with padding.
         task: an adapted task.
-        fusion: "concat", "late" or "hybrid".
-        units: int, width of a hidden layer.
+        fusion: one of the above.
+        units: int, width of a hidden layer, and of what "gated", "bilinear" and "cross_attention" join.
         dropout: float, share of the features, and of the hidden layer, left out in training.
         target: encoded training target for the output's starting bias, or None.
         modalities: names of the features to use; None takes all.
-        normalise: names of the features to be brought to mean 0 and variance 1 by batch statistics.
+        normalise: names of the features to be brought to mean 0 and variance 1 by statistics of the rows that have them.
         whole: names of the features of which training leaves nothing out, because they are few.
+        modality_dropout: float, the chance that training leaves out a whole modality of a row, see `ModalityDropout`.
+        attention_heads: int, heads of "cross_attention"; must divide `units`.
 
     Returns:
         keras.Model from the used features to {task.column: prediction}.
 
     Raises:
-        ValueError: unknown fusion, or `units` or `dropout` outside its range.
+        ValueError: unknown fusion; `units` or `dropout` outside its range; "cross_attention" without two sequences.
 
     Example:
         >>> import keras, mmkeras as mm
@@ -49,37 +71,81 @@ def build_head(
         raise ValueError(f"`units` must be a positive int. Received: {units!r}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must lie in [0, 1). Received: {dropout!r}.")
-    inputs, used, presence = {}, [], []
+    names = modalities or [key for key in features if "." not in key and f"{key}.present" in features]
+    if len(names) == 1:
+        fusion = "concat"
+    attend = [name for name in names if len(features[name].shape) == 3] if fusion == "cross_attention" else []
+    if fusion == "cross_attention" and len(attend) < 2:
+        raise ValueError(
+            "fusion='cross_attention' needs two modalities that give sequences (B, T, D). "
+            f"Received: {({name: features[name].shape for name in names})}. Use pooling=None in `Text` and `Image`."
+        )
+    inputs = {}
 
     def take(key):
         tensor = features[key]
-        inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+        if key not in inputs:
+            inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
         return inputs[key]
 
-    for name in modalities or [key for key in features if "." not in key and f"{key}.present" in features]:
+    def padding_mask(name):
+        """(B, T); a grid of patches has no padding."""
+        key = f"{name}.padding_mask"
+        return take(key) if key in features else keras.ops.ones_like(take(name)[..., 0])
+
+    sequences = {name: take(name) for name in attend}
+    presence = [take(f"{name}.present") for name in names]
+    vectors = {}
+    for name, there in zip(names, presence, strict=True):
+        if name in sequences:
+            continue
         x = take(name)
-        presence.append(take(f"{name}.present"))
         if len(x.shape) == 3:
-            x = MaskedMean(name=f"{name}_mean")(x, take(f"{name}.padding_mask"))
-        if name in normalise:
-            # A short memory: heads see few steps, and their moving averages must have converged by then.
-            x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalise")(x)
-        used.append(x if name in whole else keras.layers.Dropout(dropout, name=f"{name}_drop")(x))
+            x = MaskedMean(name=f"{name}_mean")(x, padding_mask(name))
+        if fusion != "early":
+            x = _normalised(x, there, f"{name}_normalise") if name in normalise else x
+            x = x if name in whole else keras.layers.Dropout(dropout, name=f"{name}_drop")(x)
+        vectors[name] = x
+    if modality_dropout and len(names) > 1:
+        presence = ModalityDropout(modality_dropout, name="modality_dropout")(presence)
+    there = dict(zip(names, presence, strict=True))
 
     def decide(x, number=0):
         x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{number}")(x)
         x = keras.layers.Dropout(dropout, name=f"hidden_drop_{number}")(x)
         return task.logits(x, target, name=f"logits_{number}")
 
-    if fusion == "concat":
-        logits = decide(ConcatFusion(name="fusion")(used, presence))
+    used = list(vectors.values())
+    if fusion == "late":
+        logits = LateFusion(name="fusion")([decide(x, i) for i, x in enumerate(used)], presence)
     elif fusion == "hybrid":
         joint = decide(ConcatFusion(name="fusion")(used, presence))
         own = [task.logits(x, target, name=f"own_logits_{i}") for i, x in enumerate(used)]
-        logits = keras.layers.GlobalAveragePooling1D(name="mean")(HybridFusion(name=DECISIONS)(joint, own, presence))
+        each = HybridFusion(name=DECISIONS)(joint, own, presence)  # (B, 1 + modalities, C)
+        each = [each[:, i] for i in range(1 + len(own))]
+        logits = LateFusion(name="mean")(each, [keras.ops.ones_like(presence[0]), *presence])
+    elif fusion == "early":
+        x = EarlyFusion(name="fusion")(used, presence)
+        x = keras.layers.BatchNormalization(momentum=MOMENTUM, name="normalise")(x)
+        logits = decide(keras.layers.Dropout(dropout, name="drop")(x))
+    elif fusion == "cross_attention":
+        fuse = CrossAttentionFusion(units, attention_heads, dropout=min(dropout, 0.1), name="fusion")
+        x = fuse(list(sequences.values()), [padding_mask(n) for n in sequences], [there[n] for n in sequences])
+        if vectors:
+            beside = ConcatFusion(name="beside")(used, [there[name] for name in vectors])
+            x = keras.ops.concatenate([x, beside], axis=-1)
+        logits = decide(x)
     else:
-        logits = LateFusion(name="fusion")([decide(x, i) for i, x in enumerate(used)], presence)
+        settings = {} if fusion == "concat" else {"units": units}
+        layer = {"concat": ConcatFusion, "gated": GatedFusion, "bilinear": BilinearFusion}[fusion]
+        logits = decide(layer(name="fusion", **settings)(used, presence))
     return keras.Model(inputs, {task.column: task.activate(logits)}, name="head")
+
+
+def _normalised(x, there, name):
+    """Mean 0 and variance 1 over the rows that have the modality."""
+    layer = keras.layers.BatchNormalization(momentum=MOMENTUM, name=name)
+    return layer(x, mask=keras.ops.cast(there[:, 0], "bool"))
 
 
 def training_head(head, task):

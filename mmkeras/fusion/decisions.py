@@ -1,53 +1,8 @@
-"""Fusion layers: several feature tensors and their presence → one tensor.
-
-They know no modality by name: features and presence masks come as lists in one order. A presence mask (B, 1) is 1
-where the row has that input. B = rows, D_i = width of input i, C = classes.
-"""
+"""Fusion of decisions: the logits (B, C) of each input."""
 
 import keras
 
-PACKAGE = "mmkeras"
-
-
-def _check(features_shape, presence_shape, name):
-    if len(features_shape) != len(presence_shape):
-        raise ValueError(
-            f"{name} needs one presence mask (B, 1) for each feature. "
-            f"Received: {len(features_shape)} features, {len(presence_shape)} masks."
-        )
-    ranks = [len(shape) for shape in features_shape]
-    if set(ranks) != {2}:
-        raise ValueError(
-            f"{name} joins features of shape (B, D). Received shapes: {features_shape}. Pool sequences first."
-        )
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class ConcatFusion(keras.layers.Layer):
-    """Features side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + …).
-
-    Where an input is absent, a learned vector stands in for it (it starts at zero).
-
-    Raises:
-        ValueError: features that are not of rank 2, or as many masks as features are not given.
-    """
-
-    def build(self, features_shape, presence_shape):
-        _check(features_shape, presence_shape, "ConcatFusion")
-        self.absent = [
-            self.add_weight(shape=(shape[-1],), initializer="zeros", name=f"absent_{i}")
-            for i, shape in enumerate(features_shape)
-        ]
-
-    def call(self, features, presence):
-        filled = [
-            keras.ops.where(keras.ops.cast(given, "bool"), feature, keras.ops.cast(absent, feature.dtype))
-            for feature, given, absent in zip(features, presence, self.absent, strict=True)
-        ]
-        return keras.ops.concatenate(filled, axis=-1)
-
-    def compute_output_shape(self, features_shape, presence_shape):
-        return (features_shape[0][0], sum(shape[-1] for shape in features_shape))
+from mmkeras.fusion.base import PACKAGE, check_inputs
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -70,7 +25,7 @@ class LateFusion(keras.layers.Layer):
         self.learned = learned
 
     def build(self, features_shape, presence_shape):
-        _check(features_shape, presence_shape, "LateFusion")
+        check_inputs(features_shape, presence_shape, "LateFusion")
         widths = {shape[-1] for shape in features_shape}
         if len(widths) != 1:
             raise ValueError(f"LateFusion joins decisions of one width. Received widths: {sorted(widths)}.")
@@ -106,7 +61,7 @@ class HybridFusion(keras.layers.Layer):
     """
 
     def build(self, joint_shape, own_shape, presence_shape):
-        _check(own_shape, presence_shape, "HybridFusion")
+        check_inputs(own_shape, presence_shape, "HybridFusion")
         widths = {shape[-1] for shape in [joint_shape, *own_shape]}
         if len(widths) != 1:
             raise ValueError(f"HybridFusion joins decisions of one width. Received widths: {sorted(widths)}.")

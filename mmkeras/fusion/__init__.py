@@ -1,0 +1,21 @@
+"""Fusion layers: several feature tensors and their presence → one tensor.
+
+They know no modality by name: features and presence masks come as lists in one order. A presence mask (B, 1) is 1
+where the row has that input. B = rows, T_i, D_i = length and width of input i, C = classes, U = units.
+"""
+
+from mmkeras.fusion.attention import CrossAttentionFusion
+from mmkeras.fusion.base import ModalityDropout
+from mmkeras.fusion.decisions import HybridFusion, LateFusion
+from mmkeras.fusion.joint import BilinearFusion, ConcatFusion, EarlyFusion, GatedFusion
+
+__all__ = [
+    "BilinearFusion",
+    "ConcatFusion",
+    "CrossAttentionFusion",
+    "EarlyFusion",
+    "GatedFusion",
+    "HybridFusion",
+    "LateFusion",
+    "ModalityDropout",
+]
