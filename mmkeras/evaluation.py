@@ -86,6 +86,25 @@ def label_table(task, target, predictions, thresholds=None):
     return pd.DataFrame({**columns, "threshold": used}, index=pd.Index(task.classes, name="label"))
 
 
+def confusion_table(task, target, predictions):
+    """A DataFrame of counts: the true class down, the predicted one across; empty but for MultiClass."""
+    import pandas as pd
+
+    if task.kind != "multiclass":
+        return pd.DataFrame()
+    counts = np.zeros((len(task.classes),) * 2, int)
+    np.add.at(counts, (target, predictions.argmax(axis=1)), 1)
+    return pd.DataFrame(
+        counts, index=pd.Index(task.classes, name="true"), columns=pd.Index(task.classes, name="predicted")
+    )
+
+
+def with_interval(point, drawn, primary):
+    """A row of a table: the metrics, and the interval of the primary one as "low" and "high"."""
+    low, high = metrics.interval(drawn[primary])
+    return {**point, "low": low, "high": high}
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Report:
     """What an evaluation found. Print it, or see `to_frame` and `to_html`.
@@ -99,6 +118,8 @@ class Report:
         notes: list of sentences about what the figures mean here.
         examples: DataFrame of some rows: what was read, the truth, the prediction.
         rows: int, how many rows were evaluated.
+        confusion: DataFrame for MultiClass: rows of each true class (index) by predicted class (columns).
+        missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.
         target: str, the target column.
         primary: str, the metric that decides whether the model beats a baseline.
 
@@ -118,6 +139,8 @@ class Report:
     notes: list
     examples: object
     rows: int
+    confusion: object
+    missing: object
     target: str
     primary: str
 
@@ -144,12 +167,16 @@ class Report:
             lines += ["", "Beside its baselines", _indent(self.to_frame().round(3).to_string())]
         if not self.labels.empty:
             lines += ["", "By label", _indent(self.labels.round(3).to_string(na_rep="-"))]
+        if not self.confusion.empty:
+            lines += ["", "True classes (down) as predicted (across)", _indent(self.confusion.to_string())]
+        if not self.missing.empty:
+            lines += ["", "With only some of the modalities", _indent(self.missing.round(3).to_string())]
         return "\n".join(lines + [""] + [f"- {note}" for note in self.notes])
 
     __repr__ = __str__
 
 
-def make_report(task, target, predictions, thresholds, baselines, notes=(), examples=None, samples=1000):
+def make_report(task, target, predictions, thresholds, baselines, notes=(), examples=None, subsets=None, samples=1000):
     """Score the model and its baselines on the same rows and resamples.
 
     Args:
@@ -157,16 +184,20 @@ def make_report(task, target, predictions, thresholds, baselines, notes=(), exam
         baselines: {name: (predictions, thresholds)}.
         notes: sentences to begin with.
         examples: DataFrame for `Report.examples`.
+        subsets: {name: predictions} of the same model with some modalities missing.
     """
     import pandas as pd
 
     primary = PRIMARY[task.kind]
     point, drawn = scores(task, target, predictions, thresholds, samples)
-    rows, others = {}, {}
-    for name, (values, cut) in baselines.items():
-        base_point, others[name] = scores(task, target, values, cut, samples)
-        low, high = metrics.interval(others[name][primary])
-        rows[name] = {**base_point, "low": low, "high": high}
+    others = {}
+
+    def row(name, values, cut):
+        own, others[name] = scores(task, target, values, cut, samples)
+        return with_interval(own, others[name], primary)
+
+    partial = {name: row(name, values, thresholds) for name, values in (subsets or {}).items()}
+    rows = {name: row(name, values, cut) for name, (values, cut) in baselines.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.sort_values(primary, ascending=False) if len(table) else table
     labels = label_table(task, target, predictions, thresholds)
@@ -181,6 +212,8 @@ def make_report(task, target, predictions, thresholds, baselines, notes=(), exam
         notes=notes,
         examples=pd.DataFrame() if examples is None else examples,
         rows=len(target),
+        confusion=confusion_table(task, target, predictions),
+        missing=pd.DataFrame.from_dict(partial, orient="index"),
         target=task.column,
         primary=primary,
     )

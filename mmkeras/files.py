@@ -23,6 +23,9 @@ class Files:
         attempt: function of bytes that raises `tf.errors.OpError` when they cannot be used.
         on_error: "raise", or "missing" to take a file that cannot be used for no file, with a warning.
 
+    Attributes:
+        faulty: int, how many cells count as missing because they could not be read or used.
+
     Raises:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
     """
@@ -32,6 +35,7 @@ class Files:
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             known = list(pool.map(lambda cell: _examine(cell, attempt), self.cells))
         faulty = [row for row, one in enumerate(known) if one.fault]
+        self.faulty = len(faulty)
         if faulty:
             row = faulty[0]
             label = getattr(index[row], "item", lambda: index[row])()  # 3, not np.int64(3)

@@ -11,6 +11,7 @@ from mmkeras.fusion import (
     HybridFusion,
     LateFusion,
     ModalityDropout,
+    NormalizePresent,
 )
 from mmkeras.layers import MaskedMean
 
@@ -78,7 +79,7 @@ def build_head(
     if fusion == "cross_attention" and len(attend) < 2:
         raise ValueError(
             "fusion='cross_attention' needs two modalities that give sequences (B, T, D). "
-            f"Received: {({name: features[name].shape for name in names})}. Use pooling=None in `Text` and `Image`."
+            f"Received: { ({name: features[name].shape for name in names}) }. Use pooling=None in `Text` and `Image`."
         )
     inputs = {}
 
@@ -103,7 +104,8 @@ def build_head(
         if len(x.shape) == 3:
             x = MaskedMean(name=f"{name}_mean")(x, padding_mask(name))
         if fusion != "early":
-            x = _normalised(x, there, f"{name}_normalise") if name in normalise else x
+            if name in normalise:
+                x = NormalizePresent(momentum=MOMENTUM, name=f"{name}_normalise")(x, there)
             x = x if name in whole else keras.layers.Dropout(dropout, name=f"{name}_drop")(x)
         vectors[name] = x
     if modality_dropout and len(names) > 1:
@@ -140,12 +142,6 @@ def build_head(
         layer = {"concat": ConcatFusion, "gated": GatedFusion, "bilinear": BilinearFusion}[fusion]
         logits = decide(layer(name="fusion", **settings)(used, presence))
     return keras.Model(inputs, {task.column: task.activate(logits)}, name="head")
-
-
-def _normalised(x, there, name):
-    """Mean 0 and variance 1 over the rows that have the modality."""
-    layer = keras.layers.BatchNormalization(momentum=MOMENTUM, name=name)
-    return layer(x, mask=keras.ops.cast(there[:, 0], "bool"))
 
 
 def training_head(head, task):

@@ -1,5 +1,6 @@
 """Pipeline: modalities, a task and the three stages, used on DataFrames."""
 
+import itertools
 import os
 import tempfile
 import warnings
@@ -7,6 +8,7 @@ import weakref
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mmkeras import modalities as modality_classes
 from mmkeras import persistence, tasks
@@ -30,8 +32,8 @@ class Pipeline:
     Args:
         modalities: list of `Text`, `Tabular`, … with different names.
         task: `MultiLabel`, `MultiClass` or `Regression`.
-        fusion: "concat", "late" or "hybrid", see `build_head`.
-        **head: further settings of `build_head`: units, dropout.
+        fusion: "concat", "early", "late", "hybrid", "gated", "bilinear" or "cross_attention", see `build_head`.
+        **head: further settings of `build_head`: units, dropout, modality_dropout, attention_heads.
 
     Attributes:
         prepare, encode, head: the three stages (plain `keras.Model`s), once fitted or loaded.
@@ -87,7 +89,7 @@ class Pipeline:
 
     def fit(
         self, df, validation_data=None, epochs=10, batch_size=32, seed=0, class_weight=None, cache_dir=None,
-        callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5,
+        callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified.
 
@@ -98,7 +100,7 @@ class Pipeline:
         Args:
             df: pandas DataFrame with the modalities' columns and the target.
             validation_data: DataFrame, or the share of `df` to hold out (float). None holds out a tenth when `df`
-                has at least 20 rows. Thresholds are tuned on these rows.
+                has at least 20 rows, False nothing. Thresholds are tuned on these rows.
             epochs: int, passes over the training rows in the first phase.
             batch_size: int.
             seed: int. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
@@ -111,6 +113,9 @@ class Pipeline:
                 along a cosine; or a Keras LearningRateSchedule. With callbacks that set the rate it stays constant.
             fine_tune_epochs: int, passes in the second phase.
             fine_tune_learning_rate: the same for the second phase.
+            loss: None for cross-entropy (squared error for `Regression`); "focal" for the focal loss with γ = 2, which
+                heeds rare classes and hard rows more; or a Keras loss of the target and the prediction, such as
+                `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
 
         Returns:
             keras.callbacks.History of both phases.
@@ -123,14 +128,15 @@ class Pipeline:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
+        loss = self._given[1].choose_loss(loss)
         keras.utils.set_random_seed(seed)
         self._build(train, class_weight)
         self._use_cache(cache_dir)
-        settings = {"batch_size": batch_size, "seed": seed, "verbose": verbose}
+        weights = self.task.row_weights(self.task.encode(train), class_weight)
+        settings = {"batch_size": batch_size, "seed": seed, "verbose": verbose, "weights": weights, "loss": loss}
         self._fit_rows = (train, validation, {**settings, "epochs": epochs, "learning_rate": learning_rate})
         self._baselines, self.thresholds = {}, None
-        weights = self.task.row_weights(self.task.encode(train), class_weight)
-        settings.update(callbacks=list(callbacks), weights=weights)
+        settings["callbacks"] = list(callbacks)
         part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
         rate = planned_rate(learning_rate, callbacks, warmup=0.05)
         history = self._train(part, part.training_model(self.task), train, validation, epochs, rate, **settings)
@@ -156,6 +162,8 @@ class Pipeline:
         if hasattr(validation_data, "columns"):
             check_frame(validation_data, columns, "validation_data")
             return df, validation_data
+        if validation_data is False:
+            return df, None
         if validation_data is None:
             if len(df) < VALIDATION_FROM:
                 warnings.warn(
@@ -208,7 +216,7 @@ class Pipeline:
 
     def _train(
         self, part, model, train, validation, epochs, rate, *, batch_size, seed, verbose,
-        callbacks=(), weights=None, first=0, watched=True,
+        callbacks=(), weights=None, first=0, watched=True, loss=None,
     ):  # fmt: skip
         """One phase of training of `model`, which takes what `part` takes."""
         target = self.task.encode(train)
@@ -219,7 +227,7 @@ class Pipeline:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
         steps = int(rows.cardinality())
-        compile_for_training(model, self.task, rate(epochs * steps), watched)
+        compile_for_training(model, self.task, rate(epochs * steps), watched, loss)
         return model.fit(
             # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
             rows.repeat(),
@@ -268,18 +276,25 @@ class Pipeline:
         return 0.5 if self.thresholds is None else self.thresholds
 
     def _predict(self, df, verbose=0, head=None):
+        return self._predict_without([()], df, verbose, head)[0]
+
+    def _predict_without(self, absent, df, verbose=0, head=None):
+        """Predictions (rows, outputs) for each tuple of modalities' names in `absent`, taken for missing in all rows."""
         if self._cache_dir is None:
             self._use_cache(None)
         part = self._part(self.head if head is None else head)
         dataset, order = part.dataset(df, batch_size=64, verbose=verbose)
-        found = np.concatenate([part.run(tensors)[self.task.column].numpy() for (tensors,) in dataset])
-        predictions = np.empty_like(found)
-        predictions[order] = found
-        return predictions
+        found = [[] for _ in absent]
+        for (tensors,) in dataset:
+            for names, values in zip(absent, found, strict=True):
+                gone = {f"{name}.present": tf.zeros_like(tensors[f"{name}.present"]) for name in names}
+                values.append(part.run({**tensors, **gone})[self.task.column].numpy())
+        in_order = np.argsort(order)
+        return [np.concatenate(values)[in_order] for values in found]
 
     # --- evaluation
 
-    def evaluate(self, df, train_data=None, verbose=0):
+    def evaluate(self, df, train_data=None, verbose=0, *, missing=False):
         """Score on rows that were not trained on, beside baselines fitted on the training rows.
 
         Args:
@@ -287,6 +302,8 @@ class Pipeline:
             train_data: the training rows, needed only when a Pipeline was saved before its first `evaluate`, so
                 that it came without baselines.
             verbose: 1 shows progress.
+            missing: bool; True also scores the model for every subset of modalities, as if the others were missing in
+                all rows (`Report.missing`).
 
         Returns:
             `Report`.
@@ -317,10 +334,18 @@ class Pipeline:
             self._baselines = fit_baselines(self, *(self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))))
         if not self._baselines:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
-        predictions = self._predict(df, verbose)
+        names = [modality.name for modality in self.modalities]
+        kept = [kept for size in range(len(names) if missing else 0) for kept in itertools.combinations(names, size)]
+        absent = [(), *(kept for kept in kept[::-1] if kept)]  # nothing is absent first
+        predictions, *partial = self._predict_without(absent, df, verbose)
+        subsets = {
+            " + ".join(name for name in names if name not in gone): values
+            for gone, values in zip(absent[1:], partial, strict=True)
+        }
+        notes += [note for modality in self.modalities for note in modality.notes(df)]
         baselines = {name: (base.predict(self, df), base.thresholds) for name, base in self._baselines.items()}
         examples = self._examples(df, target, predictions)
-        return make_report(self.task, target, predictions, self.thresholds, baselines, notes, examples)
+        return make_report(self.task, target, predictions, self.thresholds, baselines, notes, examples, subsets)
 
     def _examples(self, df, target, predictions, count=12):
         """Some evaluated rows as a person would read them."""

@@ -4,6 +4,8 @@ import base64
 import html
 import io
 
+import numpy as np
+
 from mmkeras.persistence import write_text
 
 STYLE = """
@@ -40,6 +42,10 @@ def write_html(report, path):
     if not report.labels.empty:
         parts += ["<h2>By label</h2>", _image(_by_label(report), "Average precision of each label")]
         parts.append(_table(report.labels))
+    if not report.confusion.empty:
+        parts += ["<h2>True and predicted classes</h2>", _image(_confusion(report.confusion), "Confusion matrix")]
+    if not report.missing.empty:
+        parts += ["<h2>With only some of the modalities</h2>", _table(report.missing)]
     if not report.examples.empty:
         parts += ["<h2>Some rows</h2>", _table(report.examples)]
     return write_text(path, "\n".join(parts) + "</html>\n")
@@ -114,4 +120,21 @@ def _by_label(report):
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
     axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def _confusion(counts):
+    """Counts as numbers, the share of the true class as colour."""
+    side = 2.2 + 0.75 * len(counts)
+    figure, axes = _figure(side + 1.2, side)
+    share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*share.shape):
+        color = "white" if share[row, column] > 0.6 else "#222"
+        axes.text(column, row, f"{counts.iat[row, column]:,}", ha="center", va="center", color=color)
+    names = list(map(str, counts.index))
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
     return figure

@@ -80,7 +80,8 @@ class MeanOfDecisions(keras.losses.Loss):
 
     def __init__(self, loss, **kwargs):
         super().__init__(**kwargs)
-        self.loss = keras.losses.get(loss)
+        loss = keras.losses.get(loss)
+        self.loss = getattr(loss, "call", loss)  # a value for each row, so that rows can be weighed
 
     def call(self, y_true, y_pred):
         return sum(self.loss(y_true, y_pred[:, k]) for k in range(y_pred.shape[1])) / y_pred.shape[1]
@@ -103,12 +104,13 @@ class OfFirstDecision(keras.metrics.Metric):
         self.metric.reset_state()
 
 
-def compile_for_training(model, task, learning_rate, watched=True):
+def compile_for_training(model, task, learning_rate, watched=True, loss=None):
     """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`.
 
-    Metrics cost time; they are computed when the training is `watched`.
+    Metrics cost time; they are computed when the training is `watched`. `loss` is None for the task's own, or one that
+    `Task.choose_loss` gave.
     """
-    loss, metrics = task.loss(), task.metrics() if watched else []
+    loss, metrics = loss or task.loss(), task.metrics() if watched else []
     if len(model.output[task.column].shape) == 3:
         loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
     model.compile(

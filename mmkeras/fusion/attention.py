@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs, check_units
+from mmkeras.fusion.base import PACKAGE, check_inputs, check_units, zeros_where_absent
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -66,15 +66,15 @@ class CrossAttentionFusion(keras.layers.Layer):
             self.projections.append(own(keras.layers.Dense, [shape], "projection", units=self.units))
             self.before.append(own(keras.layers.LayerNormalization, [hidden], "before"))
             others = (shape[0], None, self.units)
-            self.attentions.append(
-                own(keras.layers.MultiHeadAttention, [hidden, others, others], "attention", **size)
-            )
+            self.attentions.append(own(keras.layers.MultiHeadAttention, [hidden, others, others], "attention", **size))
             self.after.append(own(keras.layers.LayerNormalization, [hidden], "after"))
 
     def call(self, features, masks, presence, training=None):
         hidden = [
             normalise(project(feature))
-            for feature, project, normalise in zip(features, self.projections, self.before, strict=True)
+            for feature, project, normalise in zip(
+                zeros_where_absent(features, presence), self.projections, self.before, strict=True
+            )
         ]  # (B, T_i, U)
         # What may be attended to, and averaged: tokens that are no padding, of inputs that are there.
         live = [

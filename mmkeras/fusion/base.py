@@ -27,6 +27,18 @@ def given(presence, like):
     return keras.ops.cast(keras.ops.stack(presence, axis=1), like.dtype)
 
 
+def zeros_where_absent(features, presence):
+    """The features, with zeros in place of whatever an absent input holds, be it NaN."""
+    return [
+        keras.ops.where(
+            keras.ops.reshape(keras.ops.cast(mask, "bool"), (-1, *[1] * (len(feature.shape) - 1))),
+            feature,
+            keras.ops.zeros_like(feature),
+        )
+        for feature, mask in zip(features, presence, strict=True)
+    ]
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class ModalityDropout(keras.layers.Layer):
     """Presence masks with whole inputs taken away at random in training: [(B, 1), …] → [(B, 1), …].
@@ -67,3 +79,21 @@ class ModalityDropout(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class NormalizePresent(keras.layers.BatchNormalization):
+    """Batch normalisation whose statistics are those of the rows that have the input: (B, D), (B, 1) → (B, D).
+
+    Otherwise the zeros of absent inputs would count as measured. It is Ioffe & Szegedy, 2015
+    (https://arxiv.org/abs/1502.03167), with the arguments of `keras.layers.BatchNormalization`.
+    """
+
+    def build(self, inputs_shape, presence_shape=None):
+        super().build(inputs_shape)
+
+    def call(self, inputs, presence, training=None):
+        return super().call(inputs, training=training, mask=keras.ops.cast(presence[:, 0], "bool"))
+
+    def compute_output_shape(self, inputs_shape, presence_shape=None):
+        return inputs_shape

@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs
+from mmkeras.fusion.base import PACKAGE, check_inputs, given, zeros_where_absent
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -37,10 +37,10 @@ class LateFusion(keras.layers.Layer):
         )
 
     def call(self, features, presence):
-        decisions = keras.ops.stack(features, axis=1)  # (B, inputs, C)
-        given = keras.ops.cast(keras.ops.stack(presence, axis=1), decisions.dtype)  # (B, inputs, 1)
-        scores = keras.ops.where(given > 0, keras.ops.cast(self.scores, decisions.dtype), -1e4)
-        return keras.ops.sum(keras.ops.softmax(scores, axis=1) * given * decisions, axis=1)
+        decisions = keras.ops.stack(zeros_where_absent(features, presence), axis=1)  # (B, inputs, C)
+        masks = given(presence, decisions)  # (B, inputs, 1)
+        scores = keras.ops.where(masks > 0, keras.ops.cast(self.scores, decisions.dtype), -1e4)
+        return keras.ops.sum(keras.ops.softmax(scores, axis=1) * masks * decisions, axis=1)
 
     def compute_output_shape(self, features_shape, presence_shape):
         return features_shape[0]
@@ -68,8 +68,8 @@ class HybridFusion(keras.layers.Layer):
 
     def call(self, joint, own, presence):
         filled = [
-            keras.ops.where(keras.ops.cast(given, "bool"), decision, joint)
-            for decision, given in zip(own, presence, strict=True)
+            keras.ops.where(keras.ops.cast(mask, "bool"), decision, joint)
+            for decision, mask in zip(own, presence, strict=True)
         ]
         return keras.ops.stack([joint, *filled], axis=1)
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs, check_units, given
+from mmkeras.fusion.base import PACKAGE, check_inputs, check_units, given, zeros_where_absent
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -49,12 +49,8 @@ class EarlyFusion(keras.layers.Layer):
         check_inputs(features_shape, presence_shape, "EarlyFusion")
 
     def call(self, features, presence):
-        flags = [keras.ops.cast(mask, feature.dtype) for feature, mask in zip(features, presence, strict=True)]
-        kept = [
-            keras.ops.where(flag > 0, feature, keras.ops.zeros_like(feature))
-            for feature, flag in zip(features, flags, strict=True)
-        ]
-        return keras.ops.concatenate([*kept, *flags], axis=-1)
+        flags = [keras.ops.cast(mask, features[0].dtype) for mask in presence]
+        return keras.ops.concatenate([*zeros_where_absent(features, presence), *flags], axis=-1)
 
     def compute_output_shape(self, features_shape, presence_shape):
         return (features_shape[0][0], sum(shape[-1] for shape in features_shape) + len(features_shape))
@@ -114,13 +110,10 @@ class GatedFusion(_Projected):
         self.gate.build((None, width))
 
     def call(self, features, presence):
+        features = zeros_where_absent(features, presence)
         hidden = self.project(features)  # (B, inputs, U)
         masks = given(presence, hidden)  # (B, inputs, 1)
-        zeroed = [
-            keras.ops.where(keras.ops.cast(mask, "bool"), feature, keras.ops.zeros_like(feature))
-            for feature, mask in zip(features, presence, strict=True)
-        ]
-        scores = self.gate(keras.ops.concatenate(zeroed, axis=-1))
+        scores = self.gate(keras.ops.concatenate(features, axis=-1))
         scores = keras.ops.reshape(scores, (-1, len(features), self.units))
         weights = keras.ops.softmax(keras.ops.where(masks > 0, scores, -1e4), axis=1) * masks
         return keras.ops.sum(weights * hidden, axis=1)
@@ -142,7 +135,7 @@ class BilinearFusion(_Projected):
     """
 
     def call(self, features, presence):
-        hidden = self.project(features)  # (B, inputs, U)
+        hidden = self.project(zeros_where_absent(features, presence))  # (B, inputs, U)
         masks = given(presence, hidden)
         product = keras.ops.prod(keras.ops.where(masks > 0, hidden, keras.ops.ones_like(hidden)), axis=1)
         return product * keras.ops.max(masks, axis=1)

@@ -58,6 +58,10 @@ class Modality:
         values = [columns[name] for name in self.all_columns]
         return [digest(row) for row in zip(*values, strict=True)]
 
+    def notes(self, df):
+        """Sentences about the rows of `df` that a report should hold."""
+        return []
+
     def get_config(self):
         """The settings as plain values, for JSON."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}

@@ -115,6 +115,13 @@ class Image(Modality):
             for column in self.columns
         }
 
+    def notes(self, df):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it was said when the rows were read
+            faulty = {column: files.faulty for column, files in self.raw_values(df).items() if files.faulty}
+        return [f"{count} of {len(df)} images in {column!r} could not be read and counted as missing."
+                for column, count in faulty.items()]  # fmt: skip
+
     def row_keys(self, columns):
         return [digest(row) for row in zip(*(columns[name].digests for name in self.columns), strict=True)]
 

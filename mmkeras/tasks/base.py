@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -21,6 +23,29 @@ class Task:
     def loss_weight(self):
         """What the loss is multiplied by."""
         return 1.0
+
+    def focal_loss(self):
+        """The focal loss of this kind of task, with γ = 2."""
+        raise ValueError(f"loss='focal' applies to MultiClass and MultiLabel. Received it for {type(self).__name__}.")
+
+    def choose_loss(self, loss):
+        """A Keras loss for what a user gave: None (the task's own), "focal", or a Keras loss or its name.
+
+        Raises:
+            ValueError: "focal" for a task without classes, or a name that Keras does not know.
+        """
+        if loss is None:
+            return None
+        if loss == "focal":
+            return self.focal_loss()
+        if isinstance(loss, str):
+            try:
+                return keras.losses.get(loss)
+            except ValueError as error:
+                raise ValueError(
+                    f"`loss` must be None, 'focal', or a Keras loss or its name. Received: {loss!r}."
+                ) from error
+        return loss
 
     def unknown(self, df):
         """{label: rows} of target values outside the classes."""

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mmkeras.datasets import categories, check_frame
+from mmkeras.losses import SparseCategoricalFocalCrossentropy
 from mmkeras.tasks.base import Task, check_target
 
 
@@ -141,6 +142,9 @@ class MultiLabel(_Classes):
     def loss(self):
         return "binary_crossentropy"
 
+    def focal_loss(self):
+        return keras.losses.BinaryFocalCrossentropy(gamma=2.0)
+
     def metrics(self):
         return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(self.classes), name="map")]
 
@@ -235,6 +239,9 @@ class MultiClass(_Classes):
 
     def loss(self):
         return "sparse_categorical_crossentropy"
+
+    def focal_loss(self):
+        return SparseCategoricalFocalCrossentropy(gamma=2.0)
 
     def metrics(self):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
