@@ -14,11 +14,13 @@ if _keras.backend.backend() != "tensorflow":
         "before Keras is imported."
     )
 
-from mmkeras import samples, sources
+from mmkeras import losses, samples, sources
+from mmkeras.ablation import Ablation, ablate
 from mmkeras.datasets import make_dataset, split_frame
 from mmkeras.evaluation import Report
 from mmkeras.heads import build_head
 from mmkeras.modalities import Image, Tabular, Text
+from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
 from mmkeras.stages import build_encode, build_prepare, chain
@@ -39,6 +41,9 @@ __all__ = [
     "Pipeline",
     "load",
     "Report",
+    "ablate",
+    "Ablation",
+    "losses",
     # the stages, for graphs and loops of one's own
     "build_prepare",
     "build_encode",
@@ -48,6 +53,7 @@ __all__ = [
     "split_frame",
     # the tutorials' graphs
     "build_genre_classifier",
+    "build_entailment_classifier",
     # data
     "samples",
     "sources",

@@ -130,6 +130,11 @@ class TfidfBaseline(Baseline):
             return cls(saved["columns"], kind=saved["kind"], **arrays)
 
 
+def text_columns(modalities):
+    """Names of the columns of text, each once."""
+    return list(dict.fromkeys(c for m in modalities if isinstance(m, Text) for c in m.all_columns))
+
+
 def fit_baselines(pipe, train, validation, settings):
     """{name: fitted Baseline} for a fitted Pipeline.
 
@@ -140,8 +145,8 @@ def fit_baselines(pipe, train, validation, settings):
     """
     task, target = pipe.task, pipe.task.encode(train)
     found = {PriorBaseline.name(task): PriorBaseline.fit(task, target)}
-    words = [c for m in pipe.modalities if isinstance(m, Text) for c in m.all_columns]
-    tfidf = TfidfBaseline.fit(train, list(dict.fromkeys(words)), task, target) if words else None
+    words = text_columns(pipe.modalities)
+    tfidf = TfidfBaseline.fit(train, words, task, target) if words else None
     if tfidf is not None:
         found["TF-IDF + linear model"] = tfidf
     if len(pipe.modalities) > 1:

@@ -164,13 +164,13 @@ class Report:
             low, high = self.intervals[name]
             lines.append(f"  {name:<9} {value:6.3f}   [{low:.3f}, {high:.3f}]")
         if not self.baselines.empty:
-            lines += ["", "Beside its baselines", _indent(self.to_frame().round(3).to_string())]
+            lines += ["", "Beside its baselines", indent(self.to_frame().round(3).to_string())]
         if not self.labels.empty:
-            lines += ["", "By label", _indent(self.labels.round(3).to_string(na_rep="-"))]
+            lines += ["", "By label", indent(self.labels.round(3).to_string(na_rep="-"))]
         if not self.confusion.empty:
-            lines += ["", "True classes (down) as predicted (across)", _indent(self.confusion.to_string())]
+            lines += ["", "True classes (down) as predicted (across)", indent(self.confusion.to_string())]
         if not self.missing.empty:
-            lines += ["", "With only some of the modalities", _indent(self.missing.round(3).to_string())]
+            lines += ["", "With only some of the modalities", indent(self.missing.round(3).to_string())]
         return "\n".join(lines + [""] + [f"- {note}" for note in self.notes])
 
     __repr__ = __str__
@@ -237,5 +237,5 @@ def _label_notes(labels):
     return [f"No evaluated row has {empty}: left out of the macro averages."] if empty else []
 
 
-def _indent(text):
+def indent(text):
     return "\n".join("  " + line for line in text.splitlines())

@@ -41,7 +41,8 @@ def build_head(
 
     Args:
         features: {name: KerasTensor}, what `prepare` and `encode` give: "modality" (B, D) or (B, T, D), with
-            "modality.present" (B, 1), and "modality.padding_mask" (B, T) for sequences with padding.
+            "modality.present" (B, 1); for sequences with padding "modality.padding_mask" (B, T), or for those of N equal
+            parts "modality.each_present" (B, N).
         task: an adapted task.
         fusion: one of the above.
         units: int, width of a hidden layer, and of what "gated", "bilinear" and "cross_attention" join.
@@ -90,9 +91,13 @@ def build_head(
         return inputs[key]
 
     def padding_mask(name):
-        """(B, T); a grid of patches has no padding."""
-        key = f"{name}.padding_mask"
-        return take(key) if key in features else keras.ops.ones_like(take(name)[..., 0])
+        """(B, T) of the tokens that are none; patches of an image are padding where that image is absent."""
+        x, parts = take(name), f"{name}.each_present"
+        if f"{name}.padding_mask" in features:
+            return take(f"{name}.padding_mask")
+        if parts in features:
+            return keras.ops.repeat(take(parts), x.shape[1] // features[parts].shape[1], axis=1)
+        return keras.ops.ones_like(x[..., 0])
 
     sequences = {name: take(name) for name in attend}
     presence = [take(f"{name}.present") for name in names]

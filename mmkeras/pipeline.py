@@ -335,13 +335,12 @@ class Pipeline:
         if not self._baselines:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
         names = [modality.name for modality in self.modalities]
-        kept = [kept for size in range(len(names) if missing else 0) for kept in itertools.combinations(names, size)]
-        absent = [(), *(kept for kept in kept[::-1] if kept)]  # nothing is absent first
-        predictions, *partial = self._predict_without(absent, df, verbose)
-        subsets = {
-            " + ".join(name for name in names if name not in gone): values
-            for gone, values in zip(absent[1:], partial, strict=True)
-        }
+        kept = [names]
+        for size in range(len(names) - 1, 0, -1):
+            kept += itertools.combinations(names, size) if missing else ()
+        found = self._predict_without([tuple(set(names) - set(some)) for some in kept], df, verbose)
+        predictions = found[0]
+        subsets = {" + ".join(some): values for some, values in zip(kept, found, strict=True)} if missing else {}
         notes += [note for modality in self.modalities for note in modality.notes(df)]
         baselines = {name: (base.predict(self, df), base.thresholds) for name, base in self._baselines.items()}
         examples = self._examples(df, target, predictions)

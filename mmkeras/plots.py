@@ -21,6 +21,25 @@ img { max-width: 100%; background: #fff; border-radius: 6px; } li.bad { font-wei
 """
 
 
+def _page(title, heading):
+    return [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>",
+        f"<h1>{html.escape(heading)}</h1>",
+    ]
+
+
+def write_ablation(ablation, path):
+    """Write an `Ablation` as a standalone HTML file, atomically. Returns the path."""
+    title = f"Ablation of “{ablation.target}”"
+    parts = _page(title, f"{title} on {ablation.rows} rows")
+    parts.append("<ul>" + "".join(_note(note) for note in ablation.notes) + "</ul>")
+    parts += [_image(_variants(ablation), "Variants and baselines"), _table(ablation.table.set_index("modalities"))]
+    parts.append("<p><small>Low and high: 95% bootstrap intervals over the judged rows.</small></p>")
+    return write_text(path, "\n".join(parts) + "</html>\n")
+
+
 def write_html(report, path):
     """Write a `Report` as a standalone HTML file, atomically. Returns the path."""
     cards = "".join(
@@ -29,10 +48,7 @@ def write_html(report, path):
         for name, value in report.metrics.items()
     )
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>Evaluation of {html.escape(report.target)}</title><style>{STYLE}</style>",
-        f"<h1>Evaluation of “{html.escape(report.target)}” on {report.rows} rows</h1>",
+        *_page(f"Evaluation of {report.target}", f"Evaluation of “{report.target}” on {report.rows} rows"),
         f"<div class=cards>{cards}</div><p><small>95% bootstrap intervals over the evaluated rows.</small></p>",
         "<ul>" + "".join(_note(note) for note in report.notes) + "</ul>",
     ]
@@ -120,6 +136,27 @@ def _by_label(report):
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
     axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def _variants(ablation):
+    """Every metric with an interval beside each other, a row per variant."""
+    table = ablation.table.iloc[::-1]
+    names = [c for c in table if f"{c}_low" in table]
+    figure, axes = _figure(8, 1.2 + 0.34 * len(table))
+    for number, name in enumerate(names):
+        places = np.arange(len(table)) + 0.18 * (number - (len(names) - 1) / 2)
+        spans = [
+            (table[name] - table[f"{name}_low"]).clip(lower=0),
+            (table[f"{name}_high"] - table[name]).clip(lower=0),
+        ]
+        color = "#1f6feb" if name == ablation.primary else ("#9aa5b1", "#d29922")[number % 2]
+        axes.errorbar(table[name], places, xerr=spans, fmt="o", color=color, capsize=3, label=name)
+    labels = [m if loss == "–" else f"{m}, {loss}" for m, loss in zip(table["modalities"], table["loss"], strict=True)]
+    axes.set_yticks(range(len(table)), labels)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
     return figure
 
 

@@ -147,7 +147,7 @@ class Image(Modality):
         if self.augment and (self.trainable or not self.pretrained):
             frames = keras.layers.RandomFlip("horizontal", name=f"{self.name}_flip")(frames)
             frames = keras.layers.RandomTranslation(0.1, 0.1, name=f"{self.name}_shift")(frames)
-        tower = self._tower()
+        tower = image_tower(self.encoder, self.weights, self.image_size, self.pooling, self.dtype)
         tower.name = f"{self.name}_tower"
         features = keras.ops.cast(tower(frames), "float32")  # (B · columns, D) or (B · columns, h, w, D)
         depth = features.shape[-1]
@@ -159,16 +159,17 @@ class Image(Modality):
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and self.trainable} if self.pretrained else {}
 
-    def _tower(self):
-        """keras.Model from float pixels in 0 to 255 to features."""
-        with _policy(self.dtype):
-            pixels = keras.Input((*self.image_size, 3))
-            if self.encoder == "scratch":
-                return keras.Model(pixels, _scratch(pixels, self.pooling))
-            build, preprocess = application(self.encoder)
-            bare = build(include_top=False, weights=None, input_shape=(*self.image_size, 3), pooling=self.pooling)
-            _load_weights(bare, build, self.encoder, self.weights, self.image_size, self.pooling)
-            return keras.Model(pixels, bare(preprocess(pixels)))
+
+def image_tower(encoder, weights=None, image_size=(224, 224), pooling="avg", dtype=None):
+    """keras.Model from float pixels in 0 to 255, (B, H, W, 3), to features; see `Image` for the arguments."""
+    with _policy(dtype):
+        pixels = keras.Input((*image_size, 3))
+        if encoder == "scratch":
+            return keras.Model(pixels, _scratch(pixels, pooling))
+        build, preprocess = application(encoder)
+        bare = build(include_top=False, weights=None, input_shape=(*image_size, 3), pooling=pooling)
+        _load_weights(bare, build, encoder, weights, image_size, pooling)
+        return keras.Model(pixels, bare(preprocess(pixels)))
 
 
 def application(name):
