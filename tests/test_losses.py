@@ -1,0 +1,122 @@
+"""Losses: numbers worked by hand, weights of rows and classes, saving, and the same through Pipeline and builders."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import mmkeras as mm
+from mmkeras.losses import SparseCategoricalFocalCrossentropy
+from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.training import MeanOfDecisions
+
+CHANCES = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], "float32")
+TRUTH = np.array([0, 2])
+
+
+def by_hand(gamma, alpha=(1.0, 1.0, 1.0)):
+    return [-alpha[c] * (1 - p[c]) ** gamma * math.log(p[c]) for c, p in zip(TRUTH, CHANCES, strict=True)]
+
+
+@pytest.mark.parametrize("truth", [TRUTH, TRUTH[:, None], TRUTH.astype("float32")])
+@pytest.mark.parametrize("gamma", [0, 1.5, 2.0])
+def test_focal_loss_by_hand(gamma, truth):
+    loss = SparseCategoricalFocalCrossentropy(gamma, reduction=None)
+    np.testing.assert_allclose(loss(truth, CHANCES), by_hand(gamma), rtol=1e-5)
+
+
+def test_focal_loss_without_focus_is_cross_entropy():
+    got = SparseCategoricalFocalCrossentropy(gamma=0)(TRUTH, CHANCES)
+    np.testing.assert_allclose(got, keras.losses.SparseCategoricalCrossentropy()(TRUTH, CHANCES), rtol=1e-5)
+
+
+def test_focal_loss_is_keras_own_of_one_hot_targets():
+    got = SparseCategoricalFocalCrossentropy(2.0, 0.25)(TRUTH, CHANCES)
+    wanted = keras.losses.CategoricalFocalCrossentropy(alpha=0.25, gamma=2.0)(np.eye(3)[TRUTH], CHANCES)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_focal_loss_weighs_classes_and_rows():
+    alpha = [0.5, 1.0, 3.0]
+    loss = SparseCategoricalFocalCrossentropy(2.0, alpha, reduction="sum")
+    np.testing.assert_allclose(loss(TRUTH, CHANCES, [1.0, 0.0]), by_hand(2.0, alpha)[0], rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    np.testing.assert_allclose(again(TRUTH, CHANCES), sum(by_hand(2.0, alpha)), rtol=1e-5)
+
+
+def test_focal_loss_is_finite_when_the_model_is_sure_and_wrong():
+    assert np.isfinite(float(SparseCategoricalFocalCrossentropy()([1], [[1.0, 0.0]])))
+
+
+@pytest.mark.parametrize("settings", [{"gamma": -1}, {"alpha": [1.0, -2.0]}])
+def test_focal_loss_refuses_negative_settings(settings):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}` of the focal loss must be at least 0. Received"):
+        SparseCategoricalFocalCrossentropy(**settings)
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", SparseCategoricalFocalCrossentropy()])
+def test_several_decisions_keep_the_weights_of_rows(loss):
+    each = np.stack([CHANCES, CHANCES[:, ::-1]], axis=1)  # (B, 2 decisions, C)
+    heavy = MeanOfDecisions(loss)(TRUTH, each, np.array([1.0, 0.0]))
+    first = MeanOfDecisions(loss)(TRUTH[:1], each[:1])
+    np.testing.assert_allclose(heavy, first / 2, rtol=1e-5)
+
+
+def test_tasks_choose_their_focal_loss():
+    assert isinstance(MultiClass("y").choose_loss("focal"), SparseCategoricalFocalCrossentropy)
+    assert isinstance(MultiLabel("y").choose_loss("focal"), keras.losses.BinaryFocalCrossentropy)
+    own = SparseCategoricalFocalCrossentropy(gamma=5)
+    assert MultiClass("y").choose_loss(own) is own
+    with pytest.raises(ValueError, match="applies to MultiClass and MultiLabel. Received it for Regression"):
+        Regression("y").choose_loss("focal")
+    with pytest.raises(
+        ValueError, match="`loss` must be None, 'focal', or a Keras loss or its name. Received: 'fokal'"
+    ):
+        MultiClass("y").choose_loss("fokal")
+
+
+def rare_class(rows=240):
+    """A number tells the class, but one in ten rows is rare and the two overlap."""
+    df = mm.samples.movies(rows, seed=1)
+    rng = np.random.default_rng(0)
+    df["label"] = np.where(np.arange(rows) % 10 == 0, "rare", "common")
+    df["x"] = rng.normal(size=rows) + 1.5 * (df["label"] == "rare")
+    return df
+
+
+@pytest.mark.parametrize("fusion", ["concat", "hybrid"])
+def test_imbalance_is_handled_by_fit(fusion):
+    df, found = rare_class(), {}
+    modalities = [mm.Tabular(numeric=["x"]), mm.Tabular(numeric=["runtime"], name="other")]
+    for name, settings in {
+        "standard": {},
+        "weighted": {"class_weight": "balanced"},
+        "focal": {"loss": "focal"},
+    }.items():
+        pipe = mm.Pipeline(modalities, mm.MultiClass("label"), fusion=fusion, units=16)
+        pipe.fit(df, validation_data=False, epochs=6, learning_rate=1e-2, verbose=0, **settings)
+        found[name] = pipe.predict(df)["rare"].mean()
+    # Weights move decisions towards the rare class, whose share is .1; the focal loss makes all of them less sure.
+    assert found["weighted"] > 2 * found["standard"]
+    assert found["focal"] > 1.2 * found["standard"]
+
+
+def test_focal_loss_of_labels_trains():
+    df = mm.samples.movies(60, seed=0)
+    pipe = mm.Pipeline([mm.Tabular(numeric=["budget", "runtime"])], mm.MultiLabel("genres"))
+    history = pipe.fit(df, epochs=2, loss="focal", verbose=0)
+    plain = pipe.fit(df, epochs=2, verbose=0)
+    assert history.history["loss"][0] < plain.history["loss"][0]
+
+
+def test_losses_and_weights_work_with_a_builder():
+    model = mm.build_entailment_classifier(modalities=["text"], sequence_length=8)
+    model.compile("adam", loss={"label": SparseCategoricalFocalCrossentropy(alpha=[2.0, 2.0, 0.5])})
+    x = {name: np.ones((4, 8), "int32") for name in model.input}
+    task = mm.MultiClass("label", classes=["a", "b", "c"])
+    target = np.array([0, 1, 2, 2])
+    weights = task.row_weights(target, "balanced")
+    np.testing.assert_allclose(weights, [4 / 3, 4 / 3, 2 / 3, 2 / 3])
+    history = model.fit(x, {"label": target}, sample_weight=weights, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
