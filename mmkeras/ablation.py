@@ -29,6 +29,14 @@ class Ablation:
         target: str, the target column.
         primary: str, the metric that the order and the notes are about.
         predictions: {(modalities, loss): (rows, outputs)}, in the order of the judged rows.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> train, test = mm.split_frame(mm.samples.movies(60, seed=0), 0.3, seed=0)
+        >>> modalities = [mm.Tabular(numeric=["budget", "runtime"])]
+        >>> found = mm.ablate(modalities, mm.MultiLabel("genres"), train, test, losses=["focal"], epochs=1, verbose=0)
+        >>> found.rows
+        18
     """
 
     table: object

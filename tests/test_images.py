@@ -223,3 +223,45 @@ def test_a_pipeline_of_images_runs_end_to_end(tmp_path):
     loaded = tf.saved_model.load(tmp_path / "served")
     served = loaded.serve({"photo": tf.constant([*data, b""])})
     np.testing.assert_allclose(served["label"], pipe.predict(df.iloc[[1, 2, 0]]), atol=1e-5)
+
+
+def test_the_report_counts_what_could_not_be_read(folder):
+    df = pd.DataFrame({"photo": [str(folder / "a.png"), str(folder / "cut.jpg"), str(folder / "b.png"), ""] * 8})
+    df["label"] = ["x", "y"] * 16
+    pipe = mm.Pipeline([mm.Image("photo", "scratch", image_size=(16, 16), on_error="missing")], mm.MultiClass("label"))
+    with pytest.warns(UserWarning, match="images count as missing"):
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+        text = str(pipe.evaluate(df))
+    assert "8 of 32 images in 'photo' could not be read and counted as missing." in text
+
+
+def test_the_served_model_refuses_bombs_before_decoding(folder, tmp_path):
+    df = pd.DataFrame({"photo": [str(folder / "a.png"), ""] * 8, "label": ["x", "y"] * 8})
+    pipe = mm.Pipeline([mm.Image("photo", "scratch", image_size=(16, 16))], mm.MultiClass("label"))
+    pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    pipe.export(tmp_path / "served")
+    loaded = tf.saved_model.load(tmp_path / "served")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 100000000 pixels"):
+        loaded.serve({"photo": tf.constant([png_header(20_000, 20_000)])})
+
+
+def test_absent_images_of_a_pair_are_not_attended_to(folder):
+    """A grid of two images: the patches of an absent one count as padding."""
+    cells = pd.DataFrame({"x": [str(folder / "a.png")] * 2, "y": [str(folder / "b.png"), ""], "t": ["a word", "b"]})
+    modalities = [
+        mm.Text("t", "scratch", pooling=None).adapt(cells),
+        mm.Image(("x", "y"), "scratch", None, (32, 32), None),
+    ]
+    prepare = mm.build_prepare(modalities)
+    encode = mm.build_encode(modalities, prepare)
+    task = mm.MultiClass("label", classes=["u", "v"])
+    head = mm.build_head({**prepare.output, **encode.output}, task, "cross_attention", units=8)
+    tensors = mm.chain(prepare, encode)
+    raw = {name: tf.constant(np.asarray(v)) for m in modalities for name, v in m.raw_values(cells).items()}
+    values = {**prepare(raw), **tensors(raw)}
+    values = {key: values[key].numpy() for key in head.input}
+    before = head(values)["label"].numpy()
+    values["image"][1, 4:] = 50.0  # the second image's patches
+    np.testing.assert_allclose(head(values)["label"], before, atol=1e-6)
+    values["image"][1, :4] = 50.0
+    assert np.abs(head(values)["label"].numpy() - before).max() > 1e-4

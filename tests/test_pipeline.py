@@ -201,6 +201,55 @@ def test_evaluate_reports_unseen_labels(fitted, rows):
     assert "never seen in training, or left out of `classes`: 'Telenovela' (1 rows)" in text
 
 
+def test_evaluate_scores_every_subset_of_modalities(fitted, rows, tmp_path):
+    report = fitted.evaluate(rows[1], missing=True)
+    assert list(report.missing.index) == [
+        "text + words + tabular", "text + words", "text + tabular", "words + tabular", "text", "words", "tabular",
+    ]  # fmt: skip
+    assert report.missing.loc["text + words + tabular", "map"] == report.metrics["map"]
+    blank = rows[1].assign(**dict.fromkeys(NUMERIC, np.nan), release_date="")
+    assert report.missing.loc["text + words", "map"] == pytest.approx(fitted.evaluate(blank).metrics["map"], abs=1e-6)
+    assert "With only some of the modalities" in str(report)
+    assert "words + tabular" in report.to_html(tmp_path / "report.html").read_text()
+    assert fitted.report.missing.empty
+
+
+def test_rows_lacking_a_modality_train_and_predict(rows):
+    rng = np.random.default_rng(0)
+
+    def torn(df):
+        """Half of the rows lose their text or their numbers."""
+        df = df.copy()
+        lost = rng.integers(4, size=len(df))
+        df.loc[lost == 0, "overview"] = ""
+        df.loc[lost == 1, [*NUMERIC, "release_date"]] = np.nan
+        return df
+
+    train, test = torn(rows[0]), torn(rows[1])
+    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"), modality_dropout=0.2)
+    pipe.fit(train, epochs=3, verbose=0)
+    report = pipe.evaluate(test)
+    assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
+    assert not pipe.predict(test).isna().any().any()
+
+
+def test_confusion_counts_every_row(rows, tmp_path):
+    train, test = (part.assign(long=np.where(part["runtime"] > 100, "long", "short")) for part in rows)
+    pipe = mm.Pipeline([mm.Tabular(numeric=["runtime"])], mm.MultiClass("long"))
+    pipe.fit(train, epochs=8, learning_rate=1e-2, verbose=0)
+    report = pipe.evaluate(test)
+    labels = pipe.predict_labels(test)
+    for true in ("long", "short"):
+        for predicted in ("long", "short"):
+            count = int(((test["long"] == true) & (labels == predicted)).sum())
+            assert report.confusion.loc[true, predicted] == count
+    table = report.labels
+    assert table.loc["long", "recall"] == report.confusion.loc["long", "long"] / report.confusion.loc["long"].sum()
+    assert table.loc["long", "precision"] == report.confusion.loc["long", "long"] / report.confusion["long"].sum()
+    assert "True classes (down)" in str(report)
+    assert "Confusion matrix" in report.to_html(tmp_path / "report.html").read_text()
+
+
 def test_thresholds_come_from_validation_rows_only(rows):
     train, test = rows
     pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
