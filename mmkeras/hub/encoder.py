@@ -47,41 +47,46 @@ class HubEncoder(SavedModelLayer):
         super().__init__(handle, stored, **kwargs)
         if stored is None:
             folder = Folder(resolve(self.handle))
-            loaded = tf.saved_model.load(str(folder.model))
-            variables = _check_encoder(loaded, self.handle) and _variables(loaded)
-            self._make_weights([_describe(variable, trains) for variable, trains in variables])
-            for weight, (variable, _) in zip(self.weights, variables, strict=True):
-                weight.assign(variable)
-            self._read(folder, loaded)
+            loaded, variables = _load(folder)
+            _check_encoder(loaded, self.handle)
+            self._make_weights(_describe(loaded, variables))
+            for weight, number in zip(self.weights, self._order, strict=True):
+                weight._initialize(variables[number])  # the Keras variable stands for the SavedModel's
+            self._use(folder, loaded, variables)
         else:
             self._make_weights(stored["weights"])
             folder = folders.get(stored["digest"])
             if folder is not None:
-                for weight, array in zip(self.weights, folder.arrays(stored["weights"]), strict=True):
-                    weight.assign(array)
+                for variable, array in zip(self._variables(), folder.arrays(stored["weights"]), strict=True):
+                    variable.assign(array)
                 self._read(folder)
 
     def _make_weights(self, specs):
-        """Weights of the right shapes. Keras loads their values, and those of an optimizer, before the assets."""
+        """Weights of the right shapes: Keras loads their values, and builds an optimizer on them, before the assets."""
         for spec in specs:
             self.add_weight(initializer="zeros", **spec)
+        self.built = True
+        # `weights` gives those that train first; the SavedModel's graph has an order of its own.
+        self._order = tuple(sorted(range(len(specs)), key=lambda number: not specs[number]["trainable"]))
 
-    def _read(self, folder, loaded=None):
-        """Run the SavedModel in `folder` from now on, with the weights' present values."""
-        if loaded is None:  # the weights have the values, so there is no checkpoint
-            options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
-            loaded = tf.saved_model.load(str(folder.model), options=options)
-        variables = _variables(loaded)
-        for weight, (variable, _) in zip(self.weights, variables, strict=True):
-            variable.assign(weight.value)
-            weight._initialize(variable)  # the Keras variable now stands for the one that the SavedModel reads
+    def _variables(self):
+        """The weights' tf.Variables in the order of the SavedModel's graph."""
+        return [
+            weight.value for _, weight in sorted(zip(self._order, self.weights, strict=True), key=lambda pair: pair[0])
+        ]
+
+    def _read(self, folder):
+        """Run the SavedModel in `folder` from now on, on this layer's weights with their present values."""
+        self._use(folder, *_load(folder, self._variables()))
+
+    def _use(self, folder, loaded, variables):
         self._folder, self._loaded = folder, loaded
         self._takes_training = _takes_training(loaded)
         self._remember(
             {
-                "digest": folder.finish(variable.numpy() for variable, _ in variables),
+                "digest": folder.finish(variable.numpy() for variable in variables),
                 "outputs": _plain(_outputs(loaded)),
-                "weights": [_describe(variable, trains) for variable, trains in variables],
+                "weights": _describe(loaded, variables),
             }
         )
 
@@ -110,12 +115,30 @@ class HubEncoder(SavedModelLayer):
         return self.compute_dtype if keras.backend.is_float_dtype(spec["dtype"]) else spec["dtype"]
 
 
+def _load(folder, variables=None):
+    """(SavedModel, its tf.Variables in the order of its graph).
+
+    Args:
+        folder: a `Folder`.
+        variables: tf.Variables to take the place of the SavedModel's own, in this order; then no checkpoint is read.
+    """
+    found = []
+
+    def create(next_creator, **settings):
+        found.append(next_creator(**settings) if variables is None else variables[len(found)])
+        return found[-1]
+
+    options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=variables is not None)
+    with tf.variable_creator_scope(create):
+        return tf.saved_model.load(str(folder.model), options=options), found
+
+
 def _check_encoder(loaded, handle):
-    """True, or an error that says what the SavedModel has instead of an encoder's signature."""
+    """Raise an error that says what the SavedModel has instead of an encoder's signature."""
     try:
         outputs = _outputs(loaded)
         if all(name in outputs for name in OUTPUTS) and _plain(outputs):
-            return True
+            return
         found, cause = f"gives {sorted(outputs)}", None
     except (TypeError, ValueError) as error:
         found, cause = f"has {interface(loaded)}", error
@@ -145,19 +168,21 @@ def _takes_training(loaded):
         return False
 
 
-def _variables(loaded):
-    """[(tf.Variable, whether it may train)]: those that may come first, as in `Layer.weights`; else in the graph's order."""
-    used = {v.ref() for function in loaded.__call__.concrete_functions for v in function.graph.variables}
-    named = getattr(loaded, "trainable_variables", None)  # TF-Hub's convention, where it is kept
-    may = used if named is None else used & {variable.ref() for variable in named}
-    found = [v for v in tf.train.TrackableView(loaded).descendants() if isinstance(v, tf.Variable)]
-    return sorted(((v, v.trainable and v.ref() in may) for v in found), key=lambda pair: not pair[1])
-
-
-def _describe(variable, trains):
-    """What `add_weight` needs."""
-    name = variable.name.partition(":")[0].replace("/", "_")
-    return {"name": name, "shape": variable.shape.as_list(), "dtype": variable.dtype.name, "trainable": trains}
+def _describe(loaded, variables):
+    """What `add_weight` needs for each variable. It may train if the call reads it, and TF-Hub's list of such names it."""
+    may = {v.ref() for function in loaded.__call__.concrete_functions for v in function.graph.variables}
+    named = getattr(loaded, "trainable_variables", None)
+    if named is not None:
+        may &= {variable.ref() for variable in named}
+    return [
+        {
+            "name": variable.name.partition(":")[0].replace("/", "_"),
+            "shape": variable.shape.as_list(),
+            "dtype": variable.dtype.name,
+            "trainable": variable.trainable and variable.ref() in may,
+        }
+        for variable in variables
+    ]
 
 
 def _plain(specs):
