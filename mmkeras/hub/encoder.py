@@ -49,10 +49,11 @@ class HubEncoder(SavedModelLayer):
             folder = Folder(resolve(self.handle))
             loaded, variables = _load(folder)
             _check_encoder(loaded, self.handle)
-            self._make_weights(_describe(loaded, variables))
+            specs = _describe(loaded, variables)
+            self._make_weights(specs)
             for weight, number in zip(self.weights, self._order, strict=True):
                 weight._initialize(variables[number])  # the Keras variable stands for the SavedModel's
-            self._use(folder, loaded, variables)
+            self._use(folder, loaded, variables, specs)
         else:
             self._make_weights(stored["weights"])
             folder = folders.get(stored["digest"])
@@ -77,16 +78,16 @@ class HubEncoder(SavedModelLayer):
 
     def _read(self, folder):
         """Run the SavedModel in `folder` from now on, on this layer's weights with their present values."""
-        self._use(folder, *_load(folder, self._variables()))
+        self._use(folder, *_load(folder, self._variables()), self.stored["weights"])
 
-    def _use(self, folder, loaded, variables):
+    def _use(self, folder, loaded, variables, specs):
         self._folder, self._loaded = folder, loaded
         self._takes_training = _takes_training(loaded)
         self._remember(
             {
                 "digest": folder.finish(variable.numpy() for variable in variables),
                 "outputs": _plain(_outputs(loaded)),
-                "weights": _describe(loaded, variables),
+                "weights": specs,
             }
         )
 
