@@ -2,21 +2,28 @@
 
 import dataclasses
 import os
-import pathlib
 
 import keras
 import numpy as np
 
-from mmkeras import layers
+from mmkeras import hub, layers
 from mmkeras.datasets import check_frame, texts
 from mmkeras.graph import submodel
 from mmkeras.modalities.base import Modality, check_name, column_names, string_input
+from mmkeras.modalities.pretrained import (
+    check_blocks,
+    first_block_input,
+    learn_tokenizer,
+    load_pretrained,
+    pooled_output,
+    sequence_output,
+    tokenize_layer,
+)
 
-POOLINGS = ("cls", "mean", None)
+POOLINGS = ("cls", "mean", "pooled", None)
 LEXICAL_TERMS = 30_000
 LEXICAL_UNITS = 32
 LEXICAL_DROPOUT = 0.5
-SCRATCH_VOCABULARY = 6_000
 SCRATCH_SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
 
 
@@ -30,16 +37,21 @@ class Text(Modality):
             - a KerasHub preset name ("distil_bert_base_en_uncased"), or a handle ("hf://…", "kaggle://…");
             - a local directory in KerasHub's preset format or in Hugging Face format (config.json,
               model.safetensors, vocab.txt);
+            - a TF-Hub handle ("https://tfhub.dev/…", "https://www.kaggle.com/models/…") of a BERT-like encoder, or the
+              directory of its SavedModel;
             - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
               training rows, trained with the head;
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
               TF-IDF, times an embedding trained with the head.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
-        pooling: "cls" (first token), "mean" (over the tokens that are not padding), or None for the full sequence.
+        pooling: "cls" (first token), "mean" (over the tokens that are not padding), "pooled" (what the encoder's own
+            pooler makes of the first token; BERT has one, DistilBERT has none), or None for the full sequence.
         layers: int, how many of the top blocks' outputs are joined side by side, the features of Devlin et al., 2019
             (https://arxiv.org/abs/1810.04805, table 7). For frozen towers 3 is often better than 1.
-        trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks).
+        trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks; not for TF-Hub).
         dtype: Keras dtype policy of the transformer, for example "mixed_bfloat16"; None for Keras's default.
+        preprocessor: TF-Hub handle or SavedModel directory that makes a TF-Hub encoder's tokens, such as
+            bert_en_uncased_preprocess. None takes the vocabulary that comes with the encoder.
         name: str, name of the modality.
 
     Features: (B, D) float, or (B, T, D) with "name.padding_mask" (B, T) for `pooling=None`.
@@ -61,6 +73,7 @@ class Text(Modality):
     layers: int = 1
     trainable: bool | int = False
     dtype: str | None = None
+    preprocessor: str | None = None
     name: str = "text"
     state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
@@ -83,6 +96,19 @@ class Text(Modality):
             )
         if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
             raise ValueError(f"`layers` must be a positive int. Received: {self.layers!r}.")
+        if self.pooling == "pooled" and self.layers > 1:
+            raise ValueError(
+                f"`layers` must be 1 for `pooling='pooled'`. Received: {self.layers}. Use 'cls' or 'mean'."
+            )
+        if self.preprocessor is not None:
+            self._set(preprocessor=os.fspath(self.preprocessor))
+            if not self.pretrained:
+                raise ValueError(
+                    "`preprocessor` goes with a pretrained encoder. "
+                    f"Received: {self.preprocessor!r} with encoder={self.encoder!r}. Leave it out."
+                )
+        if self.pretrained:
+            check_blocks(self.encoder, self.trainable, self.layers)
         if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
 
@@ -114,7 +140,9 @@ class Text(Modality):
         if self.encoder == "lexical":
             state = _adapt_terms([" ".join(row) for row in zip(*raw.values(), strict=True)], self.sequence_length)
         elif self.encoder == "scratch":
-            state = {"tokenizer": _learn_tokenizer(np.concatenate(list(raw.values())))}
+            state = {"tokenizer": learn_tokenizer(np.concatenate(list(raw.values())))}
+        elif self.preprocessor is not None:
+            state = {}  # it brings its vocabulary along
         else:
             state = {"tokenizer": load_pretrained(self.encoder, "Tokenizer")}
         adapted = dataclasses.replace(self)
@@ -132,8 +160,10 @@ class Text(Modality):
             layer = layers.TermWeights(
                 self.state["vectorizer"], self.state["idf"], self.sequence_length, name=f"{self.name}_terms"
             )
+        elif self.preprocessor is not None:
+            layer = hub.HubPreprocessor(self.preprocessor, self.sequence_length, name=f"{self.name}_tokens")
         else:
-            layer = _tokenize_layer(self.state["tokenizer"], self.sequence_length, f"{self.name}_tokens")
+            layer = tokenize_layer(self.state["tokenizer"], self.sequence_length, f"{self.name}_tokens")
         tensors = {f"{self.name}.{key}": value for key, value in layer(columns).items()}
         tensors[f"{self.name}.present"] = layers.Present(name=f"{self.name}_present")(columns)
         return tensors
@@ -143,7 +173,7 @@ class Text(Modality):
         if self.encoder == "lexical":
             bag = layers.TermBag(len(self.state["idf"]), LEXICAL_UNITS, LEXICAL_DROPOUT, name=f"{self.name}_bag")
             return bag(given["term_ids"], given["term_weights"])
-        sequence = self._tower(given)  # (B, T, D)
+        sequence = self._tower(given)  # (B, T, D); (B, D) if pooled
         if self.dtype is not None:
             sequence = keras.ops.cast(sequence, "float32")
         if self.pooling == "cls":
@@ -164,6 +194,8 @@ class Text(Modality):
 
     def _tower(self, given):
         """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
+        if self.pretrained:
+            check_blocks(self.encoder, self.trainable, self.layers)  # a directory may have come since
         backbone = self._backbone()
         inputs = {key: value for key, value in backbone.input.items() if key in given}
         blocks = getattr(backbone, "transformer_layers", [])
@@ -176,6 +208,8 @@ class Text(Modality):
                 )
         hidden = [block.output for block in blocks]
         used = [*hidden[len(hidden) - self.layers : -1], sequence_output(backbone.output)]
+        if self.pooling == "pooled":
+            used = [pooled_output(backbone.output, self.encoder)]
         sequence = used[0] if len(used) == 1 else keras.ops.concatenate(used, axis=-1)  # (B, T, layers · D)
         tower = lower = submodel(inputs, sequence, name=f"{self.name}_tower")
         if top:
@@ -199,70 +233,6 @@ class Text(Modality):
         return keras_hub.models.BertBackbone(vocabulary_size=vocabulary_size, dtype=self.dtype, **size)
 
 
-def first_block_input(block):
-    """What the first transformer block reads, apart from masks."""
-    return block.input[0] if isinstance(block.input, list | tuple) else block.input
-
-
-def sequence_output(output):
-    """The (B, T, D) output of a KerasHub backbone, whether it gives one tensor or a dict."""
-    return output["sequence_output"] if isinstance(output, dict) else output
-
-
-def load_pretrained(encoder, kind, **kwargs):
-    """Load the "Backbone" or the "Tokenizer" of a preset, a handle or a local directory.
-
-    Raises:
-        FileNotFoundError: a path that does not exist.
-        ValueError: a directory that holds something else, or a preset that cannot be had.
-    """
-    import keras_hub
-
-    is_handle = "://" in encoder
-    path = pathlib.Path(encoder).expanduser()
-    looks_local = not is_handle and (
-        path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists()
-    )
-    if looks_local and not path.exists():
-        raise FileNotFoundError(
-            f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "
-            "Check the path, or give a KerasHub preset name."
-        )
-    if looks_local and not (path / "config.json").is_file():
-        held = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else "a file"
-        raise ValueError(
-            "An `encoder` directory must hold config.json with weights and vocabulary, in KerasHub's or Hugging Face's "
-            f"format. Received: {encoder!r}, which holds {held}. Save one with `backbone.save_to_preset` and "
-            "`tokenizer.save_to_preset`."
-        )
-    loader = keras_hub.models.Backbone if kind == "Backbone" else keras_hub.tokenizers.Tokenizer
-    try:
-        return loader.from_preset(str(path) if looks_local else encoder, **kwargs)
-    except Exception as error:
-        where = "the local directory" if looks_local else "KerasHub preset or handle (a download)"
-        raise ValueError(
-            f"`encoder` must be loadable by KerasHub as a text {kind.lower()}. Received: {where} {encoder!r}, which failed "
-            f"with: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}. "
-            "Check the name, the connection, or give a local directory."
-        ) from error
-
-
-def _tokenize_layer(tokenizer, sequence_length, name):
-    def token_id(*names):
-        return next((getattr(tokenizer, n) for n in names if getattr(tokenizer, n, None) is not None), None)
-
-    start, end = token_id("start_token_id", "cls_token_id"), token_id("end_token_id", "sep_token_id")
-    if start is None or end is None:
-        raise ValueError(
-            "A text encoder's tokenizer must have start and end tokens, as BERT-like encoders do. "
-            f"Received: {type(tokenizer).__name__}. Use an encoder such as 'distil_bert_base_en_uncased'."
-        )
-    # RoBERTa's pairs have two end tokens between the texts (Liu et al., 2019).
-    separators = 2 if "Roberta" in type(tokenizer).__name__ else 1
-    pad = token_id("pad_token_id") or 0
-    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, separators, name=name)
-
-
 def _adapt_terms(rows, max_words):
     """Vocabulary and idf of the words and word pairs of the training rows."""
     vectorizer = keras.layers.TextVectorization(LEXICAL_TERMS, ngrams=2, output_mode="count", sparse=True)
@@ -273,16 +243,3 @@ def _adapt_terms(rows, max_words):
         np.add.at(documents, vectorizer(cut[start : start + 256]).indices.numpy()[:, 1], 1)
     idf = np.log((1 + len(cut)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
     return {"vectorizer": vectorizer, "idf": idf.tolist()}
-
-
-def _learn_tokenizer(rows):
-    """A lower-case WordPiece tokenizer whose vocabulary comes from `rows` (Schuster & Nakajima, 2012)."""
-    import keras_hub
-    import tensorflow as tf
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
-    vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
-        dataset, SCRATCH_VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=True
-    )
-    return keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)

@@ -4,7 +4,7 @@ import keras
 
 from mmkeras.fusion import ConcatFusion, CrossAttentionFusion, ModalityDropout
 from mmkeras.modalities.image import image_tower
-from mmkeras.modalities.text import load_pretrained
+from mmkeras.modalities.pretrained import load_pretrained
 
 # Turc et al., 2019 (https://arxiv.org/abs/1908.08962), "L-2_H-256_A-4": 9,591,040 parameters.
 SMALL_BERT = {

@@ -1,0 +1,15 @@
+"""SavedModels of TensorFlow Hub as Keras 3 layers: BERT-like encoders, and the preprocessing that goes with them.
+
+A layer copies the SavedModel's files to a temporary folder of its own, because a loaded SavedModel reads its vocabularies
+from there again when it is exported. A `.keras` file holds the graph and the vocabularies as the layer's assets, and an
+encoder's weights as the layer's weights; loading it needs neither the first folder nor a connection.
+
+A SavedModel is a program, and Keras's `safe_mode` does not look into it. Load SavedModels, and `.keras` files with one
+inside, from people you trust only.
+"""
+
+from mmkeras.hub.encoder import HubEncoder
+from mmkeras.hub.files import TENSORS, is_handle, is_saved_model, resolve
+from mmkeras.hub.preprocessor import HubPreprocessor
+
+__all__ = ["TENSORS", "HubEncoder", "HubPreprocessor", "is_handle", "is_saved_model", "resolve"]
