@@ -25,7 +25,10 @@ def check_frame(df, columns, what="the model"):
     for column in columns:
         if column not in df.columns:
             near = difflib.get_close_matches(str(column), present, n=1, cutoff=0.5)
+            parts = [part.strip() for part in str(column).split(",")]
             hint = f"Did you mean {near[0]!r}?" if near else "Rename the column or change the setting."
+            if len(parts) > 1 and set(parts) <= set(present):
+                hint = f"Give several columns as a list: {parts}."
             raise KeyError(f"{what} needs the column {column!r}. Received the columns: {present}. {hint}")
         if present.count(str(column)) > 1:
             raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")

@@ -34,6 +34,12 @@ def objects(*values):
 # === check_frame ===
 
 
+def test_check_frame_tells_two_columns_given_in_one_string():
+    df = pd.DataFrame({"text_1": ["a"], "text_2": ["b"]})
+    with pytest.raises(KeyError, match=r"Give several columns as a list: \['text_1', 'text_2'\]"):
+        check_frame(df, mm.Text("text_1, text_2", encoder="scratch").all_columns)
+
+
 def test_check_frame_suggests_the_nearest_name():
     df = pd.DataFrame({"overview": ["a"], "budget": [1]})
     message = (

@@ -38,6 +38,8 @@ def decode(*values, **settings):
         ("PNG", {}, 0),
         ("BMP", {}, 0),
         ("WEBP", {"lossless": True}, 0),
+        ("WEBP", {"quality": 100}, 24),
+        ("WEBP", {"lossless": True, "exif": b"Exif\0\0"}, 0),
         ("JPEG", {"quality": 98}, 8),
         ("GIF", {}, 40),
     ],
@@ -79,10 +81,25 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + b"\0\0\0\0"
 
 
+def webp_header(form, body):
+    return b"RIFF" + b"\0" * 4 + b"WEBP" + form + b"\0" * 4 + body.ljust(20, b"\0")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (png_header(20_000, 20_000), "at most 100000000 pixels"),
+        (
+            encoded(picture(), "JPEG").replace(struct.pack(">HH", 64, 96), struct.pack(">HH", 20_000, 20_000)),
+            "at most 100000000",
+        ),
+        (b"BM" + b"\0" * 16 + struct.pack("<II", 20_000, 20_000) + b"\0" * 40, "at most 100000000 pixels"),
+        (webp_header(b"VP8X", b"\0" * 4 + (15_999).to_bytes(3, "little") * 2), "at most 100000000 pixels"),
+        (webp_header(b"VP8L", b"\x2f" + (15_999 + 15_999 * 2**14).to_bytes(4, "little")), "at most 100000000 pixels"),
+        (
+            webp_header(b"VP8 ", b"\0" * 3 + b"\x9d\x01\x2a" + struct.pack("<HH", 16_000, 16_000)),
+            "at most 100000000 pixels",
+        ),
         (b"GIF89a" + struct.pack("<HH", 20_000, 20_000), "at most 100000000 pixels"),
         (encoded(picture(), "JPEG")[:600], "(?i)jpeg|crop|truncated|invalid"),
         (b"no image at all", "Unknown image file format"),

@@ -69,7 +69,17 @@ class DecodeImage(keras.layers.Layer):
             return tf.io.decode_image(checked(shape), 3, expand_animations=False)
 
         def webp():
-            return tf.io.decode_webp(data, 3)[0]  # (frames, H, W, 3)
+            # The three kinds of WebP hold their size in different places: RFC 9649, sections 2.5 to 2.7.
+            form = tf.strings.substr(data, 12, 4)
+            packed = number(21, 4, True)
+            shape = tf.case(
+                [
+                    (tf.equal(form, b"VP8X"), lambda: tf.stack([1 + number(27, 3, True), 1 + number(24, 3, True)])),
+                    (tf.equal(form, b"VP8L"), lambda: 1 + tf.stack([packed // 2**14 % 2**14, packed % 2**14])),
+                ],
+                default=lambda: tf.stack([number(28, 2, True) % 2**14, number(26, 2, True) % 2**14]),
+            )
+            return tf.io.decode_webp(checked(shape), 3)[0]  # (frames, H, W, 3)
 
         decoded = tf.switch_case(
             kind,
