@@ -9,9 +9,9 @@ import mmkeras
 
 ROOT = pathlib.Path(mmkeras.__file__).parent
 FLOORS = {
-    "graph": 0, "files": 0, "layers": 0, "fusion": 0, "datasets": 0, "metrics": 0, "samples": 0, "persistence": 0,
-    "modalities": 1, "tasks": 1, "sources": 2, "stages": 2, "heads": 2, "features": 2, "evaluation": 2,
-    "plots": 2, "training": 2, "cached": 3, "models": 3, "baselines": 3, "pipeline": 4, "__init__": 5, "__main__": 6,
+    "graph": 0, "files": 0, "layers": 0, "fusion": 0, "datasets": 0, "metrics": 0, "persistence": 0,
+    "modalities": 1, "samples": 1, "tasks": 1, "sources": 2, "stages": 2, "heads": 2, "features": 2, "evaluation": 2,
+    "plots": 2, "training": 2, "cached": 3, "models": 3, "baselines": 3, "pipeline": 4, "__init__": 5, "quickstart": 6, "__main__": 7,
 }  # fmt: skip
 OWNERS = {"keras_hub": {"modalities", "models"}, "lmdb": {"features"}, "matplotlib": {"plots"}}
 
