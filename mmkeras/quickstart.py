@@ -63,7 +63,7 @@ def entailment(out, rows, seed, finish):
         units=256,
         dropout=0.1,
     )
-    pipe.fit(train_rows, epochs=30, batch_size=32, seed=seed, verbose=2, learning_rate=3e-3)
+    pipe.fit(train_rows, epochs=30, batch_size=32, seed=seed, verbose=2, learning_rate=4e-3)
     finish(pipe, test_rows, out)
     shown = test_rows.head(5)
     for (_, row), label in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 COLOURS = {"red": (222, 38, 44), "yellow": (252, 214, 36), "white": (250, 250, 250)}
 
 
-def poster(rng, scene, thing, colour, size=96):
+def poster(rng, scene, thing, colour, size=64):
     """A picture of a thing before a scene.
 
     Args:
@@ -33,7 +33,7 @@ def poster(rng, scene, thing, colour, size=96):
     return _finish(rng, _paint(picture, lines, (70, 60, 60)))
 
 
-def sketch(rng, thing, size=96):
+def sketch(rng, thing, size=64):
     """A pencil drawing of a thing on paper, which tells neither a scene nor a colour.
 
     Args:
@@ -143,8 +143,8 @@ THINGS = {"balloon": _balloon, "kite": _kite, "ball": _ball, "umbrella": _umbrel
 
 def _place(rng, thing, x, y):
     """(mask of the body, mask of strings and sticks) of a thing of random size at a random place."""
-    radius = rng.uniform(0.28, 0.36)
-    across, down = rng.uniform(0.38, 0.62), rng.uniform(0.4, 0.54)
+    radius = rng.uniform(0.3, 0.38)
+    across, down = rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.52)
     body, lines = THINGS[thing]((x - across) / radius, (y - down) / radius)
     return _soft(body * radius), _soft(lines * radius * (lines > 0) - 0.001 * (lines <= 0) - 0.004)
 

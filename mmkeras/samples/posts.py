@@ -10,13 +10,12 @@ from mmkeras.persistence import write_bytes
 from mmkeras.samples import pictures
 
 LABELS = ("Contradictory", "Implies", "NoEntailment")
-# What a text may call a scene, and a colour.
+# What a text may call a scene.
 _PLACES = {
     "sea": ["over the sea", "above the waves"],
     "field": ["over the meadow", "above the green field"],
     "night": ["under the moon", "below the stars"],
 }
-_COLOURS = {colour: [colour, f"bright {colour}"] for colour in pictures.COLOURS}
 _CLAIMS = [
     "A {colour} {thing} {place}!", "Look at that {colour} {thing} {place}.", "Somebody lost a {colour} {thing} {place}.",
     "My sister saw a {colour} {thing} {place} too.", "{place}: a {colour} {thing}.",
@@ -42,7 +41,7 @@ def entailment(n=600, seed=0, *, directory):
     Args:
         n: int, how many rows.
         seed: int, at least 0; the same seed gives the same rows and files.
-        directory: the folder for the pictures, 96×96 pixels, about half JPEG and half PNG; made if absent.
+        directory: the folder for the pictures, 64×64 pixels, about half JPEG and half PNG; made if absent.
 
     Returns:
         DataFrame with the columns id_1, text_1, image_1 (a path, or '' for none), id_2, text_2, image_2, label.
@@ -84,13 +83,13 @@ def _pair(rng, seed, row, folder):
         return str(rng.choice(options))
 
     label, thing = one(LABELS), one(list(pictures.THINGS))
-    scene, colour = one(list(_PLACES)), one(list(_COLOURS))
+    scene, colour = one(list(_PLACES)), one(list(pictures.COLOURS))
     # Another place or colour is each as likely, so that the claims, too, are as likely under every label.
     place = one([p for p in _PLACES if p != scene]) if label == "NoEntailment" else scene
-    hue = one(list(_COLOURS)) if label == "NoEntailment" else colour
+    hue = one(list(pictures.COLOURS)) if label == "NoEntailment" else colour
     if label == "Contradictory":
-        hue = one([c for c in _COLOURS if c != colour])
-    claim = one(_CLAIMS).format(colour=one(_COLOURS[hue]), thing=thing, place=one(_PLACES[place]))
+        hue = one([c for c in pictures.COLOURS if c != colour])
+    claim = one(_CLAIMS).format(colour=hue, thing=thing, place=one(_PLACES[place]))
     texts = [f"{one(_CAPTIONS)}.", f"{claim[0].upper()}{claim[1:]} {one(_ASIDES)}"]
     images = [pictures.poster(rng, scene, thing, colour), pictures.sketch(rng, thing)]
     found = {}
