@@ -180,12 +180,28 @@ def argument_name(key):
 
 
 def write_text(path, text):
-    """Write a text file beside its place, then rename: readers see the old or the new one, never half."""
+    """Write a text file in UTF-8, see `write_bytes`."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path, data):
+    """Write a file beside its place, then rename: readers see the old or the new one, never half.
+
+    Args:
+        path: the file; its folder is made if absent.
+        data: bytes.
+
+    Returns:
+        pathlib.Path of the file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path = pathlib.Path(path).expanduser()
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(data)
         os.replace(fresh, path)
     except OSError as error:
         raise _not_writable(error, path, "path") from error

@@ -70,3 +70,18 @@ def test_quickstart_writes_everything(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "predicted:" in printed and "Beside its baselines" in printed
     assert all((tmp_path / "q" / name).exists() for name in ("model", "served", "report.html"))
+
+
+def test_quickstart_with_pictures_writes_everything(tmp_path, capsys):
+    out = tmp_path / "q"
+    assert main(["quickstart", "--task", "entailment", "--out", str(out), "--rows", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("predicted:") == printed.count("true:") == 5 and "Beside its baselines" in printed
+    assert "image alone" in printed and "text alone" in printed
+    assert all((out / name).exists() for name in ("model", "served", "report.html"))
+    assert len(list((out / "images").iterdir())) > 100
+
+
+def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):
+    assert main(["quickstart", "--task", "entailment", "--out", str(tmp_path / "q"), "--rows", "0"]) == 2
+    assert "`n` must be a positive int" in capsys.readouterr().err

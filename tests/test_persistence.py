@@ -218,12 +218,12 @@ def test_write_text_makes_folders_and_replaces(tmp_path):
 def test_write_text_is_never_seen_half_written(tmp_path, monkeypatch):
     path = write_text(tmp_path / "report.html", "whole")
 
-    def half(self, text, **kwargs):
-        with open(self, "w", encoding="utf-8") as file:
-            file.write(text[:2])
+    def half(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_text", half)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", half)
     with pytest.raises(OSError, match=r"writable; No space left on device. Choose another path.*report.html") as caught:
         write_text(path, "another text")
     assert caught.value.errno == 28

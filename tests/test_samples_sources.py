@@ -1,12 +1,18 @@
-"""The made-up films, and the readers of public data."""
+"""The made-up films and posts, and the readers of public data."""
 
 import csv
+import io
+import os
+import pathlib
+import re
+import tarfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import MultiLabel, samples, sources
+from mmkeras import MultiLabel, layers, samples, sources
+from mmkeras.samples import pictures, posts
 
 RAW = [
     "adult", "belongs_to_collection", "budget", "genres", "homepage", "id", "imdb_id", "original_language",
@@ -76,6 +82,144 @@ def test_sample_text_tells_genres_and_numbers_tell_others():
 def test_samples_errors(n):
     with pytest.raises(ValueError, match=rf"`n` must be a positive int. Received: {n!r}"):
         samples.movies(n)
+
+
+# === samples.entailment ===
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("posts")
+    return samples.entailment(80, seed=2, directory=folder / "images"), folder / "images"
+
+
+def test_posts_are_deterministic_and_so_are_their_files(pairs, tmp_path):
+    df, folder = pairs
+    again = samples.entailment(10, seed=2, directory=tmp_path)
+    for column in df.columns:
+        base = [os.path.basename(cell) if column.startswith("image") else cell for cell in df[column].head(10)]
+        assert base == [os.path.basename(cell) if column.startswith("image") else cell for cell in again[column]]
+    assert all(path.read_bytes() == (folder / path.name).read_bytes() for path in tmp_path.iterdir())
+    other = samples.entailment(10, seed=3, directory=tmp_path)
+    assert not set(other["id_1"]) & set(again["id_1"]) and not other["text_2"].equals(again["text_2"])
+
+
+def test_posts_have_the_columns_of_the_public_data_and_are_varied(pairs):
+    df, folder = pairs
+    assert df.columns.tolist() == sources.ENTAILMENT_COLUMNS and df.index.tolist() == list(range(80))
+    assert set(df["label"]) == set(sources.ENTAILMENT_LABELS)
+    ids = pd.concat([df["id_1"], df["id_2"]])
+    assert ids.is_unique and ids.str.fullmatch("[0-9]+").all()
+    assert df["text_2"].nunique() > 60
+    for number in (1, 2):
+        given = df[df[f"image_{number}"] != ""]
+        stems = [pathlib.Path(path).stem for path in given[f"image_{number}"]]
+        assert stems == given[f"id_{number}"].tolist()
+    kinds = [path.suffix for path in folder.iterdir()]
+    assert set(kinds) == {".jpg", ".png"} and 0.3 < kinds.count(".jpg") / len(kinds) < 0.7
+
+
+def test_pictures_of_posts_can_be_read_and_differ(pairs):
+    df, _ = pairs
+    data = [pathlib.Path(path).read_bytes() for path in df["image_1"].head(12) if path]
+    assert {bytes(d[:3]) for d in data} == {b"\xff\xd8\xff", b"\x89PN"}
+    pixels = layers.DecodeImage((64, 64))(np.array(data, dtype=object)).numpy()
+    assert pixels.shape == (len(data), 64, 64, 3)
+    assert all(picture.std() > 20 for picture in pixels)
+    assert len({picture.tobytes() for picture in pixels}) == len(data)
+
+
+def test_a_picture_that_is_there_is_left_alone_unless_it_differs(tmp_path):
+    df = samples.entailment(2, seed=0, directory=tmp_path)
+    kept, damaged = (pathlib.Path(path) for path in df["image_1"])
+    content = damaged.read_bytes()
+    os.utime(kept, (1, 1))
+    damaged.write_bytes(b"other")
+    samples.entailment(2, seed=0, directory=tmp_path)
+    assert kept.stat().st_mtime == 1 and damaged.read_bytes() == content
+    assert len(list(tmp_path.iterdir())) == 4  # nothing half-written stays behind
+
+
+@pytest.mark.parametrize("thing", pictures.THINGS)
+def test_posters_show_their_scene_and_colour(thing):
+    for scene in pictures.SCENES:
+        for colour, value in pictures.COLOURS.items():
+            picture = pictures.poster(np.random.default_rng(5), scene, thing, colour)
+            near = np.abs(picture.astype(int) - np.array(value)).max(axis=-1) < 80
+            assert picture.dtype == np.uint8 and near[13:47, 13:50].mean() > 0.12, (scene, colour)
+            corner = picture[47:56, 2:8].reshape(-1, 3).mean(axis=0)
+            assert (corner.max() < 110) == (scene == "night") and (corner.argmax() == 1) == (scene == "field")
+
+
+def test_sketches_have_no_colour():
+    sketch = pictures.sketch(np.random.default_rng(0), "kite").astype(float)
+    assert abs(sketch[..., 0] - sketch[..., 2]).mean() < 10
+
+
+def chi_square(a, b):
+    """The chance of counts as uneven as these when `a` and `b` are independent."""
+    from scipy.stats import chi2_contingency
+
+    return chi2_contingency(pd.crosstab(a, b)).pvalue
+
+
+@pytest.fixture
+def plain_pairs(monkeypatch, tmp_path):
+    """Many posts of which the pictures are told, not drawn: "sea/kite/red"."""
+    monkeypatch.setattr(pictures, "poster", lambda rng, *what: what)
+    monkeypatch.setattr(pictures, "sketch", lambda rng, *what: what)
+    monkeypatch.setattr(posts, "_write", lambda path, what: "/".join(what))
+    return samples.entailment(6000, seed=0, directory=tmp_path)
+
+
+def test_neither_texts_nor_pictures_alone_tell_the_label(plain_pairs):
+    df = plain_pairs
+    assert (df["label"].value_counts(normalize=True) - 1 / 3).abs().max() < 0.03
+    told = df["text_2"].map(lambda text: f"{_colour(text)} {_place(text)}")
+    for alone in (df["text_1"], told, df["image_1"], df["image_2"], df["text_2"].str.split(" ").str[-1]):
+        assert chi_square(alone, df["label"]) > 0.001
+    pair = df["text_1"].str[:5] + told  # nor both texts, or both pictures
+    assert chi_square(pair, df["label"]) > 0.001
+    assert chi_square(df["image_1"] + df["image_2"], df["label"]) > 0.001
+
+
+def test_text_and_picture_together_tell_the_label(plain_pairs):
+    df = plain_pairs[(plain_pairs["text_2"] != "") & (plain_pairs["image_1"] != "")]
+    shown = df["image_1"].str.split("/")
+    scene, colour = df["text_2"].map(_place) == shown.str[0], df["text_2"].map(_colour) == shown.str[2]
+    expected = np.where(~scene, "NoEntailment", np.where(colour, "Implies", "Contradictory"))
+    assert 0.98 < (df["label"] == expected).mean() < 0.999
+    for column in ("text_1", "image_1", "text_2", "image_2"):
+        assert 0.004 < (plain_pairs[column] == "").mean() < 0.02
+
+
+def _place(text):
+    return next((p for p, names in posts._PLACES.items() if any(n in text.lower() for n in names)), "")
+
+
+def _colour(text):
+    found = re.findall(r"\b(red|yellow|white)\b", text)
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, True, "3"])
+def test_posts_need_a_positive_number(n, tmp_path):
+    with pytest.raises(ValueError, match=rf"`n` must be a positive int. Received: {n!r}"):
+        samples.entailment(n, directory=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_posts_need_a_seed_and_a_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"`seed` must be an int of at least 0. Received: -1"):
+        samples.entailment(2, seed=-1, directory=tmp_path)
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(
+        NotADirectoryError, match=r"`directory` must be a folder, or the name of a new one. Received: '.*file'"
+    ):
+        samples.entailment(2, directory=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(TypeError, match="directory"):
+        samples.entailment(2)
 
 
 # === sources.movies ===
@@ -191,3 +335,168 @@ def test_real_raw_movies(real_data):
     assert len(df) == 1200 and df["id"].is_unique
     toy = df[df["title"] == "Toy Story"].iloc[0]
     assert toy["genres"] == "Animation|Comedy|Family" and toy["revenue"] == 373_554_033
+
+
+# === sources.entailment ===
+
+
+def pair(**cells):
+    row = {"id_1": "11", "text_1": "One", "image_1": "http://pbs.example/media/Ab.jpg", "id_2": "22", "text_2": "Two"}
+    return {**row, "image_2": "http://pbs.example/media/Cd.png", "label": "Implies", **cells}
+
+
+def write_pairs(folder, *rows, columns=sources.ENTAILMENT_COLUMNS):
+    return write(folder / "tweets.csv", rows, columns)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("11.jpg", "22.png"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_pairs_find_their_images_by_id_and_extension(tmp_path, images):
+    rows = [
+        pair(text_1='He said "no",\nand left.', id_1="1375936088968200205", image_1=""),
+        pair(image_1="https://pbs.example/media/a.b.c.jpg?name=large.png", image_2="http://x.example/y/z.png:large"),
+    ]
+    df = sources.entailment(write_pairs(tmp_path, *rows), images)
+    assert df.columns.tolist() == sources.ENTAILMENT_COLUMNS and df.index.tolist() == [0, 1]
+    assert df["id_1"].tolist() == ["1375936088968200205", "11"] and df["text_1"][0] == 'He said "no",\nand left.'
+    assert (
+        df["image_1"].tolist() == ["", str(images / "11.jpg")]
+        and df["image_2"].tolist() == [str(images / "22.png")] * 2
+    )
+
+
+def test_pairs_without_a_folder_have_no_images(tmp_path):
+    df = sources.entailment(write_pairs(tmp_path, pair(), pair(text_2="", label="Contradictory")))
+    assert set(df["image_1"]) == set(df["image_2"]) == {""}
+    assert df["text_2"].tolist() == ["Two", ""] and df["label"].tolist() == ["Implies", "Contradictory"]
+
+
+def test_an_absent_image_is_a_missing_modality(tmp_path, images):
+    path = write_pairs(tmp_path, pair(), pair(id_1="33"), pair(id_2="44", image_2=""))
+    with pytest.warns(UserWarning, match=r"1 of 5 images are not there and count as missing, for example '.*33.jpg'"):
+        df = sources.entailment(path, images)
+    assert df["image_1"].tolist() == [str(images / "11.jpg"), "", str(images / "11.jpg")] and df["image_2"][2] == ""
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/b", "..", "", "1 1", "1\n", "٣", "1.5", "C:1", "1\\2"])
+def test_an_id_that_is_no_number_is_refused(tmp_path, images, name):
+    with pytest.raises(
+        ValueError, match=r"A cell of 'id_2' must be an id of the digits 0 to 9. .* in row 1. 1 of 2 rows"
+    ):
+        sources.entailment(write_pairs(tmp_path, pair(), pair(id_2=name)), images)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x.example/none", "http://x.example/a.", "http://x.example/a.jp/g", "x./../../y", "http://x.example"]
+)
+def test_a_url_without_an_extension_is_refused(tmp_path, images, url):
+    with pytest.raises(ValueError, match=r"must end in an extension, such as .jpg. Received: .* in row 0 of 'image_1'"):
+        sources.entailment(write_pairs(tmp_path, pair(image_1=url)), images)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path, images):
+    (tmp_path / "secret").write_text("x")
+    (images / "33.jpg").symlink_to(tmp_path / "secret")
+    (images / "44.jpg").symlink_to(images / "11.jpg")
+    (tmp_path / "linked").symlink_to(images)
+    path = write_pairs(tmp_path, pair(id_1="44"))
+    assert sources.entailment(path, tmp_path / "linked")["image_1"][0] == str(tmp_path / "linked" / "44.jpg")
+    with pytest.raises(
+        ValueError, match=r"must lie inside `images_dir`. Received: '.*33.jpg' in row 0 of 'image_1', which leads"
+    ):
+        sources.entailment(write_pairs(tmp_path, pair(id_1="33")), images)
+
+
+def test_pairs_need_known_labels_and_all_columns(tmp_path):
+    with pytest.raises(ValueError, match=r"A cell of 'label' must be one of .*Received: 'implies' in row 1"):
+        sources.entailment(write_pairs(tmp_path, pair(), pair(label="implies")))
+    with pytest.raises(ValueError, match=r"Received: '' in row 0"):
+        sources.entailment(write_pairs(tmp_path, pair(label="")))
+    short = [name for name in sources.ENTAILMENT_COLUMNS if name != "text_2"]
+    with pytest.raises(
+        ValueError, match=r"An entailment CSV needs the columns .*without \['text_2'\]. Give tweets.csv"
+    ):
+        sources.entailment(write_pairs(tmp_path, pair(), columns=short))
+
+
+def test_pairs_need_a_csv_and_a_folder(tmp_path):
+    path = tmp_path / "tweets.csv"
+    with pytest.raises(FileNotFoundError, match=r"There is no file '.*tweets.csv'. data/README.md"):
+        sources.entailment(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="An entailment CSV needs the columns"):
+        sources.entailment(path)
+    for content in (b"id_1,text_1\n1,2,3\n1,2,3,4\n", b'id_1\n"open', b"id_1\n\xff\xfe\n"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"An entailment CSV must be text in UTF-8 with as many cells in each row"):
+            sources.entailment(path)
+    assert len(sources.entailment(write_pairs(tmp_path))) == 0
+    with pytest.raises(FileNotFoundError, match=r"`images_dir` must be a folder. Received: '.*nowhere'"):
+        sources.entailment(write_pairs(tmp_path, pair()), tmp_path / "nowhere")
+
+
+def test_posts_survive_their_csv(pairs, tmp_path):
+    made, folder = pairs
+    made.to_csv(tmp_path / "made.csv", index=False)
+    pd.testing.assert_frame_equal(sources.entailment(tmp_path / "made.csv", folder), made, check_dtype=False)
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """The public release in small, on this machine."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    write_pairs(folder, pair())
+    with tarfile.open(folder / "tweet_images.tar.gz", "w:gz") as archive:
+        for name in ("tweet_images/11.jpg", "tweet_images/22.png", "../outside.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+    monkeypatch.setattr(sources, "ENTAILMENT_CSV", (folder / "tweets.csv").as_uri())
+    monkeypatch.setattr(sources, "ENTAILMENT_IMAGES", (folder / "tweet_images.tar.gz").as_uri())
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Skipping invalid path during archive extraction")
+def test_the_public_data_are_downloaded_once(release, tmp_path):
+    path, images = sources.download_entailment(tmp_path / "data" / "entailment")
+    df = sources.entailment(path, images)
+    assert df["image_1"].tolist() == [os.path.join(images, "11.jpg")]
+    assert pathlib.Path(images).is_relative_to(tmp_path / "data") and not list(tmp_path.rglob("outside.jpg"))
+    for file in release.iterdir():
+        file.unlink()
+    assert sources.download_entailment(tmp_path / "data" / "entailment") == (path, images)
+
+
+def test_a_failed_download_says_what_to_do(release, tmp_path):
+    (release / "tweets.csv").unlink()
+    with pytest.raises(OSError, match=r"The public data must be within reach. Received: .* Check the connection"):
+        sources.download_entailment(tmp_path / "data")
+    with pytest.raises(OSError):
+        sources.download_entailment(release / "tweet_images.tar.gz")
+
+
+def test_the_real_addresses_are_those_of_the_tutorial():
+    assert sources.ENTAILMENT_CSV.endswith("/Multimodal-Entailment-Baseline/raw/main/csvs/tweets.csv")
+    assert sources.ENTAILMENT_IMAGES.endswith("/releases/download/v1.0.0/tweet_images.tar.gz")
+
+
+@pytest.mark.real
+def test_real_pairs(real_data):
+    df = sources.entailment(real_data / "data" / "entailment" / "tweets.csv")
+    assert len(df) == 1260 and df["id_1"].str.fullmatch("[0-9]{15,20}").all()
+    assert df["label"].value_counts().to_dict() == {"NoEntailment": 1064, "Implies": 98, "Contradictory": 98}
+
+
+@pytest.mark.real
+def test_real_pairs_whose_images_are_not_there(real_data, tmp_path):
+    with pytest.warns(UserWarning, match="2520 of 2520 images are not there"):
+        df = sources.entailment(real_data / "data" / "entailment" / "tweets.csv", tmp_path)
+    assert (df["image_1"] == "").all()

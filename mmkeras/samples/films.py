@@ -1,4 +1,4 @@
-"""Embedded sample data: generated, seeded, written by us."""
+"""Made-up films: text and numbers that each tell some genres."""
 
 import numpy as np
 

@@ -1,0 +1,78 @@
+"""What `mmkeras quickstart` does: draw a sample, learn, judge, and show some rows in words."""
+
+import time
+
+
+def genre(out, rows, seed, finish):
+    """Genres of made-up films from text and numbers.
+
+    Args:
+        out: pathlib.Path of the folder to write to.
+        rows: int, rows of the sample.
+        seed: int, of the sample, the split and the training.
+        finish: function of (pipe, test rows, out) that reports and saves.
+    """
+    import mmkeras as mm
+
+    start = time.monotonic()
+    df = mm.samples.movies(rows, seed=seed)
+    train_rows, test_rows = mm.split_frame(df, 0.2, seed=seed)
+    print(f"{len(train_rows)} made-up films to learn from, {len(test_rows)} to be judged on. One of them:\n")
+    print(df.iloc[0].to_string(), "\n")
+    pipe = mm.Pipeline(
+        [
+            mm.Text("overview", encoder="scratch", pooling="mean", sequence_length=64),
+            mm.Text("overview", encoder="lexical", name="words"),
+            mm.Tabular(
+                numeric=["budget", "popularity", "revenue", "runtime"],
+                datetime="release_date",
+                zero_is_missing=["budget", "revenue"],
+            ),
+        ],
+        mm.MultiLabel("genres"),
+    )
+    pipe.fit(train_rows, epochs=10, batch_size=32, seed=seed, verbose=2)
+    finish(pipe, test_rows, out)
+    shown = test_rows.head(5)
+    for (_, row), labels in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
+        print(f"\n{row['overview'] or '(no overview)'}\n  budget {row['budget']:,}, {row['runtime']:g} minutes")
+        print(f"  predicted: {', '.join(labels)}\n  true:      {', '.join(row['genres'].split('|'))}")
+    _done(start, out)
+
+
+def entailment(out, rows, seed, finish):
+    """Whether a made-up post, with its picture, entails another; neither the texts nor the pictures alone tell.
+
+    Args:
+        out, rows, seed, finish: see `genre`; the pictures are drawn into out/images.
+    """
+    import mmkeras as mm
+
+    start = time.monotonic()
+    df = mm.samples.entailment(rows, seed=seed, directory=out / "images")
+    train_rows, test_rows = mm.split_frame(df, 0.2, seed=seed)
+    print(f"{len(train_rows)} made-up pairs of posts to learn from, {len(test_rows)} to be judged on. One of them:\n")
+    print(df.iloc[0].to_string(), "\n")
+    pipe = mm.Pipeline(
+        [
+            mm.Text(["text_1", "text_2"], encoder="lexical"),
+            mm.Image(["image_1", "image_2"], encoder="scratch", image_size=(32, 32)),
+        ],
+        mm.MultiClass("label"),
+        # Half of everything left out, the default, would leave few rows that show place and colour together.
+        units=256,
+        dropout=0.1,
+    )
+    pipe.fit(train_rows, epochs=30, batch_size=32, seed=seed, verbose=2, learning_rate=4e-3)
+    finish(pipe, test_rows, out)
+    shown = test_rows.head(5)
+    for (_, row), label in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
+        print()
+        for number in (1, 2):
+            print(f"{row[f'text_{number}'] or '(no text)'} [{row[f'image_{number}'] or 'no picture'}]")
+        print(f"  predicted: {label}\n  true:      {row['label']}")
+    _done(start, out)
+
+
+def _done(start, out):
+    print(f"\nDone in {time.monotonic() - start:.0f} s. Next: mmkeras predict {out} --csv YOUR.csv, or see README.md.")

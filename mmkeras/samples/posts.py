@@ -1,0 +1,114 @@
+"""Made-up pairs of posts, each a text and a picture: does the first, with its picture, entail the second?"""
+
+import concurrent.futures
+import os
+import pathlib
+
+import numpy as np
+
+from mmkeras.persistence import write_bytes
+from mmkeras.samples import pictures
+
+LABELS = ("Contradictory", "Implies", "NoEntailment")
+# What a text may call a scene.
+_PLACES = {
+    "sea": ["over the sea", "above the waves"],
+    "field": ["over the meadow", "above the green field"],
+    "night": ["under the moon", "below the stars"],
+}
+_CLAIMS = [
+    "A {colour} {thing} {place}!", "Look at that {colour} {thing} {place}.", "Somebody lost a {colour} {thing} {place}.",
+    "My sister saw a {colour} {thing} {place} too.", "{place}: a {colour} {thing}.",
+]  # fmt: skip
+_CAPTIONS = ["Guess what we saw", "No words for this", "Picture of the day", "My best shot so far", "This made my week"]
+_ASIDES = ["What a day.", "So I drew it.", "Can anyone confirm?", "Nobody believes me."]
+_WRONG_LABEL, _NO_TEXT, _NO_IMAGE = 0.015, 0.01, 0.01
+
+
+def entailment(n=600, seed=0, *, directory):
+    """Made-up pairs of posts, in the form of the public tweet data, with pictures drawn for them.
+
+    The first picture shows a thing in a colour (a red kite) before a scene (the sea); the second text claims a thing
+    in a colour at a place. "Implies": the place and the colour are those of the picture. "Contradictory": the place is,
+    the colour is not. "NoEntailment": the text tells of another place. The first text and the second picture (a
+    pencil sketch of the thing) take no side. Places and colours are drawn such that the texts of every label, looked at
+    without pictures, are distributed alike, and so are the pictures of every label without texts: only both together
+    tell. 1.5% of the rows get a label drawn at random, 1% of the cells of each text and image are empty.
+
+    A picture is written to `directory`/{id}.jpg or .png, beside its place and then renamed; one that is there already
+    and would not change is left alone. Ids differ between seeds, so that samples can share a folder.
+
+    Args:
+        n: int, how many rows.
+        seed: int, at least 0; the same seed gives the same rows and files.
+        directory: the folder for the pictures, 64×64 pixels, about half JPEG and half PNG; made if absent.
+
+    Returns:
+        DataFrame with the columns id_1, text_1, image_1 (a path, or '' for none), id_2, text_2, image_2, label.
+
+    Raises:
+        ValueError: n below 1 or seed below 0.
+        NotADirectoryError, OSError: `directory` is a file, or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import mmkeras as mm
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     df = mm.samples.entailment(2, seed=0, directory=folder)
+        >>> df.columns.tolist()
+        ['id_1', 'text_1', 'image_1', 'id_2', 'text_2', 'image_2', 'label']
+    """
+    import pandas as pd
+
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            rule = "a positive int" if least else "an int of at least 0"
+            raise ValueError(
+                f"`{name}` must be {rule}. Received: {value!r}. Use for example {max(least, 600 * least)}."
+            )
+    folder = pathlib.Path(directory).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"`directory` must be a folder, or the name of a new one. Received: {str(folder)!r}, a file. Choose another."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # A generator for each row: rows may be drawn in any order, and a larger sample begins with the smaller one.
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        rows = list(pool.map(lambda row: _pair(np.random.default_rng([seed, row]), seed, row, folder), range(n)))
+    return pd.DataFrame(rows)
+
+
+def _pair(rng, seed, row, folder):
+    def one(options):
+        return str(rng.choice(options))
+
+    label, thing = one(LABELS), one(list(pictures.THINGS))
+    scene, colour = one(list(_PLACES)), one(list(pictures.COLOURS))
+    # Another place or colour is each as likely, so that the claims, too, are as likely under every label.
+    place = one([p for p in _PLACES if p != scene]) if label == "NoEntailment" else scene
+    hue = one(list(pictures.COLOURS)) if label == "NoEntailment" else colour
+    if label == "Contradictory":
+        hue = one([c for c in pictures.COLOURS if c != colour])
+    claim = one(_CLAIMS).format(colour=hue, thing=thing, place=one(_PLACES[place]))
+    texts = [f"{one(_CAPTIONS)}.", f"{claim[0].upper()}{claim[1:]} {one(_ASIDES)}"]
+    images = [pictures.poster(rng, scene, thing, colour), pictures.sketch(rng, thing)]
+    found = {}
+    for number in (0, 1):
+        name = str((seed + 1) * 10**8 + 2 * row + number)
+        found[f"id_{number + 1}"] = name
+        found[f"text_{number + 1}"] = "" if rng.random() < _NO_TEXT else texts[number]
+        kind = one(["jpg", "png"])
+        path = "" if rng.random() < _NO_IMAGE else _write(folder / f"{name}.{kind}", images[number])
+        found[f"image_{number + 1}"] = path
+    found["label"] = one(LABELS) if rng.random() < _WRONG_LABEL else label
+    return found
+
+
+def _write(path, pixels):
+    import tensorflow as tf
+
+    encode = tf.io.encode_png if path.suffix == ".png" else tf.io.encode_jpeg
+    data = encode(pixels).numpy()
+    if not (path.is_file() and path.read_bytes() == data):
+        write_bytes(path, data)
+    return str(path)
