@@ -68,7 +68,14 @@ def _parser():
     sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
     sub.add_argument("--sequence-length", type=int, default=256)
     sub.add_argument("--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks")
-    sub.add_argument("--fusion", default="concat", choices=["concat", "late", "hybrid"])
+    sub.add_argument(
+        "--fusion",
+        default="concat",
+        choices=["concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention"],
+    )
+    sub.add_argument("--modality-dropout", type=float, default=0.0, help="chance that training drops a whole modality")
+    sub.add_argument("--class-weight", choices=["balanced"], help="with --label: rare classes count as much as others")
+    sub.add_argument("--loss", choices=["focal"], help="instead of cross-entropy")
     sub.add_argument("--epochs", type=int, default=12)
     sub.add_argument("--fine-tune-epochs", type=int, default=0)
     sub.add_argument("--batch-size", type=int, default=64)
@@ -130,7 +137,8 @@ def train(options):
         task = mm.MultiLabel(column, classes=kept)
         print(f"{len(kept)} of {len(counts)} labels have at least {options.min_label_rows} rows.")
     train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
-    pipe = mm.Pipeline(_modalities(mm, options), task, fusion=options.fusion)
+    settings = {"fusion": options.fusion, "modality_dropout": options.modality_dropout}
+    pipe = mm.Pipeline(_modalities(mm, options), task, **settings)
     pipe.fit(
         train_rows,
         epochs=options.epochs,
@@ -138,6 +146,8 @@ def train(options):
         seed=options.seed,
         learning_rate=options.learning_rate,
         fine_tune_epochs=options.fine_tune_epochs,
+        class_weight=options.class_weight,
+        loss=options.loss,
         cache_dir=options.cache_dir or default_directory(),
     )
     _finish(pipe, test_rows, pathlib.Path(options.out))

@@ -65,6 +65,19 @@ def test_mistakes_get_a_sentence_not_a_traceback(trained, capsys, arguments, mes
     assert message in captured.err and "Traceback" not in captured.err
 
 
+def test_train_on_images_with_rare_classes(tmp_path, capsys):
+    df = mm.samples.entailment(60, 0, tmp_path / "images")
+    df.to_csv(tmp_path / "posts.csv", index=False)
+    arguments = (
+        f"train --csv {tmp_path}/posts.csv --text text_2 --text-encoder lexical --image image_1 --image-encoder scratch "
+        f"--label label --fusion bilinear --modality-dropout 0.1 --class-weight balanced --loss focal --epochs 1 "
+        f"--out {tmp_path}/out --cache-dir {tmp_path}/cache"
+    )
+    assert main(arguments.split()) == 0
+    assert "True classes (down)" in capsys.readouterr().out
+    assert main(["predict", f"{tmp_path}/out", "--csv", f"{tmp_path}/posts.csv"]) == 0
+
+
 def test_quickstart_writes_everything(tmp_path, capsys):
     assert main(["quickstart", "--out", str(tmp_path / "q"), "--rows", "120"]) == 0
     printed = capsys.readouterr().out

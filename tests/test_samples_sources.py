@@ -218,7 +218,7 @@ def test_posts_need_a_seed_and_a_folder(tmp_path):
     ):
         samples.entailment(2, directory=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "kept"
-    with pytest.raises(TypeError, match="directory"):
+    with pytest.raises(ValueError, match="`directory` must name a folder for the pictures. Received: None"):
         samples.entailment(2)
 
 

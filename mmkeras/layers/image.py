@@ -40,11 +40,6 @@ class DecodeImage(keras.layers.Layer):
 
     def _decode(self, data):
         height, width = self.image_size
-        starts = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG", "gif": b"GIF8", "bmp": b"BM", "webp": b"RIFF"}
-        kinds = [tf.equal(tf.strings.substr(data, 0, len(start)), start) for start in starts.values()]
-        # 0: empty, 1 to 5: as above, 6: anything else, for the decoder to refuse
-        found = tf.stack([tf.equal(tf.strings.length(data), 0), *kinds, tf.constant(True)])
-        kind = tf.argmax(tf.cast(found, tf.int32), output_type=tf.int32)  # the first that holds
 
         def number(at, width, little):
             raw = tf.io.decode_raw(tf.strings.substr(data, at, width), tf.uint8)
@@ -81,21 +76,25 @@ class DecodeImage(keras.layers.Layer):
             )
             return tf.io.decode_webp(checked(shape), 3)[0]  # (frames, H, W, 3)
 
-        decoded = tf.switch_case(
-            kind,
-            [
+        def by_its_first_bytes():
+            starts = [b"\x89PNG", b"GIF8", b"BM", b"RIFF"]
+            found = [tf.equal(tf.strings.substr(data, 0, len(start)), start) for start in starts]
+            empty = tf.equal(tf.strings.length(data), 0)
+            kind = tf.argmax(tf.cast(tf.stack([empty, *found, True]), tf.int32))  # the first that holds
+            readers = [
                 lambda: tf.zeros((1, 1, 3), tf.uint8),
-                jpeg,
                 lambda: other((number(20, 4, False), number(16, 4, False))),
                 lambda: other((number(8, 2, True), number(6, 2, True))),
                 lambda: other((number(22, 4, True), number(18, 4, True))),
                 webp,
-                lambda: tf.io.decode_image(data, 3, expand_animations=False),
-            ],
-        )
+                lambda: tf.io.decode_image(data, 3, expand_animations=False),  # anything else, for it to refuse
+            ]
+            return tf.switch_case(tf.cast(kind, tf.int32), readers)
+
+        # Most images are JPEGs: they take the short way.
+        decoded = tf.cond(tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff"), jpeg, by_its_first_bytes)
         decoded = tf.ensure_shape(decoded, (None, None, 3))
-        resized = tf.image.resize(decoded, self.image_size, antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+        return tf.cast(tf.round(tf.image.resize(decoded, self.image_size, antialias=True)), tf.uint8)
 
     def compute_output_spec(self, images):
         return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")

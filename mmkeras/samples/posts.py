@@ -25,7 +25,7 @@ _ASIDES = ["What a day.", "So I drew it.", "Can anyone confirm?", "Nobody believ
 _WRONG_LABEL, _NO_TEXT, _NO_IMAGE = 0.015, 0.01, 0.01
 
 
-def entailment(n=600, seed=0, *, directory):
+def entailment(n=600, seed=0, directory=None):
     """Made-up pairs of posts, in the form of the public tweet data, with pictures drawn for them.
 
     The first picture shows a thing in a colour (a red kite) before a scene (the sea); the second text claims a thing
@@ -41,13 +41,14 @@ def entailment(n=600, seed=0, *, directory):
     Args:
         n: int, how many rows.
         seed: int, at least 0; the same seed gives the same rows and files.
-        directory: the folder for the pictures, 64×64 pixels, about half JPEG and half PNG; made if absent.
+        directory: the folder for the pictures, 64×64 pixels, about half JPEG and half PNG; made if absent. It must be
+            given, so that nothing is written where nobody asked.
 
     Returns:
         DataFrame with the columns id_1, text_1, image_1 (a path, or '' for none), id_2, text_2, image_2, label.
 
     Raises:
-        ValueError: n below 1 or seed below 0.
+        ValueError: n below 1, seed below 0, or no directory.
         NotADirectoryError, OSError: `directory` is a file, or cannot be written.
 
     Example:
@@ -66,6 +67,8 @@ def entailment(n=600, seed=0, *, directory):
             raise ValueError(
                 f"`{name}` must be {rule}. Received: {value!r}. Use for example {max(least, 600 * least)}."
             )
+    if directory is None:
+        raise ValueError("`directory` must name a folder for the pictures. Received: None. Use for example 'pictures'.")
     folder = pathlib.Path(directory).expanduser()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(
