@@ -14,12 +14,14 @@ if _keras.backend.backend() != "tensorflow":
         "before Keras is imported."
     )
 
-from mmkeras import losses, samples, sources
+from mmkeras import layers, losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.datasets import make_dataset, split_frame
 from mmkeras.evaluation import Report
+from mmkeras.generate import Captions, generate
 from mmkeras.heads import build_head
 from mmkeras.modalities import Image, Tabular, Text
+from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
@@ -43,7 +45,11 @@ __all__ = [
     "Report",
     "ablate",
     "Ablation",
+    "layers",
     "losses",
+    # captions
+    "generate",
+    "Captions",
     # the stages, for graphs and loops of one's own
     "build_prepare",
     "build_encode",
@@ -54,6 +60,7 @@ __all__ = [
     # the tutorials' graphs
     "build_genre_classifier",
     "build_entailment_classifier",
+    "build_captioner",
     # data
     "samples",
     "sources",

@@ -1,0 +1,152 @@
+"""generate: captions of images by a model of `build_captioner`."""
+
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from mmkeras.decoding import Settings, decode
+from mmkeras.decoding.layer import compiled
+from mmkeras.files import Files
+from mmkeras.layers import CaptionText, DecodeImage
+from mmkeras.models.captioner import grid_shape, vocabulary_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """Captions of N images, and how each came about. T = `max_length`, P = h · w patches.
+
+    Attributes:
+        texts: list of N strings.
+        log_probabilities: (N,), of all words of a caption and its end.
+        step_log_probabilities: (N, T), of each word; 0 after the end.
+        tokens: (N, T) ints, the words' numbers, the end if it was reached, then 0.
+        lengths: (N,) ints, words without the end.
+        attention: (N, T, P), how each word looked at the patches; 0 after the end.
+        grid: (h, w) of the patches, or None when they come from no grid.
+
+    Example:
+        >>> import numpy as np
+        >>> none = np.zeros((1, 2))
+        >>> one = Captions(["a dog"], none[:, 0], none, none, np.array([2]), np.ones((1, 2, 6)), grid=(2, 3))
+        >>> [(word, weights.shape) for word, weights in one.maps(0)]
+        [('a', (2, 3)), ('dog', (2, 3))]
+    """
+
+    texts: list
+    log_probabilities: np.ndarray
+    step_log_probabilities: np.ndarray
+    tokens: np.ndarray
+    lengths: np.ndarray
+    attention: np.ndarray
+    grid: tuple | None = None
+
+    def __len__(self):
+        return len(self.texts)
+
+    def maps(self, number):
+        """[(word, (h, w) attention), …] of one caption, or (P,) attention when there is no grid."""
+        seen = self.attention[number, : self.lengths[number]]
+        if self.grid is not None:
+            seen = seen.reshape(-1, *self.grid)
+        return list(zip(self.texts[number].split(), seen, strict=True))
+
+
+def generate(model, images, vocabulary, *, batch_size=32, **settings):
+    """Captions of images: encoded and decoded batch by batch in compiled graphs.
+
+    Args:
+        model: keras.Model from `build_captioner`.
+        images: (N, H, W, 3) pixels from 0 to 255 of the model's image size; or a sequence of paths, or of the bytes of
+            image files. One image alone is taken for a sequence of one.
+        vocabulary: list of words that the model was trained with, from `layers.learn_vocabulary`.
+        batch_size: int, images at a time.
+        **settings: as in `decoding.decode`: method="greedy", "sample" or "beam", beam_width, temperature, top_k, top_p,
+            length_penalty, max_length, seed, forbid_repeats, forbid_unknown.
+
+    Returns:
+        `Captions`.
+
+    Raises:
+        ValueError: no image, pixels of another size, a file that is no image, a vocabulary of another size than the
+            model's, settings as in `decoding.decode`.
+        FileNotFoundError: a path that leads to no file.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> vocabulary = mm.layers.learn_vocabulary(["a red dog", "a blue dog"])
+        >>> model = mm.build_captioner(len(vocabulary), 16, image_encoder="scratch", weights=None, image_size=(32, 32))
+        >>> captions = mm.generate(model, np.zeros((2, 32, 32, 3), "uint8"), vocabulary, method="beam", beam_width=2)
+        >>> len(captions), captions.grid
+        (2, (2, 2))
+    """
+    words = vocabulary_of(model, vocabulary)
+    Settings(**settings).check_vocabulary_size(len(words))
+    encoder = model.get_layer("encoder")
+    read, count = _reader(images, encoder.input.shape[1:3])
+    pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
+    encode = compiled(encoder, "encode", lambda images: encoder(images, training=False), [pixels])
+    batches = (encode(tf.cast(read(part), "float32")) for part in _parts(count, batch_size))
+    return generate_from_patches(model.get_layer("decoder"), batches, words, grid=grid_shape(model), **settings)
+
+
+def generate_from_patches(decoder, batches, vocabulary, *, grid=None, **settings):
+    """Captions of images whose patches are there already.
+
+    Args:
+        decoder: a built `CaptionDecoder`.
+        batches: iterable of (B, P, W) patches, or of (patches, (B, P) masks), of any batch sizes.
+        vocabulary: list of words.
+        grid: (h, w) of the patches, if they come from a grid.
+        **settings: as in `decoding.decode`.
+
+    Returns:
+        `Captions`.
+
+    Raises:
+        ValueError: no image; settings as in `decoding.decode`.
+    """
+    results, done = [], 0
+    for batch in batches:
+        patches, mask = batch if isinstance(batch, tuple | list) else (batch, None)
+        rows = np.arange(done, done + len(patches))  # a sampled caption depends on the image's number, not on batches
+        results.append({k: v.numpy() for k, v in decode(decoder, patches, mask, rows=rows, **settings).items()})
+        done += len(patches)
+    if not done:
+        raise ValueError("`images` must hold an image. Received: none. Give pixels, paths or bytes.")
+    whole = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+    texts = [text.decode() for text in CaptionText(vocabulary)(whole["tokens"]).numpy()]
+    return Captions(texts, **whole, grid=grid)
+
+
+def _parts(count, batch_size):
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}.")
+    return [slice(start, start + batch_size) for start in range(0, count, batch_size)]
+
+
+def _reader(images, size):
+    """(function from a slice of the images to pixels, how many images there are)."""
+    if isinstance(images, str | bytes | os.PathLike):
+        images = [images]
+    if hasattr(images, "shape") and len(images.shape) > 1:
+        pixels = images[None] if len(images.shape) == 3 else images
+        if tuple(pixels.shape[1:]) != (*size, 3):
+            raise ValueError(
+                f"`images` must be pixels of shape (N, {size[0]}, {size[1]}, 3), paths, or bytes of image files. "
+                f"Received: shape {tuple(images.shape)}. Resize them, or give the files."
+            )
+        return lambda part: pixels[part], len(pixels)
+    decode_image = DecodeImage(size)
+    whole = tf.function(decode_image, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    cells = list(images)
+    files = Files(cells, range(len(cells)), "images", lambda data: whole(tf.constant([data])))
+    empty = [number for number, cell in enumerate(files.cells) if cell == b""]
+    if empty:
+        raise ValueError(
+            f"Every image must be a path, or the bytes of a file. Received: nothing for image {empty[0]}; "
+            f"{len(empty)} of {len(cells)} are empty. Leave them out."
+        )
+    return lambda part: whole(tf.constant(np.asarray(files[part]))), len(cells)
