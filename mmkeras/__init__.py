@@ -16,6 +16,7 @@ if _keras.backend.backend() != "tensorflow":
 
 from mmkeras import losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
+from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
 from mmkeras.evaluation import Report
 from mmkeras.heads import build_head
@@ -44,6 +45,7 @@ __all__ = [
     "ablate",
     "Ablation",
     "losses",
+    "score_captions",
     # the stages, for graphs and loops of one's own
     "build_prepare",
     "build_encode",

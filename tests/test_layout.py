@@ -9,7 +9,8 @@ import mmkeras
 
 ROOT = pathlib.Path(mmkeras.__file__).parent
 FLOORS = {
-    "graph": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "datasets": 0, "metrics": 0, "persistence": 0,
+    "graph": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "datasets": 0, "metrics": 0, "caption_scores": 0,
+    "persistence": 0,
     "modalities": 1, "samples": 1, "tasks": 1, "sources": 2, "stages": 2, "heads": 2, "features": 2, "evaluation": 2,
     "plots": 2, "training": 2, "cached": 3, "models": 3, "baselines": 3, "pipeline": 4, "ablation": 5, "__init__": 6,
     "quickstart": 7, "__main__": 8,
