@@ -20,6 +20,7 @@ OWNERS = {
     "tensorflow_hub": {"hub"},
     "lmdb": {"features"},
     "matplotlib": {"plots"},
+    "tensorflow_datasets": {"sources"},
 }
 
 
@@ -69,7 +70,8 @@ def test_only_their_owners_import_heavy_packages():
 def test_importing_mmkeras_loads_no_heavy_package():
     code = (
         "import sys, keras; before = set(sys.modules); import mmkeras; "
-        "heavy = {'autokeras', 'keras_tuner', 'matplotlib', 'sklearn', 'keras_hub', 'lmdb', 'tensorflow_text', 'tensorflow_hub'}; "
+        "heavy = {'autokeras', 'keras_tuner', 'matplotlib', 'sklearn', 'keras_hub', 'lmdb', 'tensorflow_text', 'tensorflow_hub', "
+        "'tensorflow_datasets'}; "
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
