@@ -16,6 +16,7 @@ if _keras.backend.backend() != "tensorflow":
 
 from mmkeras import layers, losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
+from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
 from mmkeras.evaluation import Report
 from mmkeras.generate import Captions, generate
@@ -50,6 +51,7 @@ __all__ = [
     # captions
     "generate",
     "Captions",
+    "score_captions",
     # the stages, for graphs and loops of one's own
     "build_prepare",
     "build_encode",

@@ -209,3 +209,15 @@ def write_bytes(path, data):
         with contextlib.suppress(OSError):
             fresh.unlink()
     return path
+
+
+def write_changed(path, data):
+    """Write a file, see `write_bytes`, unless it holds these bytes already.
+
+    Returns:
+        pathlib.Path of the file.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return path
+    return write_bytes(path, data)
