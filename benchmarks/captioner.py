@@ -18,8 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.decoding import decode
-from mmkeras.generate import generate_from_patches
+from mmkeras.decoding import decode, generate_from_patches
 from mmkeras.layers.captions import END, SPECIAL, START
 
 WORDS, WIDTH, STEPS, BATCH = 20_000, 512, 64, 64

@@ -18,8 +18,9 @@ from mmkeras import layers, losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
+from mmkeras.decoding import Captions
 from mmkeras.evaluation import Report
-from mmkeras.generate import Captions, generate
+from mmkeras.generate import generate
 from mmkeras.heads import build_head
 from mmkeras.modalities import Image, Tabular, Text
 from mmkeras.models.captioner import build_captioner
@@ -27,7 +28,7 @@ from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
 from mmkeras.stages import build_encode, build_prepare, chain
-from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "MultiLabel",
     "MultiClass",
     "Regression",
+    "Caption",
     # one model of one DataFrame
     "Pipeline",
     "load",

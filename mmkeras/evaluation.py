@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 
 from mmkeras import metrics
+from mmkeras.caption_scores import score_captions
 
 # The metric that decides whether the model beats a baseline.
-PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2"}
+PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2", "caption": "cider"}
 
 
 def tune_thresholds(target, probabilities, strength=50):
@@ -45,6 +46,8 @@ def _best_threshold(positive, scores, default=0.5):
 
 def scores(task, target, predictions, thresholds=None, samples=1000, seed=0):
     """Point values and bootstrap resamples of a task's metrics, see `metrics.bootstrap`."""
+    if task.kind == "caption":
+        return metrics.bootstrap(score_captions(predictions, target).weighted, len(target), samples, seed)
     if task.kind == "regression":
         numbers, truth = predictions[:, 0].astype("float64"), target[:, 0].astype("float64")
         return metrics.bootstrap(lambda w: metrics.regression(truth, numbers, w), len(truth), samples, seed)
@@ -62,7 +65,7 @@ def label_table(task, target, predictions, thresholds=None):
     """A DataFrame with a row per class: rows, average precision, precision, recall, F1 and threshold."""
     import pandas as pd
 
-    if task.kind == "regression":
+    if task.kind in ("regression", "caption"):
         return pd.DataFrame()
     if task.kind == "multiclass":
         classes = np.arange(len(task.classes))

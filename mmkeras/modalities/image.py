@@ -41,7 +41,8 @@ class Image(Modality):
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.
         name: str, name of the modality.
 
-    Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`; zeros for an absent image.
+    Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
+    zeros for an absent image.
 
     Raises:
         ValueError: a setting outside the above; a weights file that does not fit.
@@ -154,6 +155,8 @@ class Image(Modality):
         patches = 1 if self.pooling else features.shape[1] * features.shape[2]
         features = keras.ops.reshape(features, (-1, count, patches, depth))
         features = features * given["each_present"][:, :, None, None]
+        if self.pooling is None and self.pretrained and not self.trainable:
+            features = keras.ops.cast(features, "float16")  # grids are large; the cache keeps half of them
         return keras.ops.reshape(features, (-1, count * depth) if self.pooling else (-1, count * patches, depth))
 
     def tower_layers(self, fine_tune):
