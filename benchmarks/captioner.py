@@ -10,6 +10,7 @@ sides take turns; printed are captions per second and the median of the rounds' 
 """
 
 import argparse
+import functools
 import statistics
 import time
 
@@ -46,7 +47,7 @@ def decoding(images, naive, rounds):
     vocabulary = [*SPECIAL, *(f"word{number}" for number in range(len(SPECIAL), WORDS))]
     tutorial = Tutorial(encoder, decoder, vocabulary)
     rng = np.random.default_rng(0)
-    patches = rng.normal(size=(images, 64, WIDTH)).astype("float32")
+    patches = tf.constant(rng.normal(size=(images, 64, WIDTH)), tf.float32)
     pixels = rng.integers(0, 256, (min(images, 32), 299, 299, 3), dtype="uint8")
 
     greedy = decode(decoder, patches[:1], max_length=STEPS)["tokens"][0].numpy()
@@ -72,7 +73,7 @@ def decoding(images, naive, rounds):
         for _ in range(rounds):
             rates["tutorial"].append(naive / seconds(theirs))
             for side, settings in sides.items():
-                rates[side].append(count / seconds(lambda s=settings: ours(**s)))
+                rates[side].append(count / seconds(functools.partial(ours, **settings)))
         print(f"  {name}: tutorial's procedure {statistics.median(rates['tutorial']):.2f}")
         for side in sides:
             ratio = statistics.median(one / two for one, two in zip(rates[side], rates["tutorial"], strict=True))
