@@ -27,6 +27,7 @@ from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
+from mmkeras.plots import plot_attention
 from mmkeras.stages import build_encode, build_prepare, chain
 from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 
@@ -53,6 +54,7 @@ __all__ = [
     # captions
     "generate",
     "Captions",
+    "plot_attention",
     "score_captions",
     # the stages, for graphs and loops of one's own
     "build_prepare",

@@ -9,6 +9,7 @@ from mmkeras.caption_head import patches_of
 from mmkeras.caption_scores import score_captions
 from mmkeras.decoding import generate_from_patches
 from mmkeras.layers.captions import plain_words
+from mmkeras.modalities import Image
 
 MOST_WATCHED = 500  # validation images that are captioned after each epoch
 
@@ -27,6 +28,14 @@ def write_captions(pipe, df, verbose=0, batch_size=64, **settings):
         pipe.head.get_layer("decoder"), batches, list(pipe.task.vocabulary), grid=_grid(pipe), **settings
     )
     return captions.in_order(np.argsort(order))
+
+
+def image_column(pipe, df):
+    """Paths or bytes of the first image of each row, or None when the Pipeline reads none."""
+    for modality in pipe.modalities:
+        if isinstance(modality, Image):
+            return list(df[modality.columns[0]])
+    return None
 
 
 def _grid(pipe):

@@ -5,21 +5,24 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.captioning import write_captions
 from mmkeras.decoding import Settings, generate_from_patches
 from mmkeras.decoding.layer import compiled
 from mmkeras.files import Files
 from mmkeras.layers import DecodeImage
 from mmkeras.models.captioner import grid_shape, vocabulary_of
+from mmkeras.pipeline import Pipeline
 
 
-def generate(model, images, vocabulary, *, batch_size=32, **settings):
+def generate(model, images, vocabulary=None, *, batch_size=32, **settings):
     """Captions of images: encoded and decoded batch by batch in compiled graphs.
 
     Args:
-        model: keras.Model from `build_captioner`.
+        model: a `Pipeline` fitted for `Caption`, or a keras.Model from `build_captioner`.
         images: (N, H, W, 3) pixels from 0 to 255 of the model's image size; or a sequence of paths, or of the bytes of
-            image files. One image alone is taken for a sequence of one.
-        vocabulary: list of words that the model was trained with, from `layers.learn_vocabulary`.
+            image files. One image alone is taken for a sequence of one. For a Pipeline a DataFrame with its columns, or
+            paths or bytes when it reads one column of images.
+        vocabulary: list of words that the model was trained with, from `layers.learn_vocabulary`; a Pipeline has its own.
         batch_size: int, images at a time.
         **settings: as in `decoding.decode`: method="greedy", "sample" or "beam", beam_width, temperature, top_k, top_p,
             length_penalty, max_length, seed, forbid_repeats, forbid_unknown.
@@ -41,6 +44,12 @@ def generate(model, images, vocabulary, *, batch_size=32, **settings):
         >>> len(captions), captions.grid
         (2, (2, 2))
     """
+    if isinstance(model, Pipeline):
+        return write_captions(model, _frame(model, images), batch_size=batch_size, **settings)
+    if vocabulary is None:
+        raise ValueError(
+            "`vocabulary` must be given with a keras.Model. Received: None. Give what it was trained with."
+        )
     words = vocabulary_of(model, vocabulary)
     Settings(**settings).check_vocabulary_size(len(words))
     encoder = model.get_layer("encoder")
@@ -49,6 +58,24 @@ def generate(model, images, vocabulary, *, batch_size=32, **settings):
     encode = compiled(encoder, "encode", lambda images: encoder(images, training=False), [pixels])
     batches = (encode(tf.cast(read(part), "float32")) for part in _parts(count, batch_size))
     return generate_from_patches(model.get_layer("decoder"), batches, words, grid=grid_shape(model), **settings)
+
+
+def _frame(pipe, images):
+    """Images as a DataFrame that the Pipeline reads."""
+    import pandas as pd
+
+    pipe.check_fitted()
+    if pipe.task.kind != "caption":
+        raise ValueError(
+            f"`generate` writes captions. Received: a Pipeline for {type(pipe.task).__name__}. Use predict."
+        )
+    if hasattr(images, "columns"):
+        return images
+    columns = list(dict.fromkeys(c for m in pipe.modalities for c in m.all_columns))
+    if len(columns) != 1:
+        raise ValueError(f"This Pipeline reads the columns {columns}. Received: no DataFrame. Give one.")
+    images = [images] if isinstance(images, str | bytes | os.PathLike) else list(images)
+    return pd.DataFrame({columns[0]: pd.Series(images, dtype=object)})
 
 
 def _parts(count, batch_size):

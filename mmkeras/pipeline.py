@@ -15,7 +15,7 @@ from mmkeras import persistence, tasks
 from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
 from mmkeras.cached import CachedModel
 from mmkeras.caption_head import build_caption_head, writing_head
-from mmkeras.captioning import WatchCider, fit_caption_baselines, write_captions
+from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
 from mmkeras.datasets import check_frame, split_frame
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
@@ -74,19 +74,20 @@ class Pipeline:
     @property
     def model(self):
         """keras.Model from prepared tensors to {target column: prediction}."""
-        self._check_fitted()
+        self.check_fitted()
         return chain(self.encode, self.head, name="model")
 
     @property
     def serving_model(self):
         """keras.Model from {column: raw values} to {target column: prediction}; for Caption to strings and "score"."""
-        self._check_fitted()
+        self.check_fitted()
         head = self.head
         if self.task.kind == "caption":
             head = writing_head(head, self.task, **self.task.decode_settings)
         return chain(self.prepare, self.encode, head, name="serving")
 
-    def _check_fitted(self):
+    def check_fitted(self):
+        """Raise ValueError unless there is a model."""
         if self.head is None:
             raise ValueError("The Pipeline has no model yet. Call `fit(df)` first, or `mm.load(path)`.")
 
@@ -281,7 +282,7 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
         """
-        self._check_fitted()
+        self.check_fitted()
         if self.task.kind == "caption":
             import pandas as pd
 
@@ -293,7 +294,7 @@ class Pipeline:
         """Decisions as a Series on the index of `df`: a list of labels, a class, or a number for each row."""
         import pandas as pd
 
-        self._check_fitted()
+        self.check_fitted()
         decisions = self.task.decide(self._predict(df, verbose), self._cuts())
         return pd.Series(
             decisions,
@@ -342,7 +343,7 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_frame(df, [c for m in self.modalities for c in m.all_columns] + [self.task.column])
         notes = []
         unknown = self.task.unknown(df)
@@ -383,7 +384,10 @@ class Pipeline:
         notes += [note for modality in self.modalities for note in modality.notes(df)]
         baselines = {name: (base.predict(self, df), base.thresholds) for name, base in self._baselines.items()}
         examples = self._examples(df, target, predictions)
-        return make_report(self.task, target, predictions, self.thresholds, baselines, notes, examples, subsets)
+        images = image_column(self, df) if self.task.kind == "caption" else None
+        return make_report(
+            self.task, target, predictions, self.thresholds, baselines, notes, examples, subsets, images=images
+        )
 
     def _examples(self, df, target, predictions, count=12):
         """Some evaluated rows as a person would read them."""
@@ -412,7 +416,7 @@ class Pipeline:
         """
         import mmkeras
 
-        self._check_fitted()
+        self.check_fitted()
         manifest = {
             "mmkeras": mmkeras.__version__,
             "keras": keras.__version__,
@@ -441,7 +445,7 @@ class Pipeline:
             ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
             OSError: the folder cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         info = {
             "inputs": {
                 column: {"name": persistence.argument_name(column), "dtype": tensor.dtype}
