@@ -12,8 +12,8 @@ def build_caption_head(
 ):  # fmt: skip
     """Features and the words so far → logits of the next words, as one Functional model.
 
-    The features of all modalities stand side by side as patches; a feature vector is one patch. Each is normalised and
-    brought to `width`. The decoder is `layers.CaptionDecoder`.
+    The features of all modalities stand side by side as patches; a feature vector is one patch. Each is brought to
+    `width` and normalised. The decoder is `layers.CaptionDecoder`.
 
     Args:
         features: see `build_head`.
@@ -54,9 +54,10 @@ def build_caption_head(
             mask = keras.ops.repeat(take(parts), x.shape[1] // features[parts].shape[1], axis=1)
         else:
             mask = keras.ops.ones_like(x[..., 0])
-        x = keras.layers.LayerNormalization(dtype=dtype, name=f"{name}_normalise")(x)
-        x = keras.layers.Dropout(dropout, dtype=dtype, name=f"{name}_drop")(x)
-        patches.append(keras.layers.Dense(width, activation="relu", dtype=dtype, name=f"{name}_bring")(x))
+        # A feature is left out of all patches alike, and normalised once it is narrow: grids are wide, and memory is slow.
+        x = keras.layers.SpatialDropout1D(dropout / 2, dtype=dtype, name=f"{name}_drop")(x)
+        x = keras.layers.Dense(width, activation="relu", dtype=dtype, name=f"{name}_bring")(x)
+        patches.append(keras.layers.LayerNormalization(dtype=dtype, name=f"{name}_normalise")(x))
         masks.append(keras.ops.cast(mask, "float32"))
     patches = (
         keras.layers.Concatenate(axis=1, dtype=dtype, name="patches")(patches)

@@ -116,9 +116,18 @@ def _mean_features(pipe, df):
     key = ("features", id(pipe.head))
     if key not in pipe._parts:
         names = [modality.name for modality in pipe.modalities]
-        inputs = {name: keras.Input(pipe.encode.output[name].shape[1:], name=name) for name in names}
-        means = {n: keras.layers.GlobalAveragePooling1D()(x) if len(x.shape) == 3 else x for n, x in inputs.items()}
-        joined = keras.layers.Concatenate()(list(means.values())) if len(names) > 1 else means[names[0]]
+        tensors = {**pipe.prepare.output, **pipe.encode.output}
+        inputs = {
+            key: keras.Input(tensors[key].shape[1:], dtype=tensors[key].dtype, name=key)
+            for name in names
+            for key in (name, f"{name}.present")
+        }
+        means = []
+        for name in names:
+            x = inputs[name]
+            x = keras.layers.GlobalAveragePooling1D()(x) if len(x.shape) == 3 else x
+            means.append(keras.ops.cast(x, "float32") * inputs[f"{name}.present"])
+        joined = keras.ops.concatenate(means, axis=-1)
         model = keras.Model(inputs, {"features": keras.layers.UnitNormalization()(joined)})
         pipe._parts[key] = CachedModel(pipe.modalities, pipe.prepare, pipe.encode, model, pipe.cache())
     dataset, order = pipe._parts[key].dataset(df, 64)
