@@ -132,7 +132,7 @@ def test_the_server_is_saved_exported_and_answers_in_another_process(settings, t
     code = (
         "import sys, numpy as np, tensorflow as tf; folder = sys.argv[1]; "
         "files = tf.constant(np.load(folder + '/files.npy', allow_pickle=True)); "
-        "served = tf.saved_model.load(folder + '/served').serve({'image': files})['caption'].numpy(); "
+        "model = tf.saved_model.load(folder + '/served'); served = model.serve({'image': files})['caption'].numpy(); "
         "import keras, mmkeras; "
         "loaded = keras.saving.load_model(folder + '/server.keras')({'image': files})['caption'].numpy(); "
         "print([b'|'.join(texts).decode() for texts in (served, loaded)])"

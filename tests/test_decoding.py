@@ -29,7 +29,8 @@ def decoder_of(end=0.0, **settings):
     decoder(np.array([[START]]), patches_of(1))
     rng = np.random.default_rng(0)
     for weight in decoder.trainable_weights:
-        weight.assign(rng.normal(size=weight.shape) * (0.6 if len(weight.shape) > 1 else 0.1))
+        if not weight.path.endswith("gamma"):
+            weight.assign(rng.normal(size=weight.shape) * (0.6 if len(weight.shape) > 1 else 0.1))
     bias = decoder.bias if decoder.tied else decoder.output_layer.bias
     bias.assign(np.eye(WORDS)[END] * end)
     return decoder
@@ -205,10 +206,10 @@ def test_padding_and_start_never_come_and_unknown_only_if_allowed(settings):
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
 def test_repeats_are_forbidden(method):
-    decoder, patches = decoder_of(end=-2.0), patches_of(30)
+    decoder, patches = decoder_of(end=-2.0), patches_of(15)
 
     def captions(repeats):
-        got = run(decoder, patches, method=method, forbid_repeats=repeats, max_length=20)["tokens"]
+        got = run(decoder, patches, method=method, forbid_repeats=repeats, max_length=14)["tokens"]
         return [[int(word) for word in row if word > END] for row in got]
 
     def twice(captions, n):
@@ -229,7 +230,7 @@ def test_repeats_are_forbidden_when_captions_are_shorter_than_them():
 
 
 def test_draws_follow_the_chances():
-    decoder, patches = decoder_of(), np.repeat(patches_of(1), 4000, axis=0)
+    decoder, patches = decoder_of(), np.repeat(patches_of(1), 1500, axis=0)
     logits = decoder(np.array([[START]]), patches[:1]).numpy()[0, 0].astype("float64")
     ids = np.arange(END, WORDS)
 
@@ -241,14 +242,15 @@ def test_draws_follow_the_chances():
         return np.exp(scores) / np.exp(scores).sum()
 
     chances = softmax(logits[ids])
-    np.testing.assert_allclose(share(), chances, atol=0.03)
-    np.testing.assert_allclose(share(temperature=0.5), softmax(logits[ids] / 0.5), atol=0.03)
+    np.testing.assert_allclose(share(), chances, atol=0.05)
+    np.testing.assert_allclose(share(temperature=0.5), softmax(logits[ids] / 0.5), atol=0.05)
     best = np.argsort(-chances)
     for settings, count in (({"top_k": 3}, 3), ({"top_p": chances[best[:4]].sum() - 1e-3}, 4), ({"top_p": 1e-6}, 1)):
         wanted = np.zeros_like(chances)
         wanted[best[:count]] = chances[best[:count]] / chances[best[:count]].sum()
-        np.testing.assert_allclose(share(**settings), wanted, atol=0.03)
-        assert (share(**settings)[best[count:]] == 0).all()
+        shares = share(**settings)
+        np.testing.assert_allclose(shares, wanted, atol=0.05)
+        assert (shares[best[count:]] == 0).all()
 
 
 def test_draws_are_seeded():
@@ -293,8 +295,8 @@ def test_a_layer_that_decodes_is_saved_and_exported(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again({"patches": patches})["caption"].numpy().tolist() == wanted
     model.export(str(tmp_path / "served"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "served")).serve({"patches": tf.constant(patches)})
-    assert served["caption"].numpy().tolist() == wanted
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    assert served.serve({"patches": tf.constant(patches)})["caption"].numpy().tolist() == wanted
 
 
 @pytest.mark.parametrize(("settings", "message"), [

@@ -75,8 +75,6 @@ def decode(decoder, patches, patch_mask=None, rows=None, **settings):
     if patch_mask is not None:
         arguments.append(tf.cast(patch_mask, tf.bool))
     settings = dataclasses.replace(settings, seed=0)  # it is an argument, so that another seed is no other graph
-    if not tf.executing_eagerly():
-        return _decode(decoder, settings, *arguments)
     signature = [tf.TensorSpec((None, *x.shape[1:]) if x.shape.rank else (), x.dtype) for x in arguments]
     return compiled(decoder, settings, lambda *given: _decode(decoder, settings, *given), signature)(*arguments)
 
