@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import tempfile
 
 import numpy as np
@@ -126,14 +127,24 @@ def ablate(
                 found.setdefault((name, "–"), []).append((baseline.predict(None, test), None))
             for name, some in subsets.items():
                 for loss in losses:
-                    pipe = Pipeline(some, task, fusion, **(head or {}))
+                    pipe = Pipeline(some, task, fusion, **_head_of(some, head or {}))
                     settings = {"validation_data": None if task.kind == "multilabel" else False, **fit, **LOSSES[loss]}
                     pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
                     found.setdefault((name, loss), []).append((pipe.predict(test).to_numpy(), pipe.thresholds))
+                    del pipe  # each holds graphs and, in reference cycles, its rows' features
+                    gc.collect()
                     if verbose:
                         print(f"{number + 1} of {len(splits)}: {name}, {loss}", flush=True)
     target = np.concatenate([task.encode(test) for _, test in splits])
     return _summary(task, target, found)
+
+
+def _head_of(modalities, head):
+    """Settings of a head of these modalities alone."""
+    if not isinstance(head.get("dropout"), dict):
+        return head
+    names = {modality.name for modality in modalities}
+    return {**head, "dropout": {name: share for name, share in head["dropout"].items() if name in names}}
 
 
 def _splits(df, test_data, task, folds, seed):
