@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import gc
 import tempfile
+import warnings
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from mmkeras.datasets import check_frame
 from mmkeras.evaluation import PRIMARY, indent, scores
 from mmkeras.features import close_store
 from mmkeras.pipeline import Pipeline
+from mmkeras.stages import check_modalities
 
 # name → settings of `fit`
 LOSSES = {"standard": {}, "class-weighted": {"class_weight": "balanced"}, "focal": {"loss": "focal"}}
@@ -92,7 +95,7 @@ def ablate(
         `Ablation`.
 
     Raises:
-        ValueError: unknown losses, a task without classes, a class with fewer rows than folds.
+        ValueError: unknown losses, settings that `ablate` makes itself, a modality named "all", a task without classes, a class with fewer rows than folds.
 
     Example:
         >>> import mmkeras as mm
@@ -104,15 +107,34 @@ def ablate(
     """
     if task.kind not in ("multiclass", "multilabel"):
         raise ValueError(f"`ablate` compares losses of classes. Received the task: {type(task).__name__}.")
+    taken = {"class_weight", "loss"} & set(fit)
+    if taken:
+        raise ValueError(
+            f"`ablate` sets class_weight and loss itself. Received: {sorted(taken)}. Choose `losses` instead."
+        )
+    names = [modality.name for modality in modalities]
+    check_modalities(modalities)
+    if "all" in names:
+        raise ValueError("No modality may be named 'all': the table calls all of them so. Received: one. Rename it.")
     known = [name for name in LOSSES if task.kind == "multiclass" or name != "class-weighted"]
-    losses = known if losses is None else list(losses)
+    losses = known if losses is None else [losses] if isinstance(losses, str) else list(losses)
     if not losses or not set(losses) <= set(known):
         raise ValueError(f"`losses` must be some of {known}. Received: {losses}.")
     columns = [c for m in modalities for c in m.all_columns] + [task.column]
     for table in (df, test_data):
         if table is not None:
             check_frame(table, columns)
-    task = task.adapt(df)
+    task, notes = task.adapt(df), []
+    if test_data is not None and task.kind == "multiclass":
+        unknown = task.unknown(test_data)
+        test_data = test_data[task.encode(test_data) >= 0]
+        if unknown:
+            notes.append(f"Rows with classes never seen in training count in no metric: {unknown}.")
+        if not len(test_data):
+            raise ValueError(f"No row of `test_data` has a class of {list(task.classes)}. Received: {unknown}.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `fit` says it
+        notes += [note for modality in modalities for note in modality.notes(df)]
     splits = _splits(df, test_data, task, folds, seed)
     subsets = {"all": list(modalities)} if len(modalities) > 1 else {}
     subsets.update({modality.name: [modality] for modality in modalities})
@@ -126,14 +148,24 @@ def ablate(
                 found.setdefault((name, "–"), []).append((baseline.predict(None, test), None))
             for name, some in subsets.items():
                 for loss in losses:
-                    pipe = Pipeline(some, task, fusion, **(head or {}))
+                    pipe = Pipeline(some, task, fusion, **_head_of(some, head or {}))
                     settings = {"validation_data": None if task.kind == "multilabel" else False, **fit, **LOSSES[loss]}
                     pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
                     found.setdefault((name, loss), []).append((pipe.predict(test).to_numpy(), pipe.thresholds))
+                    del pipe  # each holds graphs and, in reference cycles, its rows' features
+                    gc.collect()
                     if verbose:
                         print(f"{number + 1} of {len(splits)}: {name}, {loss}", flush=True)
     target = np.concatenate([task.encode(test) for _, test in splits])
-    return _summary(task, target, found)
+    return _summary(task, target, found, notes)
+
+
+def _head_of(modalities, head):
+    """Settings of a head of these modalities alone."""
+    if not isinstance(head.get("dropout"), dict):
+        return head
+    names = {modality.name for modality in modalities}
+    return {**head, "dropout": {name: share for name, share in head["dropout"].items() if name in names}}
 
 
 def _splits(df, test_data, task, folds, seed):
@@ -169,7 +201,7 @@ def _simple(train, modalities, task):
         yield "TF-IDF + linear model", tfidf
 
 
-def _summary(task, target, found):
+def _summary(task, target, found, notes):
     import pandas as pd
 
     primary, rows, drawn = PRIMARY[task.kind], [], {}
@@ -184,7 +216,6 @@ def _summary(task, target, found):
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(primary, ascending=False, ignore_index=True)
     best = tuple(table.loc[0, ["modalities", "loss"]])
-    notes = []
     for rival, what in _rivals(table, best):
         low, high = metrics.interval(drawn[best][primary] - drawn[rival][primary])
         gain = _value(table, best, primary) - _value(table, rival, primary)

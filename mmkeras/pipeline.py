@@ -110,7 +110,7 @@ class Pipeline:
             epochs: int, passes over the training rows in the first phase.
             batch_size: int.
             seed: int. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
-            class_weight: None, "balanced", or {class: weight}, for `MultiClass`.
+            class_weight: None, "balanced", or {class: weight}, for `MultiClass`; see `losses.sample_weights`.
             cache_dir: folder for cached features; None uses $MMKERAS_CACHE_DIR, or else a temporary folder that
                 lives as long as the Pipeline.
             callbacks: Keras callbacks.
@@ -438,8 +438,9 @@ class Pipeline:
 
         Its `serve` signature takes {column: (B,) strings or float32} and returns {target column: (B, outputs)}; in names
         of columns, everything but letters and digits becomes "_". Numbers may be NaN, strings empty: missing; dates
-        are strings such as "1995-10-30". For Caption it returns strings and "score", by the task's way of decoding, and
-        `serve_greedy` does so by the fastest. `assets.extra/mmkeras.json` tells names, classes and thresholds.
+        are strings such as "1995-10-30". A WordPiece tokenizer needs `import tensorflow_text` before the SavedModel is
+        loaded. For Caption it returns strings and "score", by the task's way of decoding, and `serve_greedy` does so by
+        the fastest. `assets.extra/mmkeras.json` tells names, classes and thresholds.
 
         Raises:
             ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
@@ -506,6 +507,8 @@ def _warn_unknown(task, validation):
 
 
 def _short(value, length=90):
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "(none)"
     text = str(value)

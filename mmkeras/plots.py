@@ -64,6 +64,7 @@ def write_html(report, path):
         parts.append(_table(report.labels))
     if not report.confusion.empty:
         parts += ["<h2>True and predicted classes</h2>", _image(_confusion(report.confusion), "Confusion matrix")]
+        parts.append(_table(report.confusion))
     if not report.missing.empty:
         parts += ["<h2>With only some of the modalities</h2>", _table(report.missing)]
     if not report.gallery.empty:

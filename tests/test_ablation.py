@@ -52,6 +52,23 @@ def test_a_judged_row_does_not_touch_what_is_learnt():
         np.testing.assert_array_equal(values, two.predictions[key])
 
 
+def test_rows_of_unknown_classes_are_not_judged():
+    train, test = rows(60), rows(20, seed=1)
+    test.loc[test.index[:5], "label"] = "never"
+    settings = {"losses": ["standard"], "epochs": 1, "verbose": 0}
+    found = mm.ablate(MODALITIES[1:], mm.MultiClass("label"), train, test, **settings)
+    assert found.rows == 15 and found.notes[0].endswith("count in no metric: {'never': 5}.")
+
+
+def test_modalities_need_names_that_the_table_can_tell_apart():
+    for modalities, message in (
+        ([mm.Tabular(numeric=["x"], name="all")], "No modality may be named 'all'"),
+        ([], "Modalities must have different names, and there must be one"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mm.ablate(modalities, mm.MultiClass("label"), rows())
+
+
 def test_labels_have_no_class_weights():
     df = mm.samples.movies(60, seed=0)
     modalities = [mm.Tabular(numeric=["budget"], name="money")]
@@ -62,6 +79,9 @@ def test_labels_have_no_class_weights():
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"losses": ["hinge"]}, r"`losses` must be some of \['standard', 'class-weighted', 'focal'\]. Received: \['hinge'\]"),
+    ({"class_weight": "balanced"}, r"sets class_weight and loss itself. Received: \['class_weight'\]. Choose `losses`"),
+    ({"losses": "hinge"}, r"must be some of .*. Received: \['hinge'\]"),
+    ({"test_data": rows(3).assign(label="never")}, r"No row of `test_data` has a class of \['no', 'yes'\]"),
     ({"folds": 1}, r"`folds` must be an int from 2 to the number of rows \(90\). Received: 1"),
     ({"folds": 60}, r"as many rows as there are folds \(60\). Received: {'no': \d+, 'yes': \d+}. Use fewer folds"),
     ({"task": mm.Regression("x")}, "compares losses of classes. Received the task: Regression"),

@@ -1,7 +1,11 @@
 """Images: decoding every format, files that cannot be read, towers, and the whole way."""
 
 import io
+import pathlib
+import pickle
 import struct
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -240,6 +244,34 @@ def test_a_pipeline_of_images_runs_end_to_end(tmp_path):
     loaded = tf.saved_model.load(tmp_path / "served")
     served = loaded.serve({"photo": tf.constant([*data, b""])})
     np.testing.assert_allclose(served["label"], pipe.predict(df.iloc[[1, 2, 0]]), atol=1e-5)
+
+
+def test_texts_and_images_are_served_in_a_fresh_process(tmp_path):
+    df = mm.samples.entailment(40, 0, tmp_path / "images")
+    pipe = mm.Pipeline(
+        [
+            mm.Text(["text_1", "text_2"], encoder="scratch", sequence_length=32, pooling="mean"),
+            mm.Image(["image_1", "image_2"], encoder="scratch", image_size=(32, 32)),
+        ],
+        mm.MultiClass("label"),
+        fusion="bilinear",
+        units=16,
+    )
+    pipe.fit(df, epochs=1, verbose=0)
+    pipe.export(tmp_path / "served")
+    df.loc[0, ["text_1", "image_1"]] = ""
+    raw = {c: np.array([s.encode() for s in df[c]]) for c in ("text_1", "text_2")}
+    files = {c: [pathlib.Path(f).read_bytes() if f else b"" for f in df[c]] for c in ("image_1", "image_2")}
+    with open(tmp_path / "raw.pkl", "wb") as stream:
+        pickle.dump({**raw, **files}, stream)
+    code = (
+        "import pickle, sys, numpy, tensorflow as tf, tensorflow_text; folder = sys.argv[1]; "
+        "raw = {k: tf.constant(list(v)) for k, v in pickle.load(open(folder + '/raw.pkl', 'rb')).items()}; "
+        "served = tf.saved_model.load(folder + '/served'); "
+        "numpy.save(folder + '/out.npy', served.serve(raw)['label'].numpy())"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), pipe.predict(df), atol=1e-5)
 
 
 def test_the_report_counts_what_could_not_be_read(folder):

@@ -50,10 +50,30 @@ def test_focal_loss_is_finite_when_the_model_is_sure_and_wrong():
     assert np.isfinite(float(SparseCategoricalFocalCrossentropy()([1], [[1.0, 0.0]])))
 
 
-@pytest.mark.parametrize("settings", [{"gamma": -1}, {"alpha": [1.0, -2.0]}])
-def test_focal_loss_refuses_negative_settings(settings):
-    with pytest.raises(ValueError, match=f"`{next(iter(settings))}` of the focal loss must be at least 0. Received"):
+@pytest.mark.parametrize("settings", [{"gamma": -1}, {"gamma": "x"}, {"alpha": [1.0, -2.0]}, {"alpha": "x"}])
+def test_focal_loss_refuses_what_is_no_weight(settings):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}` of the focal loss must be a number of at least 0"):
         SparseCategoricalFocalCrossentropy(**settings)
+
+
+def test_focal_loss_needs_a_weight_for_each_class():
+    with pytest.raises(ValueError, match="must hold a weight for each class. Received: none"):
+        SparseCategoricalFocalCrossentropy(alpha=[])
+    with pytest.raises(ValueError, match=r"a weight for each of 3 classes. Received: \[1.0\]"):
+        SparseCategoricalFocalCrossentropy(alpha=[1.0])(TRUTH, CHANCES)
+
+
+def test_weights_of_rows_are_the_same_for_names_and_numbers():
+    names = np.array(["no", "no", "no", "yes"])
+    np.testing.assert_allclose(mm.losses.sample_weights(names, "balanced"), [2 / 3, 2 / 3, 2 / 3, 2])
+    np.testing.assert_allclose(
+        mm.losses.sample_weights([0, 0, 0, 1], "balanced", ["no", "yes"]), [2 / 3, 2 / 3, 2 / 3, 2]
+    )
+    np.testing.assert_allclose(mm.losses.sample_weights(names, {"yes": 3}), [1, 1, 1, 3])
+    with pytest.raises(
+        ValueError, match=r"from classes among \['no', 'yes'\] to finite numbers of at least 0. Received: {'si'"
+    ):
+        mm.losses.sample_weights(names, {"si": 1.0})
 
 
 @pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", SparseCategoricalFocalCrossentropy()])
@@ -115,9 +135,8 @@ def test_losses_and_weights_work_with_a_builder():
     model = mm.build_entailment_classifier(modalities=["text"], sequence_length=8)
     model.compile("adam", loss={"label": SparseCategoricalFocalCrossentropy(alpha=[2.0, 2.0, 0.5])})
     x = {name: np.ones((4, 8), "int32") for name in model.input}
-    task = mm.MultiClass("label", classes=["a", "b", "c"])
     target = np.array([0, 1, 2, 2])
-    weights = task.row_weights(target, "balanced")
+    weights = mm.losses.sample_weights(target, "balanced")
     np.testing.assert_allclose(weights, [4 / 3, 4 / 3, 2 / 3, 2 / 3])
     history = model.fit(x, {"label": target}, sample_weight=weights, verbose=0)
     assert np.isfinite(history.history["loss"][0])

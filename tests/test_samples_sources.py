@@ -394,10 +394,20 @@ def test_an_id_that_is_no_number_is_refused(tmp_path, images, name):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x.example/none", "http://x.example/a.", "http://x.example/a.jp/g", "x./../../y", "http://x.example"]
+    "url",
+    [
+        "http://x.example/none",
+        "http://x.example/a.",
+        "http://x.example/a.jp/g",
+        "x./../../y",
+        "http://x.example",
+        "http://[x/a.jpg",
+    ],
 )
 def test_a_url_without_an_extension_is_refused(tmp_path, images, url):
-    with pytest.raises(ValueError, match=r"must end in an extension, such as .jpg. Received: .* in row 0 of 'image_1'"):
+    with pytest.raises(
+        ValueError, match=r"must be a URL that ends in an extension, such as .jpg. Received: .* in row 0 of 'image_1'"
+    ):
         sources.entailment(write_pairs(tmp_path, pair(image_1=url)), images)
 
 

@@ -280,13 +280,23 @@ def test_head_ignores_padding_and_absent_features():
     np.testing.assert_allclose(np.sum(expected, axis=1), 1, rtol=1e-6)
 
 
+def test_each_modality_may_have_its_own_dropout():
+    head = build_head(feature_inputs(), MultiClass("y", classes=["a", "b"]), dropout={"text": 0.9})
+    rates = {
+        layer.name: layer.rate for layer in head.layers if layer.name.endswith("_drop") or "hidden_drop" in layer.name
+    }
+    assert rates.pop("text_drop") == 0.9 and len(rates) > 1 and set(rates.values()) == {0.5}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fusion": "magic"}, r"`fusion` must be one of \('concat', 'late', 'hybrid'\). Received: 'magic'"),
+        ({"fusion": "magic"}, r"`fusion` must be one of \('concat', .*, 'cross_attention'\). Received: 'magic'"),
         ({"units": 0}, r"`units` must be a positive int. Received: 0"),
         ({"units": 8.0}, r"`units` must be a positive int. Received: 8.0"),
         ({"dropout": 1.0}, r"`dropout` must lie in \[0, 1\). Received: 1.0"),
+        ({"dropout": {"text": -0.1}}, r"`dropout` must lie in \[0, 1\). Received: -0.1"),
+        ({"dropout": {"txt": 0.1}}, r"`dropout` must name modalities of \['text', .*\]. Received: \['txt'\]"),
     ],
 )
 def test_head_errors(settings, message):

@@ -238,11 +238,11 @@ def test_class_weights_by_hand():
     np.testing.assert_allclose(number.row_weights(np.array([0, 1]), {0: 1.0, 1: 3.0}), [1, 3])
 
 
-@pytest.mark.parametrize("class_weight", ["equal", {"z": 1.0}, [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize("class_weight", ["equal", {"z": 1.0}, [1.0, 2.0, 3.0], {"a": -1.0}, {"a": np.nan}, {"a": "x"}])
 def test_class_weight_errors(class_weight):
     task = MultiClass("y", classes=["a", "b", "c"])
     with pytest.raises(
-        ValueError, match=r"`class_weight` must be None, 'balanced', or a dict with keys among \['a', 'b',"
+        ValueError, match=r"`class_weight` must be None, 'balanced', or a dict from classes among \['a', 'b',"
     ):
         task.row_weights(np.array([0, 1]), class_weight)
 

@@ -62,7 +62,7 @@ def build_entailment_classifier(
         >>> mm.build_entailment_classifier().count_params()
         34404611
     """
-    modalities = tuple(modalities)
+    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     if not modalities or not set(modalities) <= set(MODALITIES) or len(set(modalities)) != len(modalities):
         raise ValueError(f"`modalities` must be some of {MODALITIES}, each once. Received: {modalities}.")
     if len(modalities) == 1 and (cross_attention or modality_dropout):
@@ -72,6 +72,8 @@ def build_entailment_classifier(
         )
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"`num_classes` must be an int of at least 2. Received: {num_classes!r}.")
+    if not (isinstance(image_size, list | tuple) and len(image_size) == 2):
+        raise ValueError(f"`image_size` must be (height, width). Received: {image_size!r}. Use for example (128, 128).")
     inputs, features, masks = {}, [], []
     if "text" in modalities:
         tokens = {
@@ -79,7 +81,7 @@ def build_entailment_classifier(
             for key in ("token_ids", "padding_mask", "segment_ids")
         }
         inputs.update(tokens)
-        output = _bert(text_encoder, trainable)(tokens)
+        output = _bert(text_encoder, trainable, sequence_length)(tokens)
         features.append(output["sequence_output" if cross_attention else "pooled_output"])
         masks.append(tokens["padding_mask"])
     if "image" in modalities:
@@ -114,7 +116,7 @@ def build_entailment_classifier(
     return keras.Model(inputs, {"label": label}, name="entailment_classifier")
 
 
-def _bert(encoder, trainable):
+def _bert(encoder, trainable, sequence_length):
     import keras_hub
 
     backbone = keras_hub.models.BertBackbone(**SMALL_BERT) if encoder is None else load_pretrained(encoder, "Backbone")
@@ -122,6 +124,11 @@ def _bert(encoder, trainable):
         raise ValueError(
             "`text_encoder` must be a BERT, which gives a pooled output of a pair of segments. "
             f"Received: {encoder!r}, a {type(backbone).__name__}. Use a Pipeline for other encoders."
+        )
+    longest = getattr(backbone, "max_sequence_length", None)
+    if longest is not None and sequence_length is not None and sequence_length > longest:
+        raise ValueError(
+            f"`sequence_length` must not exceed the encoder's {longest} positions. Received: {sequence_length}."
         )
     backbone.trainable = trainable
     return backbone

@@ -123,9 +123,13 @@ def _image_path(folder, name, url, where):
     if not url:
         return None
     # Twitter's URLs may name a size after the extension: x.jpg:large.
-    found = re.search(r"\.[A-Za-z0-9]{1,5}(?=(:[a-z0-9]+)?$)", urllib.parse.urlsplit(url).path)
+    try:
+        path = urllib.parse.urlsplit(url).path
+    except ValueError:  # "[" that opens no address
+        path = ""
+    found = re.search(r"\.[A-Za-z0-9]{1,5}(?=(:[a-z0-9]+)?$)", path)
     if found is None:
         raise ValueError(
-            f"An image's URL must end in an extension, such as .jpg. Received: {url!r} in {where}. Correct or empty the cell."
+            f"An image must be a URL that ends in an extension, such as .jpg. Received: {url!r} in {where}. Correct or empty the cell."
         )
     return inside(folder, f"{name}{found[0]}", where)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mmkeras.datasets import categories, check_frame
-from mmkeras.losses import SparseCategoricalFocalCrossentropy
+from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.base import Task, check_target
 
 
@@ -212,18 +212,7 @@ class MultiClass(_Classes):
     def row_weights(self, target, class_weight):
         if class_weight is None:
             return None
-        counts = np.bincount(target, minlength=len(self.classes))
-        if isinstance(class_weight, str) and class_weight == "balanced":
-            per_class = len(target) / (len(counts) * np.maximum(counts, 1))
-        elif isinstance(class_weight, dict) and {str(key) for key in class_weight} <= set(self.classes):
-            given = {str(key): value for key, value in class_weight.items()}
-            per_class = np.array([given.get(name, 1.0) for name in self.classes])
-        else:
-            raise ValueError(
-                f"`class_weight` must be None, 'balanced', or a dict with keys among {list(self.classes)}. "
-                f"Received: {class_weight!r}."
-            )
-        return per_class[target].astype("float32")
+        return sample_weights(target, class_weight, self.classes)
 
     def logits(self, hidden, target=None, name="logits"):
         """(B, D) → (B, classes); the bias starts at the classes' log frequencies in the training target."""
