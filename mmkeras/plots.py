@@ -130,6 +130,17 @@ def plot_attention(captions, number, image, path):
         ValueError: captions of patches that form no grid; an image that cannot be read.
 
     The picture is that of Xu et al., 2015, "Show, Attend and Tell", https://arxiv.org/abs/1502.03044.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> none = np.zeros((1, 2))
+        >>> one = mm.Captions(["a dog"], none[:, 0], none, none, np.array([2]), np.ones((1, 2, 6)), grid=(2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     photo = pathlib.Path(mm.samples.captions(1, 0, folder)["image"][0])
+        ...     plot_attention(one, 0, photo, photo.with_name("attention.png")).name
+        'attention.png'
     """
     from matplotlib.figure import Figure
 

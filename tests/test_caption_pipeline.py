@@ -1,5 +1,6 @@
 """Captions through the Pipeline: what is learnt from, what is written, how it is judged, kept and served."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -97,7 +98,7 @@ def test_an_image_with_several_captions_costs_one_pass(scenes, tmp_path, capsys)
     pipe.fit(scenes[0], validation_data=False, epochs=1, verbose=2, cache_dir=tmp_path)
     assert "Encoding 30 rows" in capsys.readouterr().out
     assert pipe.encode.output["image"].dtype == "float16"  # half of the disk
-    image = tf.constant([open(scenes[1]["image"].iloc[0], "rb").read()])
+    image = tf.constant([pathlib.Path(scenes[1]["image"].iloc[0]).read_bytes()])
     served = pipe.serving_model({"image": image})
     assert served["caption"].numpy()[0].decode() == pipe.predict(scenes[1].head(1))["caption"].iloc[0]
 
@@ -165,7 +166,7 @@ def test_served_model_in_a_fresh_process_writes_the_same(fitted, scenes, tmp_pat
 def test_generate_takes_paths_bytes_and_settings(fitted, scenes, tmp_path):
     paths = list(scenes[1]["image"].unique()[:2])
     found = mm.generate(fitted, paths, method="beam", beam_width=2)
-    again = mm.generate(fitted, [open(path, "rb").read() for path in paths], method="beam", beam_width=2)
+    again = mm.generate(fitted, [pathlib.Path(path).read_bytes() for path in paths], method="beam", beam_width=2)
     assert found.texts == again.texts and found.grid == (2, 2)
     assert mm.plot_attention(found, 0, paths[0], tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="`image` must be an image file, or its bytes. Received: 'none.jpg'"):
