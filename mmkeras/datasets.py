@@ -101,8 +101,22 @@ def iso_dates(series):
     return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)
 
 
+def check_kinds(modalities):
+    """Raise a ValueError if two modalities read one column in different ways: it has one array of raw values."""
+    kinds = {}
+    for modality in modalities:
+        for column, kind in modality.column_kinds.items():
+            seen = kinds.setdefault(column, kind)
+            if seen != kind:
+                raise ValueError(
+                    f"A column must be read in one way. Received: {column!r} read both as {seen} and as {kind}. "
+                    "Copy the column under a second name."
+                )
+
+
 def raw_values(df, modalities):
     """{column: NumPy array} of everything the modalities read, in the form `prepare` takes."""
+    check_kinds(modalities)
     check_frame(df, [column for modality in modalities for column in modality.all_columns])
     values = {}
     for modality in modalities:
