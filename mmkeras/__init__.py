@@ -14,17 +14,22 @@ if _keras.backend.backend() != "tensorflow":
         "before Keras is imported."
     )
 
-from mmkeras import losses, samples, sources
+from mmkeras import layers, losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
+from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
+from mmkeras.decoding import Captions
 from mmkeras.evaluation import Report
+from mmkeras.generate import generate
 from mmkeras.heads import build_head
 from mmkeras.modalities import Image, Tabular, Text
+from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
+from mmkeras.plots import plot_attention
 from mmkeras.stages import build_encode, build_prepare, chain
-from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 
 __version__ = "0.1.0"
 
@@ -37,13 +42,20 @@ __all__ = [
     "MultiLabel",
     "MultiClass",
     "Regression",
+    "Caption",
     # one model of one DataFrame
     "Pipeline",
     "load",
     "Report",
     "ablate",
     "Ablation",
+    "layers",
     "losses",
+    # captions
+    "generate",
+    "Captions",
+    "plot_attention",
+    "score_captions",
     # the stages, for graphs and loops of one's own
     "build_prepare",
     "build_encode",
@@ -54,6 +66,7 @@ __all__ = [
     # the tutorials' graphs
     "build_genre_classifier",
     "build_entailment_classifier",
+    "build_captioner",
     # data
     "samples",
     "sources",

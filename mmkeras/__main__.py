@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | train | predict | evaluate | export | cache."""
+"""The command line: mmkeras quickstart | train | predict | caption | evaluate | export | cache."""
 
 import argparse
 import pathlib
@@ -36,12 +36,15 @@ def _parser():
     sub = command("quickstart", quickstart, "Train on an embedded sample and look at the result; no download, no GPU.")
     sub.add_argument(
         "--task",
-        choices=["genre", "entailment"],
+        choices=["genre", "entailment", "captions"],
         default="genre",
-        help="made-up films from text and numbers (default), or made-up posts from text and drawn pictures",
+        help="made-up films from text and numbers (default), made-up posts from text and drawn pictures, or captions of "
+        "drawn scenes",
     )
     sub.add_argument("--out", default="mmkeras-quickstart", help="folder for model, report and served model")
-    sub.add_argument("--rows", type=int, help="rows of the sample (default: 1200 of genre, 1500 of entailment)")
+    sub.add_argument(
+        "--rows", type=int, help="rows of the sample (default: 1200 of genre, 1500 of entailment, 2500 scenes)"
+    )
     sub.add_argument("--seed", type=int, default=0)
 
     sub = command("train", train, "Train on a CSV file; write model, report and served model to a folder.")
@@ -50,6 +53,7 @@ def _parser():
     sub.add_argument("--labels", help="target column of labels: 'A|B', or lists")
     sub.add_argument("--label", help="target column of one class per row")
     sub.add_argument("--number", help="target column of numbers")
+    sub.add_argument("--caption", help="target column of captions of the images")
     sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
     sub.add_argument("--image", type=_names, default=[], help="columns of image paths, which share one tower")
     sub.add_argument("--numeric", type=_names, default=[])
@@ -92,6 +96,13 @@ def _parser():
     sub.add_argument("--csv", required=True)
     sub.add_argument("--out", help="CSV file for the predictions (default: print the first rows)")
 
+    sub = command("caption", caption, "Write captions of image files with a saved model.")
+    sub.add_argument("model", help="folder written by train or quickstart, or its model/")
+    sub.add_argument("images", nargs="+", metavar="IMAGE")
+    sub.add_argument("--method", choices=["greedy", "beam", "sample"], default="beam")
+    sub.add_argument("--beam-width", type=int, default=5)
+    sub.add_argument("--seed", type=int, default=0, help="for --method sample")
+
     sub = command("evaluate", evaluate, "Score a saved model on the rows of a CSV file.")
     sub.add_argument("model")
     sub.add_argument("--csv", required=True)
@@ -112,10 +123,10 @@ def _names(text):
 
 
 def quickstart(options):
-    from mmkeras.quickstart import entailment, genre
+    from mmkeras.quickstart import captions, entailment, genre
 
     # Relations between words and pictures take more rows to learn than words and numbers by themselves.
-    run, rows = {"genre": (genre, 1200), "entailment": (entailment, 1500)}[options.task]
+    run, rows = {"genre": (genre, 1200), "entailment": (entailment, 1500), "captions": (captions, 2500)}[options.task]
     run(pathlib.Path(options.out), rows if options.rows is None else options.rows, options.seed, _finish)
 
 
@@ -125,19 +136,24 @@ def train(options):
     from mmkeras.features import default_directory
 
     df = _read(options.csv)
-    targets = [kind for kind in ("labels", "label", "number") if getattr(options, kind)]
+    targets = [kind for kind in ("labels", "label", "number", "caption") if getattr(options, kind)]
     if len(targets) != 1:
-        raise ValueError(f"Give exactly one of --labels, --label and --number. Received: {targets or 'none'}.")
+        raise ValueError(
+            f"Give exactly one of --labels, --label, --number and --caption. Received: {targets or 'none'}."
+        )
     column = getattr(options, targets[0])
     check_frame(df, [column], "the target")
-    task = {"labels": mm.MultiLabel, "label": mm.MultiClass, "number": mm.Regression}[targets[0]](column)
+    kinds = {"labels": mm.MultiLabel, "label": mm.MultiClass, "number": mm.Regression, "caption": mm.Caption}
+    task = kinds[targets[0]](column)
     if targets[0] == "labels" and options.min_label_rows > 1:
         counts = df[column].map(task.names).explode().value_counts()
         kept = sorted(counts.index[counts >= options.min_label_rows])
         task = mm.MultiLabel(column, classes=kept)
         print(f"{len(kept)} of {len(counts)} labels have at least {options.min_label_rows} rows.")
-    train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
     settings = {"fusion": options.fusion, "modality_dropout": options.modality_dropout}
+    if task.kind == "caption":
+        df, settings = task.group(df, [*options.text, *options.image]), {}  # an image is in one part only
+    train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
     pipe = mm.Pipeline(_modalities(mm, options), task, **settings)
     pipe.fit(
         train_rows,
@@ -167,7 +183,8 @@ def _modalities(mm, options):
             found.append(mm.Text(column, encoder, options.sequence_length, name=name, **settings))
     if options.image:
         weights = None if options.image_weights == "none" else options.image_weights
-        found.append(mm.Image(options.image, options.image_encoder, weights, on_error="missing"))
+        pooling = None if options.caption else "avg"
+        found.append(mm.Image(options.image, options.image_encoder, weights, pooling=pooling, on_error="missing"))
     if options.numeric or options.categorical or options.datetime:
         columns = {
             "numeric": options.numeric,
@@ -193,7 +210,7 @@ def _finish(pipe, test_rows, out):
 def predict(options):
     pipe, df = _load(options.model), _read(options.csv)
     predictions = pipe.predict(df)
-    if pipe.task.kind != "regression":
+    if pipe.task.kind in ("multilabel", "multiclass"):
         labels = pipe.predict_labels(df)
         predictions.insert(0, "predicted", ["|".join(v) if isinstance(v, list) else v for v in labels])
     if options.out:
@@ -203,6 +220,15 @@ def predict(options):
         print(f"Wrote {len(predictions)} rows to {options.out}.")
     else:
         print(predictions.head(10).round(3).to_string())
+
+
+def caption(options):
+    import mmkeras as mm
+
+    settings = {"method": options.method, "beam_width": options.beam_width, "seed": options.seed}
+    found = mm.generate(_load(options.model), options.images, **settings)
+    for image, text, score in zip(options.images, found.texts, found.log_probabilities, strict=True):
+        print(f"{image}: {text} ({score:.2f})")
 
 
 def evaluate(options):

@@ -172,7 +172,7 @@ def _fit_alone(pipe, train, target, epochs, learning_rate, **settings):
 
 def load_baseline(folder, saved):
     """A baseline from what its `save` wrote and returned."""
-    kinds = {kind.__name__: kind for kind in (PriorBaseline, HeadBaseline, TfidfBaseline)}
+    kinds = {kind.__name__: kind for kind in Baseline.__subclasses__()}
     baseline = kinds[saved["class"]].read(folder / saved["stem"], saved)
     baseline.thresholds = None if saved["thresholds"] is None else np.array(saved["thresholds"])
     return baseline

@@ -101,8 +101,22 @@ def iso_dates(series):
     return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)
 
 
+def check_kinds(modalities):
+    """Raise a ValueError if two modalities read one column in different ways: it has one array of raw values."""
+    kinds = {}
+    for modality in modalities:
+        for column, kind in modality.column_kinds.items():
+            seen = kinds.setdefault(column, kind)
+            if seen != kind:
+                raise ValueError(
+                    f"A column must be read in one way. Received: {column!r} read both as {seen} and as {kind}. "
+                    "Copy the column under a second name."
+                )
+
+
 def raw_values(df, modalities):
     """{column: NumPy array} of everything the modalities read, in the form `prepare` takes."""
+    check_kinds(modalities)
     check_frame(df, [column for modality in modalities for column in modality.all_columns])
     values = {}
     for modality in modalities:
@@ -133,6 +147,28 @@ def split_frame(df, fraction, seed=0):
     chosen = np.zeros(len(df), bool)
     chosen[np.random.default_rng(seed).permutation(len(df))[:count]] = True
     return df[~chosen], df[chosen]
+
+
+class Sentences:
+    """Target sentences, none or several for a row: N sentences of T words.
+
+    Args:
+        rows: (N,) ints, the row each belongs to.
+        tokens: (N, T) ints, padded with 0 behind.
+        name: str, under which a model reads the words, to answer the next ones.
+    """
+
+    def __init__(self, rows, tokens, name):
+        self.rows, self.tokens, self.name = rows, tokens, name
+        self.lengths = (tokens > 0).sum(axis=1)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, numbers):
+        """({name: (n, longest − 1) words to read}, (n, longest − 1) words to answer)."""
+        part = self.tokens[numbers, : self.lengths[numbers].max(initial=2)]
+        return {self.name: part[:, :-1]}, part[:, 1:]
 
 
 def plan_batches(rows, batch_size, lengths=None, rng=None):
@@ -167,7 +203,7 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
 
     Args:
         columns: {name: array}, raw values by row.
-        target: array by row, or None.
+        target: array by row, `Sentences`, or None.
         batch_size, lengths: see `plan_batches`.
         seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
         prepare: a Keras model from raw columns to tensors, or None to keep raw values.
@@ -179,13 +215,21 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
         unshuffled pass (None when shuffled).
     """
     rows = len(next(iter(columns.values())))
+    sentences = target if isinstance(target, Sentences) else None
+    if sentences is not None:
+        rows, lengths, target = len(sentences), sentences.lengths, None
     epoch = iter(range(2**31))
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
 
     def take(numbers):
-        raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
+        own = numbers if sentences is None else sentences.rows[numbers]
+        raw = {name: np.asarray(values[own]) for name, values in columns.items()}
+        cached = {} if fetch is None else fetch(own)
         extra = [values[numbers] for values in (target, weights) if values is not None]
-        return (raw, {} if fetch is None else fetch(numbers), *extra)  # apart: names may be the same
+        if sentences is not None:
+            words, answers = sentences.take(numbers)
+            cached, extra = {**cached, **words}, [answers, *extra]
+        return (raw, cached, *extra)  # raw and cached apart: names may be the same
 
     def generate():
         # 1. which rows go together
@@ -217,7 +261,7 @@ def _signature(example):
     def spec(value):
         value = np.asarray(value)
         shape = [None, *value.shape[1:]]
-        if value.ndim == 3:
+        if value.ndim == 3 or (value.ndim == 2 and value.dtype == np.int32):  # sequences of vectors, of words
             shape[1] = None
         return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
 

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 
 from mmkeras import metrics
+from mmkeras.caption_scores import score_captions
 
 # The metric that decides whether the model beats a baseline.
-PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2"}
+PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2", "caption": "cider"}
 
 
 def tune_thresholds(target, probabilities, strength=50):
@@ -45,6 +46,8 @@ def _best_threshold(positive, scores, default=0.5):
 
 def scores(task, target, predictions, thresholds=None, samples=1000, seed=0):
     """Point values and bootstrap resamples of a task's metrics, see `metrics.bootstrap`."""
+    if task.kind == "caption":
+        return metrics.bootstrap(score_captions(predictions, target).weighted, len(target), samples, seed)
     if task.kind == "regression":
         numbers, truth = predictions[:, 0].astype("float64"), target[:, 0].astype("float64")
         return metrics.bootstrap(lambda w: metrics.regression(truth, numbers, w), len(truth), samples, seed)
@@ -62,7 +65,7 @@ def label_table(task, target, predictions, thresholds=None):
     """A DataFrame with a row per class: rows, average precision, precision, recall, F1 and threshold."""
     import pandas as pd
 
-    if task.kind == "regression":
+    if task.kind in ("regression", "caption"):
         return pd.DataFrame()
     if task.kind == "multiclass":
         classes = np.arange(len(task.classes))
@@ -120,6 +123,8 @@ class Report:
         rows: int, how many rows were evaluated.
         confusion: DataFrame for MultiClass: rows of each true class (index) by predicted class (columns).
         missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.
+        gallery: DataFrame for Caption, a row for each image, best first: image (a path or bytes), caption, references,
+            score (CIDEr-D of this caption).
         target: str, the target column.
         primary: str, the metric that decides whether the model beats a baseline.
 
@@ -141,6 +146,7 @@ class Report:
     rows: int
     confusion: object
     missing: object
+    gallery: object
     target: str
     primary: str
 
@@ -176,7 +182,9 @@ class Report:
     __repr__ = __str__
 
 
-def make_report(task, target, predictions, thresholds, baselines, notes=(), examples=None, subsets=None, samples=1000):
+def make_report(
+    task, target, predictions, thresholds, baselines, notes=(), examples=None, subsets=None, samples=1000, images=None,
+):  # fmt: skip
     """Score the model and its baselines on the same rows and resamples.
 
     Args:
@@ -185,6 +193,7 @@ def make_report(task, target, predictions, thresholds, baselines, notes=(), exam
         notes: sentences to begin with.
         examples: DataFrame for `Report.examples`.
         subsets: {name: predictions} of the same model with some modalities missing.
+        images: paths or bytes beside the captions, for `Report.gallery`.
     """
     import pandas as pd
 
@@ -214,9 +223,20 @@ def make_report(task, target, predictions, thresholds, baselines, notes=(), exam
         rows=len(target),
         confusion=confusion_table(task, target, predictions),
         missing=pd.DataFrame.from_dict(partial, orient="index"),
+        gallery=pd.DataFrame() if images is None else _gallery(images, predictions, target),
         target=task.column,
         primary=primary,
     )
+
+
+def _gallery(images, captions, references):
+    import pandas as pd
+
+    found = score_captions(captions, references).table["cider"].to_numpy()
+    frame = pd.DataFrame(
+        {"image": list(images), "caption": list(captions), "references": list(references), "score": found}
+    )
+    return frame.sort_values("score", ascending=False, ignore_index=True, kind="stable")
 
 
 def _verdict(value, drawn, table, others, primary):

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import hashlib
 import os
+import re
 import warnings
 
 import numpy as np
@@ -11,13 +12,15 @@ import tensorflow as tf
 
 Known = collections.namedtuple("Known", "fault digest")
 _known = {}  # (path, size, time of change) → Known, so that a file is read and tried once per process
+_faults = {}  # digest → fault, so that the bytes of a cell are tried once, too
+MOST_FAULTS = 100_000  # about 20 MB
 
 
 class Files:
     """A column of files as an array of bytes that is read piece by piece: `np.asarray(files[3:5])`.
 
     Args:
-        cells: sequence of paths (str or os.PathLike), bytes, or None, NaN and '' for "no file".
+        cells: sequence of paths (str or os.PathLike), bytes, or missing values and '' for "no file".
         index: row labels, for messages.
         column: str, for messages.
         attempt: function of bytes that raises `tf.errors.OpError` when they cannot be used.
@@ -72,7 +75,9 @@ def _cell(cell, column):
         return bytes(cell)
     if isinstance(cell, str | os.PathLike):
         return os.fspath(cell).strip() or b""
-    if cell is None or cell != cell:  # NaN and its like differ from themselves
+    import pandas as pd
+
+    if pd.isna(cell) is True:  # of an array, it is an array
         return b""
     raise TypeError(
         f"Cells of {column!r} must be paths or bytes of image files, or empty. Received: {type(cell).__name__}. "
@@ -103,21 +108,37 @@ def _examine(cell, attempt):
         return Known("there is no file of this name", b"")
     except tf.errors.OpError as error:
         return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"")
-    found = Known(_fault(data, attempt) if data or key else "", _digest(data))
+    digest = _digest(data)
+    if data:
+        found = Known(_fault(data, digest, attempt), digest)
+    else:
+        found = Known("a file of zero bytes" if key else "", digest)
     if key is not None:
         _known[key] = found
     return found
 
 
-def _fault(data, attempt):
-    if not data:
-        return "a file of zero bytes"
-    try:
-        attempt(data)
-    except tf.errors.OpError as error:
-        lines = [line for line in error.message.splitlines() if line.strip()]
-        return lines[0][:200] if lines else "it cannot be decoded"
-    return ""
+def _fault(data, digest, attempt):
+    """Why bytes cannot be used, or ''; from memory when they were tried before."""
+    fault = _faults.get(digest)
+    if fault is None:
+        try:
+            attempt(data)
+            fault = ""
+        except tf.errors.OpError as error:
+            fault = _sentence(error.message)
+        if len(_faults) >= MOST_FAULTS:
+            _faults.clear()
+        _faults[digest] = fault
+    return fault
+
+
+def _sentence(message):
+    """What an operation complains of, without the names of functions, nodes and operations around it."""
+    message = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]|^.*root error\(s\) found\.|\(0\) [A-Z_]+:", "", message)
+    lines = [line.strip() for line in message.splitlines()]
+    line = next((line for line in lines if line.strip("[]")), "it cannot be decoded")
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line)[:300].rstrip(".")
 
 
 def _digest(data):

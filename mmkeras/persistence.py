@@ -124,13 +124,14 @@ def _stamp(file):
     return {"bytes": file.stat().st_size, "blake2b": digest.hexdigest()}
 
 
-def export_saved_model(model, path, info):
+def export_saved_model(model, path, info, others=None):
     """Write a Keras model with dict inputs as a SavedModel, replacing an earlier one as a whole.
 
     Args:
         model: keras.Model from {name: tensor} to {name: tensor}.
         path: the folder.
         info: plain values for `assets.extra/mmkeras.json`.
+        others: {signature: keras.Model} of more models with the same inputs; `model` is "serve".
     """
     import keras
     import tensorflow as tf
@@ -143,21 +144,26 @@ def export_saved_model(model, path, info):
         )
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f"{fresh.name}-old")
-    names = {key: argument_name(key) for key in (*model.input, *model.output)}
+    models = {"serve": model, **(others or {})}
+    names = {key: argument_name(key) for one in models.values() for key in (*one.input, *one.output)}
     signature = {
         names[key]: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=names[key])
         for key, tensor in model.input.items()
     }
 
-    def serve(inputs):
-        outputs = model({key: inputs[names[key]] for key in model.input}, training=False)
-        return {names[key]: value for key, value in outputs.items()}
+    def serve(model):
+        def endpoint(inputs):
+            outputs = model({key: inputs[names[key]] for key in model.input}, training=False)
+            return {names[key]: value for key, value in outputs.items()}
+
+        return endpoint
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serve", serve, input_signature=[signature])
+        for name, one in models.items():
+            archive.track(one)
+            archive.add_endpoint(name, serve(one), input_signature=[signature])
         archive.write_out(str(fresh), verbose=False)
         (fresh / "assets.extra").mkdir()
         (fresh / "assets.extra" / "mmkeras.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
@@ -209,3 +215,15 @@ def write_bytes(path, data):
         with contextlib.suppress(OSError):
             fresh.unlink()
     return path
+
+
+def write_changed(path, data):
+    """Write a file, see `write_bytes`, unless it holds these bytes already.
+
+    Returns:
+        pathlib.Path of the file.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return path
+    return write_bytes(path, data)

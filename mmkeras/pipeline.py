@@ -14,6 +14,8 @@ from mmkeras import modalities as modality_classes
 from mmkeras import persistence, tasks
 from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
 from mmkeras.cached import CachedModel
+from mmkeras.caption_head import build_caption_head, writing_head
+from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
 from mmkeras.datasets import check_frame, split_frame
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
@@ -72,16 +74,20 @@ class Pipeline:
     @property
     def model(self):
         """keras.Model from prepared tensors to {target column: prediction}."""
-        self._check_fitted()
+        self.check_fitted()
         return chain(self.encode, self.head, name="model")
 
     @property
     def serving_model(self):
-        """keras.Model from {column: raw values} to {target column: prediction}."""
-        self._check_fitted()
-        return chain(self.prepare, self.encode, self.head, name="serving")
+        """keras.Model from {column: raw values} to {target column: prediction}; for Caption to strings and "score"."""
+        self.check_fitted()
+        head = self.head
+        if self.task.kind == "caption":
+            head = writing_head(head, self.task, **self.task.decode_settings)
+        return chain(self.prepare, self.encode, head, name="serving")
 
-    def _check_fitted(self):
+    def check_fitted(self):
+        """Raise ValueError unless there is a model."""
         if self.head is None:
             raise ValueError("The Pipeline has no model yet. Call `fit(df)` first, or `mm.load(path)`.")
 
@@ -124,6 +130,8 @@ class Pipeline:
             KeyError, TypeError, ValueError: columns, rows or settings that cannot work; nothing is changed then.
             OSError: the cache folder cannot be written.
         """
+        if self._given[1].kind == "caption":
+            df, validation_data = self._group(df), self._group(validation_data)
         train, validation = self._split(df, validation_data, seed)
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
@@ -153,6 +161,12 @@ class Pipeline:
         if validation is not None and self.task.kind == "multilabel":
             self.thresholds = tune_thresholds(self.task.encode(validation), self._predict(validation, verbose))
         return history
+
+    def _group(self, df):
+        """One row for each image, with all its captions; anything but a DataFrame as it is."""
+        if not hasattr(df, "columns"):
+            return df
+        return self._given[1].group(df, [c for m in self.modalities for c in m.all_columns])
 
     def _split(self, df, validation_data, seed):
         columns = [c for m in self.modalities for c in m.all_columns] + [self.task.column]
@@ -190,8 +204,11 @@ class Pipeline:
         self.prepare, self.encode, self.head, self._parts = prepare, encode, head, {}
 
     def _new_head(self, tensors, task, target, modalities):
+        names = [m.name for m in modalities]
+        if task.kind == "caption":
+            return build_caption_head(tensors, task, names, **self.head_settings)
         return build_head(
-            tensors, task, self.fusion, target=target, modalities=[m.name for m in modalities],
+            tensors, task, self.fusion, target=target, modalities=names,
             normalise=[m.name for m in modalities if m.normalise], whole=[m.name for m in modalities if m.few_features],
             **self.head_settings,
         )  # fmt: skip
@@ -204,6 +221,12 @@ class Pipeline:
             weakref.finalize(self, close_store, directory)
         open_store(directory)
         self._cache_dir = directory
+
+    def cache(self):
+        """The folder of the feature cache, opened if need be."""
+        if self._cache_dir is None:
+            self._use_cache(None)
+        return self._cache_dir
 
     def _part(self, head, fine_tune=False, fresh=False):
         """What trains, or predicts, on cached features: made once for each head and phase."""
@@ -226,6 +249,8 @@ class Pipeline:
             if self._given[1] is not self.task:
                 _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
+            if self.task.kind == "caption":
+                callbacks = [WatchCider(self, validation), *callbacks]
         steps = int(rows.cardinality())
         compile_for_training(model, self.task, rate(epochs * steps), watched, loss)
         return model.fit(
@@ -251,19 +276,25 @@ class Pipeline:
             verbose: 1 shows progress of encoding.
 
         Returns:
-            DataFrame: for MultiLabel and MultiClass a probability column per class; for Regression the target's.
+            DataFrame: for MultiLabel and MultiClass a probability column per class; for Regression the target's; for
+            Caption the captions under the target's name and "score", the log-probability of their words.
 
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
         """
-        self._check_fitted()
+        self.check_fitted()
+        if self.task.kind == "caption":
+            import pandas as pd
+
+            found = write_captions(self, df, verbose)
+            return pd.DataFrame({self.task.column: found.texts, "score": found.log_probabilities}, index=df.index)
         return self.task.frame(self._predict(df, verbose), df.index)
 
     def predict_labels(self, df, verbose=0):
         """Decisions as a Series on the index of `df`: a list of labels, a class, or a number for each row."""
         import pandas as pd
 
-        self._check_fitted()
+        self.check_fitted()
         decisions = self.task.decide(self._predict(df, verbose), self._cuts())
         return pd.Series(
             decisions,
@@ -280,8 +311,9 @@ class Pipeline:
 
     def _predict_without(self, absent, df, verbose=0, head=None):
         """Predictions (rows, outputs) for each tuple of modalities' names in `absent`, taken for missing in all rows."""
-        if self._cache_dir is None:
-            self._use_cache(None)
+        self.cache()
+        if self.task.kind == "caption":
+            return [np.array(write_captions(self, df, verbose).texts, dtype=object)]
         part = self._part(self.head if head is None else head)
         dataset, order = part.dataset(df, batch_size=64, verbose=verbose)
         found = [[] for _ in absent]
@@ -311,7 +343,7 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_frame(df, [c for m in self.modalities for c in m.all_columns] + [self.task.column])
         notes = []
         unknown = self.task.unknown(df)
@@ -321,7 +353,11 @@ class Pipeline:
                 f"Labels never seen in training, or left out of `classes`: {listed}. The model cannot predict them; they "
                 "count in no metric."
             )
-        target = self.task.encode(df)
+        if self.task.kind == "caption":
+            if missing and len(self.modalities) > 1:
+                raise ValueError("`missing=True` scores classes and numbers. Received it for captions. Leave it False.")
+            df, missing = self._group(df), False
+        target = list(df[self.task.column]) if self.task.kind == "caption" else self.task.encode(df)
         if self.task.kind == "multiclass":
             df, target = df[target >= 0], target[target >= 0]
             if not len(df):
@@ -331,7 +367,11 @@ class Pipeline:
         if self.task.kind == "multilabel" and self.thresholds is None:
             notes.append("No validation rows were held out: thresholds are 0.5.")
         if not self._baselines and (self._fit_rows is not None or train_data is not None):
-            self._baselines = fit_baselines(self, *(self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))))
+            rows = self._fit_rows or (train_data, None, dict(BASELINE_SETTINGS))
+            if self.task.kind == "caption":
+                self._baselines = fit_caption_baselines(self, self._group(rows[0]))
+            else:
+                self._baselines = fit_baselines(self, *rows)
         if not self._baselines:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
         names = [modality.name for modality in self.modalities]
@@ -344,7 +384,10 @@ class Pipeline:
         notes += [note for modality in self.modalities for note in modality.notes(df)]
         baselines = {name: (base.predict(self, df), base.thresholds) for name, base in self._baselines.items()}
         examples = self._examples(df, target, predictions)
-        return make_report(self.task, target, predictions, self.thresholds, baselines, notes, examples, subsets)
+        images = image_column(self, df) if self.task.kind == "caption" else None
+        return make_report(
+            self.task, target, predictions, self.thresholds, baselines, notes, examples, subsets, images=images
+        )
 
     def _examples(self, df, target, predictions, count=12):
         """Some evaluated rows as a person would read them."""
@@ -354,7 +397,8 @@ class Pipeline:
         decided = self.task.decide(predictions[rows], self._cuts())
         columns = dict.fromkeys(c for m in self.modalities for c in m.all_columns)
         shown = {c: [_short(value) for value in df[c].iloc[rows]] for c in columns}
-        shown[f"{self.task.column} (true)"] = [_short(v) for v in self.task.read(target[rows])]
+        truth = [target[row] for row in rows] if isinstance(target, list) else target[rows]
+        shown[f"{self.task.column} (true)"] = [_short(v) for v in self.task.read(truth)]
         shown[f"{self.task.column} (predicted)"] = [_short(v) for v in decided]
         return pd.DataFrame(shown, index=df.index[rows])
 
@@ -372,7 +416,7 @@ class Pipeline:
         """
         import mmkeras
 
-        self._check_fitted()
+        self.check_fitted()
         manifest = {
             "mmkeras": mmkeras.__version__,
             "keras": keras.__version__,
@@ -395,13 +439,14 @@ class Pipeline:
         Its `serve` signature takes {column: (B,) strings or float32} and returns {target column: (B, outputs)}; in names
         of columns, everything but letters and digits becomes "_". Numbers may be NaN, strings empty: missing; dates
         are strings such as "1995-10-30". A WordPiece tokenizer needs `import tensorflow_text` before the SavedModel is
-        loaded. `assets.extra/mmkeras.json` tells names, classes and thresholds.
+        loaded. For Caption it returns strings and "score", by the task's way of decoding, and `serve_greedy` does so by
+        the fastest. `assets.extra/mmkeras.json` tells names, classes and thresholds.
 
         Raises:
             ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
             OSError: the folder cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         info = {
             "inputs": {
                 column: {"name": persistence.argument_name(column), "dtype": tensor.dtype}
@@ -411,7 +456,11 @@ class Pipeline:
             "classes": list(getattr(self.task, "classes", [])),
             "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds],
         }
-        persistence.export_saved_model(self.serving_model, path, info)
+        others = {}
+        if self.task.kind == "caption":
+            greedy = writing_head(self.head, self.task, max_length=self.task.sequence_length - 1)
+            others = {"serve_greedy": chain(self.prepare, self.encode, greedy, name="serving_greedy")}
+        persistence.export_saved_model(self.serving_model, path, info, others)
 
 
 def load(path):

@@ -6,8 +6,9 @@ import io
 
 import numpy as np
 
-from mmkeras.persistence import write_text
+from mmkeras.persistence import write_bytes, write_text
 
+SHOWN = 8  # captions of the best and of the worst
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -17,6 +18,9 @@ th { text-align: left; } td { text-align: right; } td:first-child, td.text { tex
 .scroll { overflow-x: auto; } .first td { font-weight: 600; background: var(--soft); }
 img { max-width: 100%; background: #fff; border-radius: 6px; } li.bad { font-weight: 600; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; } .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { font-weight: 600; } figcaption small { opacity: .7; font-weight: 400; }
+figcaption ul { font-weight: 400; font-size: .8rem; padding-left: 1.1rem; opacity: .85; margin: .3rem 0; }
 .card b { display: block; font-size: 1.5rem; } .card small { opacity: .7; }
 """
 
@@ -63,9 +67,107 @@ def write_html(report, path):
         parts.append(_table(report.confusion))
     if not report.missing.empty:
         parts += ["<h2>With only some of the modalities</h2>", _table(report.missing)]
+    if not report.gallery.empty:
+        best, worst = report.gallery.head(SHOWN), report.gallery.tail(min(SHOWN, max(0, len(report.gallery) - SHOWN)))
+        parts += ["<h2>Best captions</h2>", _gallery(best), "<h2>Worst captions</h2>", _gallery(worst.iloc[::-1])]
     if not report.examples.empty:
         parts += ["<h2>Some rows</h2>", _table(report.examples)]
     return write_text(path, "\n".join(parts) + "</html>\n")
+
+
+def _gallery(rows):
+    """Pictures with what was written and what people wrote."""
+    cards = []
+    for row in rows.itertuples(index=False):
+        references = "".join(f"<li>{html.escape(text)}</li>" for text in row.references[:5])
+        cards.append(
+            f"<figure>{_picture(row.image)}<figcaption>{html.escape(row.caption)} <small>CIDEr-D {row.score:.2f}</small>"
+            f"<ul>{references}</ul></figcaption></figure>"
+        )
+    return f"<div class=gallery>{''.join(cards)}</div>"
+
+
+def _picture(cell, size=224):
+    """A picture file as an HTML image of at most `size` pixels a side; nothing for no image."""
+    pixels = read_pixels(cell, size)
+    if pixels is None:
+        return "<p>(no image)</p>"
+    import tensorflow as tf
+
+    data = base64.b64encode(tf.io.encode_jpeg(pixels, quality=85).numpy()).decode()
+    return f"<img alt='' src='data:image/jpeg;base64,{data}'>"
+
+
+def read_pixels(cell, size=None):
+    """(H, W, 3) uint8 pixels of a path or of bytes, at most `size` a side; None for an empty cell or an unreadable file."""
+    import tensorflow as tf
+
+    try:
+        data = cell if isinstance(cell, bytes) else tf.io.read_file(str(cell)) if cell and cell == cell else b""
+        pixels = tf.io.decode_image(data, 3, expand_animations=False)
+    except tf.errors.OpError:
+        return None
+    longest = max(pixels.shape[:2])
+    if size and longest > size:
+        shape = [max(1, round(side * size / longest)) for side in pixels.shape[:2]]
+        pixels = tf.cast(tf.round(tf.image.resize(pixels, shape, antialias=True)), tf.uint8)
+    return pixels.numpy()
+
+
+def plot_attention(captions, number, image, path):
+    """Write a PNG with the image, and beside it where each word of its caption looked.
+
+    Args:
+        captions: `Captions`, from `generate`, with a grid.
+        number: int, which of them.
+        image: path or bytes of that image file.
+        path: the PNG file, written beside its place and renamed.
+
+    Returns:
+        pathlib.Path of the file.
+
+    Raises:
+        ValueError: captions of patches that form no grid; an image that cannot be read.
+
+    The picture is that of Xu et al., 2015, "Show, Attend and Tell", https://arxiv.org/abs/1502.03044.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> none = np.zeros((1, 2))
+        >>> one = mm.Captions(["a dog"], none[:, 0], none, none, np.array([2]), np.ones((1, 2, 6)), grid=(2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     photo = pathlib.Path(mm.samples.captions(1, 0, folder)["image"][0])
+        ...     plot_attention(one, 0, photo, photo.with_name("attention.png")).name
+        'attention.png'
+    """
+    from matplotlib.figure import Figure
+
+    if captions.grid is None:
+        raise ValueError("`captions` must come from one grid of patches. Received: none. Use Image(..., pooling=None).")
+    pixels = read_pixels(image)
+    if pixels is None:
+        raise ValueError(f"`image` must be an image file, or its bytes. Received: {str(image)[:80]!r}. Check the path.")
+    words = captions.maps(number)
+    columns = min(5, len(words) + 1)
+    lines = -(-(len(words) + 1) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.4 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for place in axes:
+        place.axis("off")
+    axes[0].imshow(pixels)
+    axes[0].set_title("image", fontsize=10)
+    height, width = pixels.shape[:2]
+    for place, (word, weights) in zip(axes[1:], words, strict=False):
+        place.imshow(pixels)
+        place.imshow(
+            weights, cmap="magma", alpha=0.6, extent=(0, width, height, 0), interpolation="bicubic", vmin=0,
+        )  # fmt: skip
+        place.set_title(word, fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return write_bytes(path, buffer.getvalue())
 
 
 def _note(note):

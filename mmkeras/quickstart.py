@@ -74,5 +74,39 @@ def entailment(out, rows, seed, finish):
     _done(start, out)
 
 
+def captions(out, rows, seed, finish):
+    """Captions of made-up scenes, by a network that learns to see and to write from nothing.
+
+    Args:
+        out, rows, seed, finish: see `genre`; the scenes are drawn into out/images.
+    """
+    import mmkeras as mm
+
+    start = time.monotonic()
+    df = mm.samples.captions(rows, seed=seed, directory=out / "images")
+    task = mm.Caption("caption", sequence_length=24)
+    train_rows, test_rows = mm.split_frame(task.group(df, ["image"]), 0.1, seed=seed)
+    print(f"{len(train_rows)} drawn scenes to learn from, {len(test_rows)} to be judged on. Captions of one of them:\n")
+    print("\n".join(df["caption"].head(5)), "\n")
+    pipe = mm.Pipeline(
+        [mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False)],
+        task,
+        width=256,
+        dropout=0.1,
+    )
+    pipe.fit(train_rows, epochs=12, batch_size=64, seed=seed, verbose=2, learning_rate=3e-3)
+    finish(pipe, test_rows, out)
+    shown = test_rows.head(5)
+    for (_, row), text in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
+        print(f"\n{row['image']}\n  written: {text}\n  one true: {row['caption'][0]}")
+    content = ["colours", "shapes", "counts", "relation"]
+    told = [mm.samples.caption_content(text) for text in pipe.predict_labels(test_rows)]
+    right = [said == dict(row) for said, (_, row) in zip(told, test_rows[content].iterrows(), strict=True)]
+    print(f"\nColours, shapes, counts and places all right in {sum(right)} of {len(right)} unseen scenes.")
+    picture = mm.plot_attention(mm.generate(pipe, shown.head(1)), 0, shown["image"].iloc[0], out / "attention.png")
+    print(f"Wrote {picture}: where each word looked.")
+    _done(start, out)
+
+
 def _done(start, out):
     print(f"\nDone in {time.monotonic() - start:.0f} s. Next: mmkeras predict {out} --csv YOUR.csv, or see README.md.")

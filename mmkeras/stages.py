@@ -5,6 +5,7 @@ import warnings
 
 import keras
 
+from mmkeras.datasets import check_kinds
 from mmkeras.graph import parents, submodel
 
 # Columns keep their names as keys even where TensorFlow does not allow them as names of layers.
@@ -21,7 +22,7 @@ def build_prepare(modalities):
         keras.Model from {column: (B,) strings or numbers} to {"modality.tensor": tensor}.
 
     Raises:
-        ValueError: two modalities of one name, or one column read both as text and as a number.
+        ValueError: two modalities of one name, or one column read in two ways, such as text and number.
 
     Example:
         >>> import mmkeras as mm
@@ -33,13 +34,7 @@ def build_prepare(modalities):
     check_modalities(modalities)
     inputs = {}
     for modality in modalities:
-        for column, tensor in modality.raw_inputs().items():
-            seen = inputs.setdefault(column, tensor)
-            if seen.dtype != tensor.dtype:
-                raise ValueError(
-                    f"A column must have one type. Received: {column!r} read both as {seen.dtype} and as {tensor.dtype}. "
-                    "Copy the column under a second name."
-                )
+        inputs = {**modality.raw_inputs(), **inputs}
     outputs = {}
     for modality in modalities:
         outputs.update(modality.prepare({column: inputs[column] for column in modality.all_columns}))
@@ -79,12 +74,13 @@ def build_encode(modalities, prepare):
 
 
 def check_modalities(modalities):
-    """Raise unless there is at least one modality and all names differ."""
+    """Raise unless there is at least one modality, all names differ, and each column is read in one way."""
     names = [modality.name for modality in modalities]
     if not names or len(set(names)) != len(names):
         raise ValueError(
             f"Modalities must have different names, and there must be one. Received: {names}. Give each `name=...`."
         )
+    check_kinds(modalities)
 
 
 def chain(*models, name=None):

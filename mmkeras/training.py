@@ -111,7 +111,7 @@ def compile_for_training(model, task, learning_rate, watched=True, loss=None):
     `Task.choose_loss` gave.
     """
     loss, metrics = loss or task.loss(), task.metrics() if watched else []
-    if len(model.output[task.column].shape) == 3:
+    if len(model.output[task.column].shape) == 3 and task.kind != "caption":
         loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
     model.compile(
         optimizer=make_optimizer(learning_rate),

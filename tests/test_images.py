@@ -15,6 +15,8 @@ import tensorflow as tf
 from PIL import Image as Picture
 
 import mmkeras as mm
+from mmkeras import files
+from mmkeras.files import Files
 from mmkeras.layers import DecodeImage
 from mmkeras.modalities.image import application
 
@@ -80,6 +82,57 @@ def test_one_pixel_and_no_image():
     assert (got[0] == SMOOTH[0, 0]).all() and (got[1] == 0).all()
 
 
+def test_a_gif_gives_its_first_frame_on_its_screen():
+    one = encoded(picture(), "GIF")
+    others = {"save_all": True, "append_images": [picture(255 - SMOOTH), picture(SMOOTH[:, ::-1])]}
+    several = encoded(picture(), "GIF", **others, comment=b"word " * 200, loop=0)
+    np.testing.assert_array_equal(decode(several), decode(one))
+    cut = one[:-1] + b",\0\0\0\0" + struct.pack("<HH", 20_000, 20_000) + b"\0\x08"  # later frames are not even read
+    np.testing.assert_array_equal(decode(cut), decode(one))
+    noise = picture(np.random.default_rng(0).integers(0, 256, (300, 300, 3), "uint8"))  # many blocks of data
+    exact = decode(encoded(noise.convert("P", palette=Picture.Palette.ADAPTIVE).convert("RGB"), "PNG")).astype(int)
+    data = encoded(noise.convert("P", palette=Picture.Palette.ADAPTIVE), "GIF")
+    np.testing.assert_array_equal(decode(data)[0], exact[0])
+    np.testing.assert_array_equal(decode(data[:-1] + data[data.index(b",") :])[0], exact[0])
+
+
+def test_a_gif_frame_lies_where_it_belongs():
+    wanted = np.zeros((100, 120, 3), "uint8")
+    wanted[30:94, 20:116] = Picture.open(io.BytesIO(encoded(picture(), "GIF"))).convert("RGB")
+    got = decode(gif_of(96, 64, (120, 100), left=20, top=30))
+    np.testing.assert_array_equal(got, decode(encoded(picture(wanted), "PNG")))
+    np.testing.assert_array_equal(decode(gif_of(96, 64, (5, 5))), decode(encoded(picture(), "GIF")))
+
+
+def test_palettes_and_row_orders_of_bmp():
+    coloured = picture().convert("P", palette=Picture.Palette.ADAPTIVE, colors=50)
+    exact = decode(encoded(coloured.convert("RGB"), "PNG"))
+    data = encoded(coloured, "BMP")
+    np.testing.assert_array_equal(decode(data), exact)
+    grey = encoded(picture(SMOOTH[:, :95, 0]), "BMP")
+    exact_grey = decode(encoded(picture(SMOOTH[:, :95, 0]), "PNG"))
+    np.testing.assert_array_equal(decode(grey), exact_grey)
+    bare = grey[:10] + struct.pack("<I", 54) + grey[14:54] + grey[54 + 1024 :]  # without a palette
+    np.testing.assert_array_equal(decode(bare), exact_grey)
+    for original, array in ((encoded(picture(), "BMP"), SMOOTH), (data, np.asarray(coloured.convert("RGB")))):
+        downwards = original[:22] + struct.pack("<i", -64) + original[26:]
+        np.testing.assert_array_equal(decode(downwards), decode(encoded(picture(array[::-1].copy()), "PNG")))
+
+
+def test_all_formats_in_one_batch_inside_a_dataset_and_after_reload(tmp_path):
+    several = {"save_all": True, "append_images": [picture(255 - SMOOTH)]}
+    kinds = (("PNG", {}), ("GIF", several), ("BMP", {}), ("WEBP", {"lossless": True}), ("JPEG", {}))
+    data = [encoded(picture(), kind, **settings) for kind, settings in kinds]
+    data += [b"", encoded(picture().convert("P"), "BMP")]
+    wanted = decode(*data)
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(len(data)).map(DecodeImage(SIZE))
+    np.testing.assert_array_equal(next(iter(dataset)), wanted)
+    words = keras.Input((), dtype="string")
+    keras.Model(words, DecodeImage(SIZE)(words)).save(tmp_path / "decode.keras")
+    again = keras.saving.load_model(tmp_path / "decode.keras")
+    np.testing.assert_array_equal(again(tf.constant(data)), wanted)
+
+
 def png_header(width, height):
     body = b"IHDR" + struct.pack(">II", width, height) + b"\x08\x02\x00\x00\x00"
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + b"\0\0\0\0"
@@ -87,6 +140,22 @@ def png_header(width, height):
 
 def webp_header(form, body):
     return b"RIFF" + b"\0" * 4 + b"WEBP" + form + b"\0" * 4 + body.ljust(20, b"\0")
+
+
+def bmp_header(width, height, bits=24, packing=0, size=40):
+    head = struct.pack("<IiiHHI", size, width, height, 1, bits, packing)
+    return b"BM" + struct.pack("<III", 54, 0, 54) + head + b"\0" * 20
+
+
+def gif_of(width, height, screen, left=0, top=0):
+    """A GIF that claims another size of its frame and of its screen."""
+    data = encoded(picture(), "GIF")
+    at = data.index(b",\0\0\0\0" + struct.pack("<HH", 96, 64))
+    frame = struct.pack("<HHHH", left, top, width, height)
+    return data[:6] + struct.pack("<HH", *screen) + data[10 : at + 1] + frame + data[at + 9 :]
+
+
+PNG = encoded(picture(), "PNG")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +175,26 @@ def webp_header(form, body):
         ),
         (b"GIF89a" + struct.pack("<HH", 20_000, 20_000), "at most 100000000 pixels"),
         (encoded(picture(), "JPEG")[:600], "(?i)jpeg|crop|truncated|invalid"),
-        (b"no image at all", "Unknown image file format"),
+        (b"no image at all", "JPEG, PNG, GIF, BMP or WebP file. Received: bytes that start with 6e 6f 20 69 6d 61 67"),
+        (b"\xff\x0a" + b"\0" * 40, "start with ff 0a 00"),  # JPEG XL
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 40, "start with 00 00 00 0c 4a 58 4c 20"),
+        (encoded(picture(), "TIFF"), "start with 49 49 2a 00"),
+        (encoded(picture(), "AVIF"), "Convert it first"),
+        (PNG[:8] + struct.pack(">I", 8) + b"abCd" + b"\0\0\0\1" * 3 + PNG[8:], "start with 89 50 4e 47"),
+        (webp_header(b"\x2f\0\0\0", b""), "start with 52 49 46 46"),  # a frame without the header of its part
+        (
+            encoded(picture(), "WEBP", save_all=True, append_images=[picture(255 - SMOOTH)]),
+            "still one. Received: an ani",
+        ),
+        (gif_of(20_000, 20_000, (96, 64)), "Received: 20000 × 20000"),
+        (bmp_header(20_000, -20_000), "Received: 20000 × 20000"),
+        (encoded(picture().convert("1"), "BMP"), "8, 24 or 32 bits per pixel.*Received: 1 bits"),
+        (bmp_header(4, 4, bits=4), "Received: 4 bits"),
+        (bmp_header(4, 4, bits=8, packing=1), "Received: 8 bits, compression 1"),
+        (bmp_header(4, 4, size=12), "a header of 12 bytes"),
+        (encoded(picture().convert("L"), "BMP")[:-1], "all its rows. Received: 7221 bytes of 7222"),
+        (encoded(picture(), "GIF")[:2000], "(?i)gif"),
+        (b"GIF89a", "(?i)gif"),
     ],
 )
 def test_what_is_no_image_is_refused(data, message):
@@ -150,8 +238,51 @@ def test_cells_are_paths_bytes_or_empty(folder):
     assert np.asarray(columns["photo"][1:4]).tolist() == [data, b"", b""]
     keys = image.row_keys(columns)
     assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
-    with pytest.raises(TypeError, match="paths or bytes of image files, or empty. Received: int"):
-        image.raw_values(pd.DataFrame({"photo": [3]}))
+    for cells in ([pd.NA, data], pd.array([pd.NA, str(folder / "a.png")], dtype="string"), [pd.NaT, data]):
+        files = image.raw_values(pd.DataFrame({"photo": cells}))["photo"]
+        assert np.asarray(files).tolist() == [b"", data]
+    for cell, kind in ((3, "int"), (np.zeros((2, 2, 3)), "ndarray"), ([data], "list")):
+        with pytest.raises(TypeError, match=f"paths or bytes of image files, or empty. Received: {kind}"):
+            image.raw_values(pd.DataFrame({"photo": [cell]}))
+
+
+def test_messages_are_of_the_house_kind():
+    image = mm.Image("photo", encoder="scratch")
+    rest = r"\. 1 of 1 cells are at fault\. Correct"
+    for data, message in (
+        (png_header(20_000, 10_000), r"bytes: An image must have at most 100000000 pixels \(height × width\)\. "
+         rf"Received: 10000 × 20000\. Scale it down first{rest}"),
+        (b"MZ", rf"bytes: An image must be a .* file\. Received: bytes that start with 4d 5a\. Convert it first{rest}"),
+        (encoded(picture(), "JPEG")[:600], rf"bytes: [^{{]*600{rest}"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            image.raw_values(pd.DataFrame({"photo": [data]}))
+
+
+def test_the_same_bytes_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr("mmkeras.files._faults", {})
+    monkeypatch.setattr("mmkeras.files.MOST_FAULTS", 3)
+
+    def attempt(data):
+        tried.append(data)
+        if data == b"bad":
+            raise tf.errors.InvalidArgumentError(None, None, "it is bad")
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="it is bad"):
+            assert Files([b"a", b"bad", b""], range(3), "photo", attempt, "missing").faulty == 1
+    assert sorted(tried) == [b"a", b"bad"]
+    Files([str(number).encode() for number in range(9)], range(9), "photo", attempt)
+    assert len(files._faults) <= 3
+
+
+def test_one_column_as_text_and_as_image_is_an_error(folder):
+    df = pd.DataFrame({"photo": [str(folder / "a.png")]})
+    both = [mm.Text("photo", "lexical"), mm.Image("photo", "scratch")]
+    for act in (lambda: mm.Pipeline(both, mm.MultiClass("label")), lambda: mm.make_dataset(df, both)):
+        with pytest.raises(ValueError, match="read in one way. Received: 'photo' read both as text and as image. Copy"):
+            act()
 
 
 @pytest.mark.parametrize(
@@ -161,6 +292,8 @@ def test_cells_are_paths_bytes_or_empty(folder):
         ({"image_size": 224}, ValueError, "must be \\(height, width\\)"),
         ({"pooling": "cls"}, ValueError, "`pooling` must be one of"),
         ({"on_error": "skip"}, ValueError, "`on_error` must be one of"),
+        ({"augment": "x"}, ValueError, "`augment` must be one of"),
+        ({"dtype": "nope"}, ValueError, "`dtype` of `Image` must be a Keras dtype policy or None. Received: 'nope'"),
         ({"columns": ()}, ValueError, "must name a column"),
     ],
 )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from saved_models import shared
 
 import mmkeras
+from mmkeras.decoding import DecodeCaptions
 from mmkeras.fusion import (
     BilinearFusion,
     ConcatFusion,
@@ -29,6 +30,9 @@ from mmkeras.hub import HubEncoder, HubPreprocessor
 from mmkeras.layers import (
     AnyNumber,
     CalendarParts,
+    CaptionDecoder,
+    CaptionText,
+    CaptionTokens,
     CleanNumbers,
     DecodeImage,
     FillMissing,
@@ -38,6 +42,10 @@ from mmkeras.layers import (
     TermBag,
     TermWeights,
     Tokenize,
+    count_words,
+    learn_vocabulary,
+    plain_words,
+    teacher_forcing,
 )
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "e", "f", "g", "h", "##b", "."]
@@ -81,6 +89,17 @@ def png(height, width):
 TOKENS = {"token_ids": [[2, 7, 3], [2, 3, 0]], "padding_mask": [[1, 1, 1], [1, 1, 0]], "segment_ids": [[0, 0, 1]] * 2}
 TOKENS = {name: np.array(values, "int32") for name, values in TOKENS.items()}
 
+CAPTIONS = ["A red dog.", "a black-and-white cat", ""]
+VOCABULARY = learn_vocabulary(["a red dog", "a cat"])
+CAPTION_TOKENS = np.array([[2, 4, 5, 3], [2, 6, 3, 0]], "int32")
+PATCHES = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+PATCH_MASK = np.array([[1, 1, 0], [0, 0, 0]], "int32")
+
+
+def caption_decoder(**settings):
+    return CaptionDecoder(9, 4, **settings)
+
+
 # {class: (makes the layer, its call arguments)}; an argument may be a list or a dict of arrays.
 CASES = {
     Present: (Present, [strings("a", " ")]),
@@ -103,6 +122,16 @@ CASES = {
     FillMissing: (FillMissing, [np.array([[NAN, 1.0], [2.0, NAN]], "float32")]),
     AnyNumber: (AnyNumber, [np.array([[NAN, 1.0], [NAN, NAN]], "float32")]),
     CalendarParts: (CalendarParts, [strings("2021-04-03", "")]),
+    CaptionTokens: (lambda **k: CaptionTokens(VOCABULARY, 6, **k), [strings(*CAPTIONS)]),
+    CaptionText: (lambda **k: CaptionText(VOCABULARY, **k), [CAPTION_TOKENS]),
+    CaptionDecoder: (
+        lambda **k: caption_decoder(dropout=0.1, heads=2, first_state="patches", **k),
+        [CAPTION_TOKENS, PATCHES, PATCH_MASK],
+    ),
+    DecodeCaptions: (
+        lambda dtype=None, **k: DecodeCaptions(caption_decoder(dtype=dtype), max_length=3, dtype=dtype, **k),
+        [PATCHES, PATCH_MASK],
+    ),
     ConcatFusion: (ConcatFusion, [FEATURES, PRESENCE]),
     HybridFusion: (HybridFusion, [np.ones((2, 3), "float32"), FEATURES, PRESENCE]),
     LateFusion: (lambda **k: LateFusion(learned=True, **k), [FEATURES, PRESENCE]),
@@ -122,12 +151,14 @@ CASES = {
     ),
 }
 # Whose weights start at random.
-RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion}
+RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
-RAW = [Present, Tokenize, TermWeights, CalendarParts, CleanNumbers, HubPreprocessor]
+# Whose numbers are float32 in any precision.
+EXACT = {CalendarParts, DecodeCaptions}
+RAW = [Present, CaptionTokens, Tokenize, TermWeights, CalendarParts, CleanNumbers, HubPreprocessor]
 TRAINED = [
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
-    HubEncoder,
+    CaptionDecoder, HubEncoder,
 ]  # fmt: skip
 ids = {"ids": lambda layer_class: layer_class.__name__}
 
@@ -158,7 +189,13 @@ def tensors(arguments):
 def assert_same(one, two):
     keras.tree.assert_same_structure(one, two)
     for left, right in zip(keras.tree.flatten(one), keras.tree.flatten(two), strict=True):
-        np.testing.assert_array_equal(np.asarray(left, "float64"), np.asarray(right, "float64"))
+        np.testing.assert_array_equal(plain(left), plain(right))
+
+
+def plain(values):
+    """Numbers as float64, strings as they are."""
+    values = np.asarray(values)
+    return values if values.dtype == object else np.asarray(values, "float64")
 
 
 def reloaded(model, tmp_path):
@@ -241,7 +278,8 @@ def test_one_step_of_training_moves_the_weights(layer_class):
 def test_only_the_named_layers_train():
     for layer_class, (make, arguments) in CASES.items():
         model, _ = as_model(make(), arguments)
-        assert bool(model.trainable_weights) == (layer_class in TRAINED), layer_class
+        trains = layer_class in TRAINED or layer_class is DecodeCaptions  # its decoder's, through the loss of words
+        assert bool(model.trainable_weights) == trains, layer_class
 
 
 @pytest.mark.parametrize("layer_class", CASES, **ids)
@@ -257,7 +295,10 @@ def test_mixed_precision(layer_class):
     assert all(weight.dtype in ("float32", "bool") for weight in model.weights)
     for got, want in zip(keras.tree.flatten(result), keras.tree.flatten(expected), strict=True):
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(got.dtype)):
-            assert layer_class is CalendarParts or keras.backend.standardize_dtype(got.dtype) == "bfloat16"
+            assert layer_class in EXACT or keras.backend.standardize_dtype(got.dtype) == "bfloat16"
+        if got.dtype == tf.string:
+            assert_same(got, want)
+            continue
         got, want = tf.cast(got, "float32").numpy(), tf.cast(want, "float32").numpy()
         np.testing.assert_allclose(got, want, rtol=0.02, atol=0.02)
 
@@ -533,5 +574,111 @@ def test_one_row_equals_the_row_in_a_batch():
         whole = keras.tree.flatten(layer(*tensors(arguments)))
         alone = keras.tree.flatten(layer(*tensors(keras.tree.map_structure(lambda x: x[:1], arguments))))
         for batch, row in zip(whole, alone, strict=True):
-            width = row.shape[1]
-            np.testing.assert_allclose(batch[:1, :width], row, atol=1e-6, err_msg=layer_class.__name__)
+            if len(row.shape) == 1:
+                batch, row = batch[:, None], row[:, None]
+            batch, row = plain(batch[:1, : row.shape[1]]), plain(row)
+            if row.dtype == object:
+                np.testing.assert_array_equal(batch, row)
+            else:
+                np.testing.assert_allclose(batch, row, atol=1e-6, err_msg=layer_class.__name__)
+
+
+# === Captions ===
+
+
+@pytest.mark.parametrize(("caption", "wanted"), [
+    ("A dog, a cat!", "a dog a cat"),
+    ("black-and-white", "black and white"),
+    ("black\u2013and\u2014white \u2010 x", "black and white x"),
+    ("The dog's  'bone'", "the dog's bone"),
+    ("dogs\u2019 and the dog\u2019s", "dogs and the dog's"),
+    ("'tis ''quoted'' rock 'n' roll'", "tis quoted rock n roll"),
+    ("[start] <end> a_b/c", "start end a b c"),
+    ("\u00c9T\u00c9 42", "\u00e9t\u00e9 42"),
+    (" ...!? ' ", ""),
+    ("", ""),
+])  # fmt: skip
+def test_plain_words(caption, wanted):
+    assert plain_words(tf.constant([caption])).numpy()[0].decode() == wanted
+    assert count_words([caption]).tolist() == [len(wanted.split())]
+
+
+def test_a_vocabulary_goes_by_frequency_then_alphabet():
+    captions = ["b a", "c a b!", "a d"]
+    special = ["", "[unknown]", "[start]", "[end]"]
+    assert learn_vocabulary(captions) == [*special, "a", "b", "c", "d"]
+    assert learn_vocabulary(captions, size=6) == [*special, "a", "b"]
+    assert learn_vocabulary(captions, min_count=2) == [*special, "a", "b"]
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"size": 4}, "`size` of a vocabulary must be an int of at least 5. Received: 4"),
+    ({"min_count": 0}, "`min_count` of a vocabulary must be an int of at least 1. Received: 0"),
+    ({"min_count": 9}, "Captions must hold words. Received: 1 captions in which no word occurs 9 times"),
+])  # fmt: skip
+def test_a_vocabulary_needs_words(settings, message):
+    with pytest.raises(ValueError, match=message):
+        learn_vocabulary(["a dog"], **settings)
+
+
+def test_caption_tokens_by_hand():
+    a, cat, dog, red = (VOCABULARY.index(word) for word in ("a", "cat", "dog", "red"))
+    captions = ["A red dog.", "red-dog cat, a red cat", "a cow", "", "?!"]
+    got = CaptionTokens(VOCABULARY, 6)(tf.constant(captions)).numpy().tolist()
+    assert got == [
+        [2, a, red, dog, 3, 0], [2, red, dog, cat, a, 3], [2, a, 1, 3, 0, 0], [2, 3, 0, 0, 0, 0], [2, 3, 0, 0, 0, 0],
+    ]  # fmt: skip
+    words = CaptionText(VOCABULARY)(np.array(got)).numpy().tolist()
+    assert words == [b"a red dog", b"red dog cat a", b"a [unknown]", b"", b""]
+    read, wanted = teacher_forcing(np.array(got[:1]))
+    assert read.tolist() == [[2, a, red, dog, 3]] and wanted.tolist() == [[a, red, dog, 3, 0]]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: CaptionTokens(VOCABULARY, 2), "`sequence_length` must leave room for a word.*Received: 2. Use 3 or more"),
+    (lambda: CaptionTokens(["a", "b"]), r"`vocabulary` must start with .* Received: 2 entries, 2 of them different"),
+    (lambda: CaptionText([*VOCABULARY, "a"]), "Received: 9 entries, 8 of them different"),
+    (lambda: CaptionText(VOCABULARY[:4]), "go on with words, each once. Received: 4 entries"),
+    (lambda: CaptionDecoder(9, 4, heads=3), "`heads` must be None or an int that divides `width`. Received: 3 heads"),
+    (lambda: caption_decoder()(CAPTION_TOKENS, PATCHES[..., :3]), r"patches of shape \(B, P, 4\). Received: \(2, 3, 3\)"),
+    (lambda: caption_decoder()(CAPTION_TOKENS, PATCHES[:, 0]), r"patches of shape \(B, P, 4\). Received: \(2, 4\)"),
+])  # fmt: skip
+def test_caption_layers_check_what_they_get(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+DECODERS = [{}, {"tied": True}, {"heads": 2}, {"first_state": "patches", "dropout": 0.5}]
+
+
+@pytest.mark.parametrize("settings", DECODERS)
+def test_step_by_step_is_teacher_forcing(settings):
+    decoder = caption_decoder(**settings)
+    whole = decoder(CAPTION_TOKENS, PATCHES, PATCH_MASK)
+    state = decoder.initial_state(PATCHES, PATCH_MASK)
+    for number in range(CAPTION_TOKENS.shape[1]):
+        logits, state, weights = decoder.step(tf.constant(CAPTION_TOKENS[:, number]), state, PATCHES, PATCH_MASK)
+        np.testing.assert_allclose(logits, whole[:, number], atol=1e-5)
+        np.testing.assert_allclose(tf.reduce_sum(weights * (1 - PATCH_MASK), axis=-1), 0, atol=0)
+        np.testing.assert_allclose(tf.reduce_sum(weights, axis=-1), [1, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", DECODERS)
+def test_caption_decoder_looks_at_no_padding(settings):
+    decoder = caption_decoder(**settings)
+    whole = decoder(CAPTION_TOKENS, PATCHES, PATCH_MASK).numpy()
+    longer = np.pad(CAPTION_TOKENS, [(0, 0), (0, 3)])
+    np.testing.assert_allclose(decoder(longer, PATCHES, PATCH_MASK)[:, :4], whole, atol=1e-6)
+    hidden = np.where(PATCH_MASK[..., None], PATCHES, 50).astype("float32")
+    np.testing.assert_array_equal(decoder(CAPTION_TOKENS, hidden, PATCH_MASK), whole)
+    every = decoder(CAPTION_TOKENS, PATCHES, np.ones_like(PATCH_MASK))
+    np.testing.assert_allclose(every, decoder(CAPTION_TOKENS, PATCHES), atol=1e-6)
+    assert np.abs(every - whole).max() > 1e-4
+
+
+def test_caption_decoder_is_the_tutorials_graph():
+    decoder = caption_decoder()
+    got = decoder(CAPTION_TOKENS, PATCHES)
+    states = decoder.gru(decoder.embedding(CAPTION_TOKENS))
+    seen = keras.layers.Attention()([states, tf.constant(PATCHES)])
+    np.testing.assert_allclose(got, decoder.output_layer(decoder.norm(states + seen)), atol=1e-5)

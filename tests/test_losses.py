@@ -5,9 +5,10 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.losses import SparseCategoricalFocalCrossentropy
+from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy, SparseCategoricalFocalCrossentropy
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
 from mmkeras.training import MeanOfDecisions
 
@@ -139,3 +140,86 @@ def test_losses_and_weights_work_with_a_builder():
     np.testing.assert_allclose(weights, [4 / 3, 4 / 3, 2 / 3, 2 / 3])
     history = model.fit(x, {"label": target}, sample_weight=weights, verbose=0)
     assert np.isfinite(history.history["loss"][0])
+
+
+# === Words of captions ===
+
+TARGETS = np.array([[3, 1, 2, 0, 0], [2, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+
+
+def word_logits(scale=3.0):
+    return (np.random.default_rng(0).normal(size=(3, 5, 4)) * scale).astype("float32")
+
+
+def words_by_hand(logits, smoothing=0.0):
+    chances = np.exp(logits.astype("float64")) / np.exp(logits.astype("float64")).sum(-1, keepdims=True)
+    rows = [(r, t) for r, t in zip(*np.nonzero(TARGETS), strict=True)]
+    wanted = {(r, t): np.eye(4)[TARGETS[r, t]] * (1 - smoothing) + smoothing / 4 for r, t in rows}
+    return {place: -(wanted[place] * np.log(chances[place])).sum() for place in rows}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_word_loss_by_hand(smoothing):
+    logits = word_logits()
+    each = words_by_hand(logits, smoothing)
+    for reduction, wanted in (("sum_over_batch_size", np.mean(list(each.values()))), ("sum", sum(each.values()))):
+        loss = MaskedTokenCrossentropy(smoothing, reduction=reduction)
+        np.testing.assert_allclose(loss(TARGETS, logits), wanted, rtol=1e-5)
+    losses = MaskedTokenCrossentropy(smoothing, reduction=None)(TARGETS, logits).numpy()
+    assert (losses[TARGETS == 0] == 0).all()
+    np.testing.assert_allclose(losses[TARGETS != 0], list(each.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_padding_changes_not_one_bit_of_loss_gradient_and_accuracy(smoothing, compiled):
+    loss = MaskedTokenCrossentropy(smoothing)
+
+    def measure(targets, logits):
+        logits = tf.convert_to_tensor(logits)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(targets, logits)
+        return value, tape.gradient(value, logits)
+
+    if compiled:
+        measure = tf.function(measure, jit_compile=True)
+    rng = np.random.default_rng(1)
+    targets = rng.integers(1, 40, (16, 9)) * (np.arange(9) < rng.integers(1, 10, (16, 1)))
+    logits = (rng.normal(size=(16, 9, 40)) * 5).astype("float32")
+    value, gradient = measure(targets, logits)
+    assert (gradient.numpy()[targets == 0] == 0).all()
+    other = np.where(targets[..., None] == 0, rng.normal(size=logits.shape) * 30, logits).astype("float32")
+    longer = np.concatenate([other, rng.normal(size=(16, 4, 40)).astype("float32")], axis=1)
+    more = np.pad(targets, [(0, 0), (0, 4)])
+    accuracy = MaskedTokenAccuracy()
+    for given, seen in ((targets, other), (more, longer)):
+        again, slope = measure(given, seen)
+        assert float(again) == float(value)
+        np.testing.assert_array_equal(slope[:, :9], gradient)
+        accuracy.reset_state()
+        accuracy.update_state(given, seen)
+        right = (logits.argmax(-1) == targets)[targets != 0]
+        assert float(accuracy.result()) == np.float32(right.sum()) / np.float32(right.size)
+
+
+def test_word_loss_and_accuracy_weigh_rows_and_are_saved():
+    logits, weights = word_logits(), np.array([2.0, 0.0, 1.0])
+    each = words_by_hand(logits)
+    loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(MaskedTokenCrossentropy()))
+    np.testing.assert_allclose(loss(TARGETS, logits, weights), 2 * sum(list(each.values())[:3]) / 4, rtol=1e-5)
+    accuracy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(MaskedTokenAccuracy()))
+    accuracy.update_state(TARGETS, logits, weights)
+    assert float(accuracy.result()) == pytest.approx((logits.argmax(-1) == TARGETS)[0, :3].mean())
+
+
+def test_word_loss_of_nothing_but_padding_is_zero():
+    assert float(MaskedTokenCrossentropy()(np.zeros((2, 3), int), np.ones((2, 3, 4), "float32"))) == 0
+    accuracy = MaskedTokenAccuracy()
+    accuracy.update_state(np.zeros((2, 3), int), np.ones((2, 3, 4), "float32"))
+    assert float(accuracy.result()) == 0
+
+
+def test_word_loss_refuses_to_smooth_everything():
+    with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\). Received: 1.0"):
+        MaskedTokenCrossentropy(1.0)

@@ -168,7 +168,7 @@ def plain_pairs(monkeypatch, tmp_path):
     """Many posts of which the pictures are told, not drawn: "sea/kite/red"."""
     monkeypatch.setattr(pictures, "poster", lambda rng, *what: what)
     monkeypatch.setattr(pictures, "sketch", lambda rng, *what: what)
-    monkeypatch.setattr(posts, "_write", lambda path, what: "/".join(what))
+    monkeypatch.setattr(posts, "write_picture", lambda path, what: "/".join(what))
     return samples.entailment(6000, seed=0, directory=tmp_path)
 
 
@@ -469,8 +469,8 @@ def release(tmp_path, monkeypatch):
             member = tarfile.TarInfo(name)
             member.size = 1
             archive.addfile(member, io.BytesIO(b"x"))
-    monkeypatch.setattr(sources, "ENTAILMENT_CSV", (folder / "tweets.csv").as_uri())
-    monkeypatch.setattr(sources, "ENTAILMENT_IMAGES", (folder / "tweet_images.tar.gz").as_uri())
+    monkeypatch.setattr(sources.posts, "ENTAILMENT_CSV", (folder / "tweets.csv").as_uri())
+    monkeypatch.setattr(sources.posts, "ENTAILMENT_IMAGES", (folder / "tweet_images.tar.gz").as_uri())
     return folder
 
 

@@ -121,11 +121,11 @@ def test_two_modalities_read_one_column(movies, tiny_bert):
     np.testing.assert_array_equal(tensors["text.present"], tensors["words.present"])
 
 
-def test_one_column_with_two_types_is_an_error(movies):
+def test_one_column_read_in_two_ways_is_an_error(movies):
     movies["year"] = range(len(movies))
     text, numbers = Text("year", encoder="lexical").adapt(movies), Tabular(numeric="year").adapt(movies)
     with pytest.raises(
-        ValueError, match=r"A column must have one type. Received: 'year' read both as string and as float32"
+        ValueError, match=r"A column must be read in one way. Received: 'year' read both as text and as number"
     ):
         build_prepare([text, numbers])
 

@@ -1,16 +1,30 @@
-"""Layers that take raw values (strings, numbers with gaps) or summarise token sequences.
+"""Layers that take raw values (strings, numbers with gaps), summarise token sequences, or write captions.
 
 Each is registered, keeps its arguments as attributes, and gives the same numbers eagerly, inside `tf.data`
 and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
 """
 
+from mmkeras.layers.captions import (
+    SPECIAL,
+    CaptionText,
+    CaptionTokens,
+    count_words,
+    learn_vocabulary,
+    plain_words,
+    teacher_forcing,
+)
+from mmkeras.layers.decoder import CaptionDecoder
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
 
 __all__ = [
+    "SPECIAL",
     "AnyNumber",
     "CalendarParts",
+    "CaptionDecoder",
+    "CaptionText",
+    "CaptionTokens",
     "CleanNumbers",
     "DecodeImage",
     "FillMissing",
@@ -20,4 +34,8 @@ __all__ = [
     "TermBag",
     "TermWeights",
     "Tokenize",
+    "count_words",
+    "learn_vocabulary",
+    "plain_words",
+    "teacher_forcing",
 ]

@@ -17,6 +17,9 @@ class DecodeImage(keras.layers.Layer):
     the image is stretched to the target with antialiased bilinear resizing. The EXIF orientation is not applied:
     pixels come as they are stored. An empty string gives zeros.
 
+    Other formats are refused, and so are animated WebP files and BMP files that are compressed or hold other than
+    8, 24 or 32 bits per pixel.
+
     Args:
         image_size: (H, W) ints.
         max_pixels: int; larger images are refused before they are decoded.
@@ -39,65 +42,195 @@ class DecodeImage(keras.layers.Layer):
         return tf.map_fn(self._decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
 
     def _decode(self, data):
-        height, width = self.image_size
-
-        def number(at, width, little):
-            raw = tf.io.decode_raw(tf.strings.substr(data, at, width), tf.uint8)
-            raw = tf.cast(raw if little else tf.reverse(raw, [0]), tf.int64)
-            return tf.reduce_sum(raw * 256 ** tf.range(width, dtype=tf.int64))
-
-        def checked(shape):
-            most = tf.constant(self.max_pixels, tf.int64)
-            rule = f"an image must have at most {self.max_pixels} pixels (height × width)"
-            with tf.control_dependencies([tf.debugging.assert_less_equal(shape[0] * shape[1], most, rule)]):
-                return tf.identity(data)
-
-        def jpeg():
-            shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
-            safe = checked(shape)
-            ratio = tf.minimum(shape[0] // height, shape[1] // width)
-            scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
-            by = [lambda r=r: tf.io.decode_jpeg(safe, 3, ratio=r, dct_method="INTEGER_ACCURATE") for r in (1, 2, 4, 8)]
-            return tf.switch_case(scale, by)
-
-        def other(shape):
-            return tf.io.decode_image(checked(shape), 3, expand_animations=False)
-
-        def webp():
-            # The three kinds of WebP hold their size in different places: RFC 9649, sections 2.5 to 2.7.
-            form = tf.strings.substr(data, 12, 4)
-            packed = number(21, 4, True)
-            shape = tf.case(
-                [
-                    (tf.equal(form, b"VP8X"), lambda: tf.stack([1 + number(27, 3, True), 1 + number(24, 3, True)])),
-                    (tf.equal(form, b"VP8L"), lambda: 1 + tf.stack([packed // 2**14 % 2**14, packed % 2**14])),
-                ],
-                default=lambda: tf.stack([number(28, 2, True) % 2**14, number(26, 2, True) % 2**14]),
-            )
-            return tf.io.decode_webp(checked(shape), 3)[0]  # (frames, H, W, 3)
-
-        def by_its_first_bytes():
-            starts = [b"\x89PNG", b"GIF8", b"BM", b"RIFF"]
-            found = [tf.equal(tf.strings.substr(data, 0, len(start)), start) for start in starts]
-            empty = tf.equal(tf.strings.length(data), 0)
-            kind = tf.argmax(tf.cast(tf.stack([empty, *found, True]), tf.int32))  # the first that holds
-            readers = [
-                lambda: tf.zeros((1, 1, 3), tf.uint8),
-                lambda: other((number(20, 4, False), number(16, 4, False))),
-                lambda: other((number(8, 2, True), number(6, 2, True))),
-                lambda: other((number(22, 4, True), number(18, 4, True))),
-                webp,
-                lambda: tf.io.decode_image(data, 3, expand_animations=False),  # anything else, for it to refuse
-            ]
-            return tf.switch_case(tf.cast(kind, tf.int32), readers)
-
         # Most images are JPEGs: they take the short way.
-        decoded = tf.cond(tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff"), jpeg, by_its_first_bytes)
+        is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
+        other = self._by_first_bytes
+        if not tf.executing_eagerly():  # apart, or the graph would pass over all its operations for each JPEG
+            other = tf.function(other, autograph=False, experimental_attributes={"_noinline": True})
+        decoded = tf.cond(is_jpeg, lambda: self._jpeg(data), lambda: other(data))
         decoded = tf.ensure_shape(decoded, (None, None, 3))
         return tf.cast(tf.round(tf.image.resize(decoded, self.image_size, antialias=True)), tf.uint8)
+
+    def _sized(self, data, height, width):
+        """`data`, refused when its image has too many pixels."""
+        rule = f"An image must have at most {self.max_pixels} pixels (height × width)."
+        received = [" Received: ", height, " × ", width, ". Scale it down first."]
+        return _refuse_unless(height * width <= self.max_pixels, data, rule, *received)
+
+    def _jpeg(self, data):
+        shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
+        safe = self._sized(data, shape[0], shape[1])
+        ratio = tf.minimum(shape[0] // self.image_size[0], shape[1] // self.image_size[1])
+        scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
+        by = [lambda r=r: tf.io.decode_jpeg(safe, 3, ratio=r, dct_method="INTEGER_ACCURATE") for r in (1, 2, 4, 8)]
+        return tf.switch_case(scale, by)
+
+    def _by_first_bytes(self, data):
+        # Sizes are read at fixed places, so the part that holds them must be the first one of the file.
+        start = tf.strings.substr(tf.strings.join([data, b"\0" * 16]), 0, 16)
+        webp = tf.strings.join([tf.strings.substr(start, 0, 4), tf.strings.substr(start, 8, 8)])
+        png = tf.strings.join([tf.strings.substr(start, 0, 8), tf.strings.substr(start, 12, 4)])
+        found = [
+            tf.equal(tf.strings.length(data), 0),
+            tf.equal(png, b"\x89PNG\r\n\x1a\nIHDR"),
+            tf.equal(tf.strings.substr(start, 0, 4), b"GIF8"),
+            tf.equal(tf.strings.substr(start, 0, 2), b"BM"),
+            tf.reduce_any(tf.equal(webp, [b"RIFFWEBPVP8 ", b"RIFFWEBPVP8L", b"RIFFWEBPVP8X"])),
+        ]
+        kind = tf.argmax(tf.cast(tf.stack([*found, True]), tf.int32), output_type=tf.int32)  # the first that holds
+        readers = [self._absent, self._png, self._gif, self._bmp, self._webp, self._unknown]
+        return tf.switch_case(kind, [lambda read=read: read(data) for read in readers])
+
+    def _absent(self, data):
+        return tf.zeros((1, 1, 3), tf.uint8)
+
+    def _unknown(self, data):
+        pairs = tf.gather(
+            [f"{number:02x}" for number in range(256)], tf.cast(_bytes(tf.strings.substr(data, 0, 12), 0), tf.int32)
+        )
+        first = tf.strings.reduce_join(pairs, separator=" ")
+        rule = "An image must be a JPEG, PNG, GIF, BMP or WebP file. Received: bytes that start with "
+        with tf.control_dependencies([_refuse_unless(tf.constant(False), data, rule, first, ". Convert it first.")]):
+            return self._absent(data)
+
+    def _png(self, data):
+        head = _head(data)
+        safe = self._sized(data, _number(head, 20, 4, big=True), _number(head, 16, 4, big=True))
+        return tf.io.decode_image(safe, 3, expand_animations=False)
+
+    def _webp(self, data):
+        # The three kinds of WebP hold their size in different places: RFC 9649, sections 2.5 to 2.7.
+        head = _head(data)
+        form = tf.strings.substr(data, 12, 4)
+        packed = _number(head, 21, 4)
+        height, width = tf.case(
+            [
+                (tf.equal(form, b"VP8X"), lambda: (1 + _number(head, 27, 3), 1 + _number(head, 24, 3))),
+                (tf.equal(form, b"VP8L"), lambda: (1 + packed // 2**14 % 2**14, 1 + packed % 2**14)),
+            ],
+            default=lambda: (_number(head, 28, 2) % 2**14, _number(head, 26, 2) % 2**14),
+        )
+        still = tf.logical_or(tf.not_equal(form, b"VP8X"), _number(head, 20, 1) // 2 % 2 == 0)
+        rule = "A WebP image must be a still one. Received: an animated one. Save its first frame alone, or as a GIF."
+        safe = self._sized(_refuse_unless(still, data, rule), height, width)
+        return tf.io.decode_webp(safe, 3)[0]  # (frames, H, W, 3)
+
+    def _gif(self, data):
+        """The first frame on its screen; the others, and what is not needed to draw it, are not even decoded."""
+        raw = _bytes(data, 2048)  # zeros behind the end, where tables and blocks of a cut file would lie
+
+        def byte(at):
+            return tf.cast(tf.gather(raw, at), tf.int64)
+
+        def table(at):
+            """How many bytes a colour table takes, of which the byte at `at` tells the size."""
+            return tf.where(byte(at) >= 128, 3 * 2 ** (byte(at) % 8 + 1), 0)
+
+        def behind(at):
+            """The end of a chain of blocks, each with its size before it, that starts at `at`: the last has size 0."""
+
+            def step(at, size):
+                # Most blocks are of 255 bytes: as many of them as follow each other are one step.
+                full = tf.reduce_sum(tf.math.cumprod(tf.cast(raw[at : at + 2**14 : 256] == 255, tf.int64)))
+                at = at + tf.maximum(256 * full, 1 + size)
+                return at, byte(at)
+
+            return tf.while_loop(lambda at, size: size > 0, step, (at, byte(at)))[0] + 1
+
+        def extension(at, control):
+            own = tf.logical_and(byte(at + 1) == 0xF9, control == 0)  # it tells which colour is transparent
+            return behind(at + 2), tf.where(own, at, control)
+
+        zero = tf.constant(0, tf.int64)
+        head = 13 + table(zero + 10)
+        at, control = tf.while_loop(lambda at, control: byte(at) == 0x21, extension, (head, zero))
+        end = behind(at + 11 + table(at + 9))
+        left, top, width, height = (_number(raw, at + i, 2) for i in (1, 3, 5, 7))
+        whole_width = tf.maximum(_number(raw, 6, 2), left + width)
+        whole_height = tf.maximum(_number(raw, 8, 2), top + height)
+        safe = self._sized(data, whole_height, whole_width)
+
+        def part(start, stop):
+            return tf.strings.substr(safe, tf.minimum(start, _length(safe)), stop - start)
+
+        alone = [
+            part(zero, head),
+            tf.cond(control > 0, lambda: tf.strings.join([part(control, control + 7), b"\0"]), lambda: b""),
+            part(at, at + 1),
+            b"\0\0\0\0",  # left and top
+            part(at + 5, end),
+            b";",
+        ]
+        frame = tf.io.decode_image(tf.strings.join(alone), 3, expand_animations=False)
+        return tf.pad(frame, [[top, whole_height - top - height], [left, whole_width - left - width], [0, 0]])
+
+    def _bmp(self, data):
+        head = _head(data)
+        start, size, bits, packing = (_number(head, *place) for place in ((10, 4), (14, 4), (28, 2), (30, 4)))
+        width, height = _number(head, 18, 4), _number(head, 22, 4)
+        upwards = height < 2**31  # a negative height: the first row is the top one
+        height = tf.where(upwards, height, 2**32 - height)
+        data = self._sized(data, height, width)
+        plain = tf.reduce_any([bits == 8, bits == 24, bits == 32]) & ((packing == 0) | (bits == 32) & (packing == 3))
+        rule = "A BMP image must hold 8, 24 or 32 bits per pixel without compression. Received: "
+        received = [bits, " bits, compression ", packing, ", a header of ", size, " bytes. Save it as PNG."]
+        data = _refuse_unless(plain & (size >= 40), data, rule, *received)
+
+        def by_palette():
+            stride = (width + 3) // 4 * 4
+            given, needed = _length(data), start + height * stride
+            rule = "A BMP image must hold all its rows. Received: "
+            safe = _refuse_unless(needed <= given, data, rule, given, " bytes of ", needed, ". Get the whole file.")
+            # Colours that the palette leaves out, or all when there is none, are grey.
+            count = tf.clip_by_value((start - size - 14) // 4, 0, 256)
+            colours = tf.strings.substr(safe, tf.minimum(size + 14, start), 4 * count)
+            colours = tf.reshape(tf.io.decode_raw(colours, tf.uint8), (-1, 4))[:, 2::-1]
+            grey = tf.cast(tf.repeat(tf.range(256)[:, None], 3, axis=1), tf.uint8)
+            palette = tf.concat([colours, grey[count:]], axis=0)
+            rows = tf.io.decode_raw(tf.strings.substr(safe, start, height * stride), tf.uint8)
+            rows = tf.reshape(rows, tf.stack([height, stride]))[:, :width]
+            rows = tf.cond(upwards, lambda: tf.reverse(rows, [0]), lambda: rows)
+            return tf.gather(palette, tf.cast(rows, tf.int32))
+
+        return tf.cond(bits == 8, by_palette, lambda: tf.io.decode_image(data, 3, expand_animations=False))
 
     def compute_output_spec(self, images):
         return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")
 
     def get_config(self):
         return {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}
+
+
+def _bytes(data, zeros):
+    """The bytes of a scalar string and as many zeros behind them as (N,) uint8."""
+    return tf.io.decode_raw(tf.strings.join([data, b"\0" * zeros]), tf.uint8)
+
+
+def _length(data):
+    return tf.cast(tf.strings.length(data), tf.int64)
+
+
+def _head(data):
+    """The first 64 bytes, with zeros where there are fewer."""
+    return _bytes(tf.strings.substr(data, 0, 64), 64)[:64]
+
+
+def _number(raw, at, width, big=False):
+    """The integer in `width` of the bytes `raw`, the least significant first unless `big`."""
+    part = tf.cast(raw[at : at + width], tf.int64)
+    return tf.reduce_sum((part[::-1] if big else part) * 256 ** tf.range(width, dtype=tf.int64))
+
+
+def _refuse_unless(holds, data, *message):
+    """`data`, or an InvalidArgumentError of the parts of `message`, strings and numbers, unless `holds`."""
+
+    def refuse():
+        text = tf.strings.join([part if _is_text(part) else tf.strings.as_string(part) for part in message])
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=False, data=[text])]):
+            return tf.identity(data)
+
+    return tf.cond(holds, lambda: tf.identity(data), refuse)
+
+
+def _is_text(part):
+    return isinstance(part, str) or part.dtype == tf.string

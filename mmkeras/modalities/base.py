@@ -25,6 +25,11 @@ class Modality:
         """Every column read, as a tuple of names."""
         raise NotImplementedError
 
+    @property
+    def column_kinds(self):
+        """{column: how its raw values are read}, in a word; modalities that share a column must agree on it."""
+        return dict.fromkeys(self.all_columns, type(self).__name__.lower())
+
     def raw_inputs(self):
         """{column: keras.Input} of the raw values."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import os
 import pathlib
@@ -24,7 +25,7 @@ class Image(Modality):
     """Columns of images as one feature vector, or as a sequence of patch features.
 
     A cell is a path (local, or one that `tf.io.gfile` reads, such as gs://…) or the bytes of a JPEG, PNG, GIF (first
-    frame), BMP or WebP file. '' and NaN mean "no image". See `layers.DecodeImage` for colours and scaling; pixels
+    frame), BMP or WebP (not animated) file. '' and missing values mean "no image". See `layers.DecodeImage` for colours and scaling; pixels
     are brought to the range of the encoder inside it.
 
     Args:
@@ -41,7 +42,8 @@ class Image(Modality):
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.
         name: str, name of the modality.
 
-    Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`; zeros for an absent image.
+    Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
+    zeros for an absent image.
 
     Raises:
         ValueError: a setting outside the above; a weights file that does not fit.
@@ -86,9 +88,18 @@ class Image(Modality):
             ("pooling", POOLINGS),
             ("on_error", ("raise", "missing")),
             ("trainable", (False, True)),
+            ("augment", (False, True)),
         ):
             if getattr(self, setting) not in choices:
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
+
+        try:
+            keras.dtype_policies.get(self.dtype or "float32")
+        except ValueError as error:
+            raise ValueError(
+                f"`dtype` of `Image` must be a Keras dtype policy or None. Received: {self.dtype!r}. "
+                "Use for example 'float32' or 'mixed_bfloat16'."
+            ) from error
 
     @property
     def all_columns(self):
@@ -107,13 +118,7 @@ class Image(Modality):
         return {column: string_input(column) for column in self.columns}
 
     def raw_values(self, df):
-        decode = layers.DecodeImage((8, 8))  # whether it can be decoded shows at an eighth of the size
-        signature = [tf.TensorSpec([None], tf.string)]
-        attempt = tf.function(lambda images: decode(images), input_signature=signature, autograph=False)
-        return {
-            column: Files(df[column], df.index, column, lambda data: attempt(tf.constant([data])), self.on_error)
-            for column in self.columns
-        }
+        return {column: Files(df[column], df.index, column, _attempt, self.on_error) for column in self.columns}
 
     def notes(self, df):
         with warnings.catch_warnings():
@@ -154,10 +159,24 @@ class Image(Modality):
         patches = 1 if self.pooling else features.shape[1] * features.shape[2]
         features = keras.ops.reshape(features, (-1, count, patches, depth))
         features = features * given["each_present"][:, :, None, None]
+        if self.pooling is None and self.pretrained and not self.trainable:
+            features = keras.ops.cast(features, "float16")  # grids are large; the cache keeps half of them
         return keras.ops.reshape(features, (-1, count * depth) if self.pooling else (-1, count * patches, depth))
 
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and self.trainable} if self.pretrained else {}
+
+
+def _attempt(data):
+    """Raise `tf.errors.OpError` if bytes cannot be decoded."""
+    _small_decoder()(tf.constant([data]))
+
+
+@functools.cache
+def _small_decoder():
+    decode = layers.DecodeImage((8, 8))  # whether it can be decoded shows at an eighth of the size
+    signature = [tf.TensorSpec([None], tf.string)]
+    return tf.function(lambda images: decode(images), input_signature=signature, autograph=False)
 
 
 def image_tower(encoder, weights=None, image_size=(224, 224), pooling="avg", dtype=None):

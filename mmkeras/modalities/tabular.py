@@ -80,6 +80,11 @@ class Tabular(Modality):
     def all_columns(self):
         return self.numeric + self.categorical + self.datetime
 
+    @property
+    def column_kinds(self):
+        groups = {"number": self.numeric, "category": self.categorical, "date": self.datetime}
+        return {column: kind for kind, columns in groups.items() for column in columns}
+
     def raw_inputs(self):
         inputs = {c: keras.Input(shape=(), dtype="float32", name=input_name(c)) for c in self.numeric}
         return {**inputs, **{c: string_input(c) for c in self.categorical + self.datetime}}

@@ -1,6 +1,8 @@
 """Embedded sample data: generated, seeded, written and drawn by us."""
 
+from mmkeras.samples.captions import captions
 from mmkeras.samples.films import movies
 from mmkeras.samples.posts import entailment
+from mmkeras.samples.scenes import caption_content
 
-__all__ = ["entailment", "movies"]
+__all__ = ["caption_content", "captions", "entailment", "movies"]

@@ -23,14 +23,14 @@ def poster(rng, scene, thing, colour, size=64):
     Returns:
         (S, S, 3) uint8 array.
     """
-    x, y = _grid(size)
+    x, y = grid(size)
     picture = SCENES[scene](rng, x, y)
     shape, lines = _place(rng, thing, x, y)
     tint = np.array(COLOURS[colour]) * rng.uniform(0.9, 1.0) + rng.normal(0, 5, 3)
     shade = 1 - 0.22 * np.clip(x - y + 0.3, 0, 1)[..., None]  # light falls from the upper left
-    picture = _paint(picture, _grown(shape), (40, 36, 40))  # an outline, which sets white off from a pale sky
-    picture = _paint(picture, shape, tint * shade)
-    return _finish(rng, _paint(picture, lines, (70, 60, 60)))
+    picture = paint(picture, grown(shape), (40, 36, 40))  # an outline, which sets white off from a pale sky
+    picture = paint(picture, shape, tint * shade)
+    return finish(rng, paint(picture, lines, (70, 60, 60)))
 
 
 def sketch(rng, thing, size=64):
@@ -42,31 +42,31 @@ def sketch(rng, thing, size=64):
     Returns:
         (S, S, 3) uint8 array.
     """
-    x, y = _grid(size)
+    x, y = grid(size)
     paper = np.full((size, size, 3), 235.0)
     shape, lines = _place(rng, thing, x, y)
     hatching = 0.5 + 0.5 * np.sin((x + y) * 75)
-    paper = _paint(paper, _grown(shape), (60, 60, 60))
-    paper = _paint(paper, shape, np.stack([200 - 60 * hatching] * 3, axis=-1))
-    return _finish(rng, _paint(paper, lines, (90, 90, 90)))
+    paper = paint(paper, grown(shape), (60, 60, 60))
+    paper = paint(paper, shape, np.stack([200 - 60 * hatching] * 3, axis=-1))
+    return finish(rng, paint(paper, lines, (90, 90, 90)))
 
 
-def _grid(size):
+def grid(size):
     """x and y of every pixel's centre, in 0 to 1 from the upper left."""
     axis = (np.arange(size) + 0.5) / size
     return np.meshgrid(axis, axis)
 
 
-def _soft(distance):
+def soft(distance):
     """A mask of where `distance` is positive, one pixel in a hundred wide at the edge."""
     return np.clip(distance * 100 + 0.5, 0, 1)
 
 
-def _paint(picture, mask, colour):
+def paint(picture, mask, colour):
     return picture + mask[..., None] * (np.asarray(colour, "float64") - picture)
 
 
-def _finish(rng, picture):
+def finish(rng, picture):
     """Brightness, grain and whole numbers."""
     picture = picture * rng.uniform(0.93, 1.05) + rng.normal(0, 4, picture.shape)
     return np.clip(np.round(picture), 0, 255).astype("uint8")
@@ -82,30 +82,30 @@ def _between(top, bottom, share):
 def _sea(rng, x, y):
     horizon = rng.uniform(0.28, 0.42)
     picture = _between((150, 205, 235), (205, 232, 242), y / horizon)
-    picture = _paint(picture, _soft(y - horizon), (24, 98, 170))
+    picture = paint(picture, soft(y - horizon), (24, 98, 170))
     waves = np.sin(x * rng.uniform(18, 26) + 4 * np.sin(y * 9 + rng.uniform(0, 6)) + y * 60)
-    return _paint(picture, _soft(y - horizon - 0.03) * _soft(waves - 0.82) * 0.7, (130, 195, 225))
+    return paint(picture, soft(y - horizon - 0.03) * soft(waves - 0.82) * 0.7, (130, 195, 225))
 
 
 def _field(rng, x, y):
     hill = rng.uniform(0.3, 0.42) + 0.05 * np.sin(x * rng.uniform(3, 6) + rng.uniform(0, 6))
     picture = _between((170, 212, 240), (222, 236, 240), y / 0.45)
-    picture = _paint(picture, _soft(y - hill), (88, 160, 58))
+    picture = paint(picture, soft(y - hill), (88, 160, 58))
     furrows = np.sin((x - 0.5) / (y - hill + 0.2) * rng.uniform(9, 13))
-    return _paint(picture, _soft(y - hill - 0.06) * _soft(furrows - 0.5) * 0.5, (52, 122, 44))
+    return paint(picture, soft(y - hill - 0.06) * soft(furrows - 0.5) * 0.5, (52, 122, 44))
 
 
 def _night(rng, x, y):
     picture = _between((12, 14, 46), (36, 36, 84), y)
     for _ in range(14):
         star = rng.random(2)
-        picture = _paint(picture, _soft(0.011 - np.hypot(x - star[0], y - 0.8 * star[1])), (235, 235, 210))
+        picture = paint(picture, soft(0.011 - np.hypot(x - star[0], y - 0.8 * star[1])), (235, 235, 210))
     moon = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.2)
-    crescent = _soft(0.075 - np.hypot(x - moon[0], y - moon[1])) * _soft(
+    crescent = soft(0.075 - np.hypot(x - moon[0], y - moon[1])) * soft(
         np.hypot(x - moon[0] - 0.035, y - moon[1] + 0.02) - 0.065
     )
     hills = 0.86 + 0.05 * np.sin(x * rng.uniform(5, 9) + rng.uniform(0, 6))
-    return _paint(_paint(picture, crescent, (240, 236, 200)), _soft(y - hills), (6, 8, 18))
+    return paint(paint(picture, crescent, (240, 236, 200)), soft(y - hills), (6, 8, 18))
 
 
 SCENES = {"sea": _sea, "field": _field, "night": _night}
@@ -146,10 +146,10 @@ def _place(rng, thing, x, y):
     radius = rng.uniform(0.3, 0.38)
     across, down = rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.52)
     body, lines = THINGS[thing]((x - across) / radius, (y - down) / radius)
-    return _soft(body * radius), _soft(lines * radius * (lines > 0) - 0.001 * (lines <= 0) - 0.004)
+    return soft(body * radius), soft(lines * radius * (lines > 0) - 0.001 * (lines <= 0) - 0.004)
 
 
-def _grown(mask):
+def grown(mask):
     """A mask widened by a pixel in four directions."""
     padded = np.pad(mask, 1)
     return np.max([mask, padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]], axis=0)

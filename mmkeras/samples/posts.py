@@ -1,13 +1,7 @@
 """Made-up pairs of posts, each a text and a picture: does the first, with its picture, entail the second?"""
 
-import concurrent.futures
-import os
-import pathlib
-
-import numpy as np
-
-from mmkeras.persistence import write_bytes
 from mmkeras.samples import pictures
+from mmkeras.samples.files import draw_rows, write_picture
 
 LABELS = ("Contradictory", "Implies", "NoEntailment")
 # What a text may call a scene.
@@ -61,24 +55,7 @@ def entailment(n=600, seed=0, directory=None):
     """
     import pandas as pd
 
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            rule = "a positive int" if least else "an int of at least 0"
-            raise ValueError(
-                f"`{name}` must be {rule}. Received: {value!r}. Use for example {max(least, 600 * least)}."
-            )
-    if directory is None:
-        raise ValueError("`directory` must name a folder for the pictures. Received: None. Use for example 'pictures'.")
-    folder = pathlib.Path(directory).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"`directory` must be a folder, or the name of a new one. Received: {str(folder)!r}, a file. Choose another."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    # A generator for each row: rows may be drawn in any order, and a larger sample begins with the smaller one.
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        rows = list(pool.map(lambda row: _pair(np.random.default_rng([seed, row]), seed, row, folder), range(n)))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(draw_rows(_pair, n, seed, directory))
 
 
 def _pair(rng, seed, row, folder):
@@ -101,17 +78,7 @@ def _pair(rng, seed, row, folder):
         found[f"id_{number + 1}"] = name
         found[f"text_{number + 1}"] = "" if rng.random() < _NO_TEXT else texts[number]
         kind = one(["jpg", "png"])
-        path = "" if rng.random() < _NO_IMAGE else _write(folder / f"{name}.{kind}", images[number])
+        path = "" if rng.random() < _NO_IMAGE else write_picture(folder / f"{name}.{kind}", images[number])
         found[f"image_{number + 1}"] = path
     found["label"] = one(LABELS) if rng.random() < _WRONG_LABEL else label
     return found
-
-
-def _write(path, pixels):
-    import tensorflow as tf
-
-    encode = tf.io.encode_png if path.suffix == ".png" else tf.io.encode_jpeg
-    data = encode(pixels).numpy()
-    if not (path.is_file() and path.read_bytes() == data):
-        write_bytes(path, data)
-    return str(path)

@@ -1,22 +1,11 @@
-"""Readers of the public data sets that the tutorials use."""
+"""Pairs of posts: the public multimodal entailment data."""
 
 import pathlib
 import re
 import urllib.parse
 import warnings
 
-# The columns both forms of the movie data have, as `movies` returns them.
-MOVIE_COLUMNS = [
-    "id",
-    "title",
-    "overview",
-    "genres",
-    "budget",
-    "popularity",
-    "revenue",
-    "runtime",
-    "release_date",
-]
+from mmkeras.sources.files import HELP, inside, read_csv, readable_folder
 
 ENTAILMENT_COLUMNS = ["id_1", "text_1", "image_1", "id_2", "text_2", "image_2", "label"]
 ENTAILMENT_LABELS = ("Contradictory", "Implies", "NoEntailment")
@@ -25,53 +14,6 @@ ENTAILMENT_CSV = "https://github.com/sayakpaul/Multimodal-Entailment-Baseline/ra
 ENTAILMENT_IMAGES = (
     "https://github.com/sayakpaul/Multimodal-Entailment-Baseline/releases/download/v1.0.0/tweet_images.tar.gz"
 )
-_HELP = "data/README.md says how to get the public data."
-
-
-def movies(path):
-    """Read films: Kaggle's raw `movies_metadata.csv` ("The Movies Dataset"), or the tidy CSV of the same data.
-
-    The raw file has 24 columns, genres as a Python-literal list of dicts, numbers as strings, and a few broken rows
-    (shifted columns, dates in place of ids). Rows whose id is no number, or that have neither title nor overview,
-    are dropped; so are repeated ids. Genres become "A|B". What is no number becomes NaN. Zeros stay: they mean
-    "unknown" in budget, revenue and runtime; name those columns in `Tabular(zero_is_missing=…)`.
-
-    Args:
-        path: the CSV file.
-
-    Returns:
-        DataFrame with a fresh index and the columns id, title, overview, genres, budget, popularity, revenue, runtime,
-        release_date (string), and those of vote_average, vote_count and poster that the file has.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file without these columns.
-
-    Example:
-        >>> import mmkeras as mm
-        >>> mm.sources.movies("nowhere.csv")
-        Traceback (most recent call last):
-        FileNotFoundError: There is no file 'nowhere.csv'. data/README.md says how to get the public data.
-    """
-    import pandas as pd
-
-    from mmkeras.tasks import MultiLabel
-
-    df = _read(path, MOVIE_COLUMNS, "A movie CSV", "Give movies_metadata.csv or the tidy CSV.")
-    kept = [*MOVIE_COLUMNS, *(c for c in ("vote_average", "vote_count", "poster") if c in df.columns)]
-    df = df[kept].copy()
-    for column in ("budget", "popularity", "revenue", "runtime", "vote_average", "vote_count"):
-        if column in df:
-            df[column] = pd.to_numeric(df[column], errors="coerce").astype("float64")
-    df["id"] = pd.to_numeric(df["id"], errors="coerce")
-    readable = df["id"].notna() & (df["title"].notna() | df["overview"].notna())
-    df = df[readable].drop_duplicates("id").reset_index(drop=True)
-    df["id"] = df["id"].astype("int64")
-    for column in ("title", "overview", "release_date", *(["poster"] if "poster" in df else [])):
-        df[column] = df[column].fillna("").astype(object)
-    task = MultiLabel("genres")
-    df["genres"] = pd.Series(["|".join(task.names(cell)) for cell in df["genres"]], dtype=object)
-    return df
 
 
 def entailment(csv, images_dir=None):
@@ -101,7 +43,7 @@ def entailment(csv, images_dir=None):
     """
     import pandas as pd
 
-    df = _read(csv, ENTAILMENT_COLUMNS, "An entailment CSV", "Give tweets.csv or a CSV of its form.")
+    df = read_csv(csv, ENTAILMENT_COLUMNS, "An entailment CSV", "Give tweets.csv or a CSV of its form.")
     df = df[ENTAILMENT_COLUMNS].fillna("").astype(object)
     for column in ("id_1", "id_2"):
         # Ids become names of files, so nothing but digits may pass: no separators, no dots.
@@ -110,9 +52,7 @@ def entailment(csv, images_dir=None):
     if images_dir is None:
         df["image_1"] = df["image_2"] = ""
         return df
-    folder = pathlib.Path(images_dir).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`images_dir` must be a folder. Received: {str(folder)!r}, which is none. {_HELP}")
+    folder = readable_folder(images_dir)
     given, absent = 0, []
     for number in (1, 2):
         cells = []
@@ -125,7 +65,7 @@ def entailment(csv, images_dir=None):
         df[f"image_{number}"] = pd.Series(cells, dtype=object)
     if absent:
         warnings.warn(
-            f"{len(absent)} of {given} images are not there and count as missing, for example {str(absent[0])!r}. {_HELP}",
+            f"{len(absent)} of {given} images are not there and count as missing, for example {str(absent[0])!r}. {HELP}",
             stacklevel=2,
         )
     return df
@@ -169,27 +109,6 @@ def download_entailment(directory):
     return str(csv), str(inner if inner.is_dir() else images)
 
 
-def _read(path, columns, what, fix):
-    """All cells of a CSV file as strings; NaN where empty."""
-    import pandas as pd
-
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r}. {_HELP}")
-    try:
-        df = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        df = pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{what} must be text in UTF-8 with as many cells in each row. Received: {str(path)!r}: {error}. {fix}"
-        ) from error
-    absent = [column for column in columns if column not in df.columns]
-    if absent:
-        raise ValueError(f"{what} needs the columns {columns}. Received: {list(df.columns)}, without {absent}. {fix}")
-    return df
-
-
 def _check_cells(df, column, good, rule):
     wrong = [row for row, cell in enumerate(df[column]) if not good(cell)]
     if wrong:
@@ -213,11 +132,4 @@ def _image_path(folder, name, url, where):
         raise ValueError(
             f"An image must be a URL that ends in an extension, such as .jpg. Received: {url!r} in {where}. Correct or empty the cell."
         )
-    path = folder / f"{name}{found[0]}"
-    # A link in an unpacked archive may lead anywhere.
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"An image must lie inside `images_dir`. Received: {str(path)!r} in {where}, which leads to "
-            f"{str(path.resolve())!r}. Replace the link by the file."
-        )
-    return path
+    return inside(folder, f"{name}{found[0]}", where)

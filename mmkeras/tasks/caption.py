@@ -1,0 +1,153 @@
+"""The task whose answer is a sentence."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from mmkeras.datasets import Sentences, check_frame
+from mmkeras.layers.captions import CaptionTokens, count_words, learn_vocabulary
+from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
+from mmkeras.tasks.base import Task
+
+DECODING = {"method": "beam", "beam_width": 5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption(Task):
+    """A caption for each image, written word by word; several captions per image teach it more.
+
+    A cell holds one caption, or a list of them; rows that repeat an image are taken together. Words are those of
+    `layers.captions.plain_words`. Captions without a word are left out with a warning, and those with more words than
+    `sequence_length` leaves room for are cut and counted.
+
+    Args:
+        column: the column of captions.
+        vocabulary_size: int, the most words the model knows, 4 special ones among them.
+        min_count: int, words seen less often in training are unknown words.
+        sequence_length: int, words of a caption, start and end among them.
+        label_smoothing: float, see `losses.MaskedTokenCrossentropy`.
+        decoding: dict of settings of `decoding.decode` for `predict`, `evaluate` and `export`; None for a beam of 5.
+            `mm.generate` takes others.
+        vocabulary: list of words, learnt by `fit` from the training captions alone.
+
+    Predictions: a caption and its score, the log-probability of its words.
+
+    Raises:
+        ValueError: a setting outside its range.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.Caption("caption", min_count=4).vocabulary_size
+        20000
+    """
+
+    vocabulary_size: int = 20_000
+    min_count: int = 2
+    sequence_length: int = 64
+    label_smoothing: float = 0.0
+    decoding: dict | None = None
+    vocabulary: tuple | None = None
+
+    kind = "caption"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, least in (("vocabulary_size", 5), ("min_count", 1), ("sequence_length", 3)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"`{name}` of `Caption` must be an int of at least {least}. Received: {value!r}. "
+                    "The vocabulary holds 4 special words, and a caption its start and end."
+                )
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must lie in [0, 1). Received: {self.label_smoothing!r}.")
+        if self.vocabulary is not None:
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def decode_settings(self):
+        """Settings of `decoding.decode`."""
+        return {"max_length": self.sequence_length - 1, **(DECODING if self.decoding is None else self.decoding)}
+
+    def group(self, df, columns):
+        """Rows of one image as one: a copy of `df` with a list of captions in each cell, in the order of first rows.
+
+        Args:
+            df: DataFrame.
+            columns: names of the columns that tell images apart.
+
+        Raises:
+            ValueError: no caption has a word; a cell that is neither a string, a list of strings, nor empty.
+        """
+        import pandas as pd
+
+        check_frame(df, [*columns, self.column])
+        cells = [_texts(cell, self.column) for cell in df[self.column]]
+        texts = [text for cell in cells for text in cell]
+        counts = count_words(texts) if texts else np.zeros(0, int)
+        words = iter(counts)
+        kept = [[text for text in cell if next(words)] for cell in cells]
+        codes, _ = pd.factorize(pd.MultiIndex.from_frame(df[list(columns)].astype(object).fillna("")))
+        captions = [[] for _ in range(codes.max(initial=-1) + 1)]
+        for code, cell in zip(codes, kept, strict=True):
+            captions[code] += cell
+        empty = len(texts) - sum(map(len, kept))
+        bare = sum(not some for some in captions)
+        if empty or bare:
+            warnings.warn(
+                f"{empty} of {len(texts)} captions hold no word, and {bare} of {len(captions)} images have no caption: left out.",
+                stacklevel=3,
+            )
+        room = self.sequence_length - 2
+        cut = int((counts > room).sum())
+        if cut:
+            warnings.warn(f"{cut} of {len(texts)} captions have more than {room} words and are cut.", stacklevel=3)
+        if bare == len(captions):
+            raise ValueError(
+                f"The target {self.column!r} must hold captions. Received: none with a word in {len(df)} rows. "
+                "Check the column."
+            )
+        first = pd.Series(range(len(df))).groupby(codes).first().to_numpy()
+        grouped = df.iloc[first].copy()
+        grouped[self.column] = pd.Series(captions, index=grouped.index, dtype=object)
+        return grouped[[bool(some) for some in captions]]
+
+    def adapt(self, df):
+        texts = [text for cell in df[self.column] for text in _texts(cell, self.column)]
+        words = self.vocabulary or learn_vocabulary(texts, self.vocabulary_size, self.min_count)
+        return dataclasses.replace(self, vocabulary=tuple(words))
+
+    def encode(self, df):
+        """`Sentences` of grouped rows, see `group`."""
+        cells = [_texts(cell, self.column) for cell in df[self.column]]
+        texts = [text for cell in cells for text in cell]
+        rows = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
+        tokens = CaptionTokens(list(self.vocabulary), self.sequence_length)(tf.constant(texts)).numpy()
+        return Sentences(rows, tokens, f"{self.column}.tokens")
+
+    def read(self, target):
+        """A caption of each row, of those there are."""
+        return [texts[0] for texts in target]
+
+    def decide(self, predictions, thresholds=None):
+        return list(predictions)
+
+    def loss(self):
+        return MaskedTokenCrossentropy(self.label_smoothing)
+
+    def metrics(self):
+        return [MaskedTokenAccuracy()]
+
+
+def _texts(cell, column):
+    if isinstance(cell, str):
+        return [cell]
+    if isinstance(cell, list | tuple | np.ndarray) and all(isinstance(text, str) for text in cell):
+        return list(cell)
+    if cell is None or (isinstance(cell, float) and cell != cell):
+        return []
+    raise ValueError(
+        f"Cells of {column!r} must be captions or lists of captions. Received: {cell!r}. Convert the column first."
+    )
