@@ -1,17 +1,27 @@
 """Image captioner: mmkeras against the tutorial's procedure, with the same weights and images.
 
-    python benchmarks/captioner.py [--images 256] [--naive 8] [--rounds 3]
+    python benchmarks/captioner.py [--part decoding] [--images 256] [--naive 8] [--rounds 3]
+    python benchmarks/captioner.py --part training [--images 48]
+    python benchmarks/captioner.py --part memory
 
 Decoding: the tutorial runs one image at a time, a Keras model called eagerly word by word, its answer looked up in a vocabulary
 that is fetched from the layer for every word. Here it takes the most likely word, as greedy decoding does, so that both
 write the same words; the draw among ten that the tutorial has costs it a little more. mmkeras decodes 64 images at a time in
 one compiled graph. Both write 64 words: with random weights no end comes, and speed does not depend on the weights. The
-sides take turns; printed are captions per second and the median of the rounds' ratios. Absolute times depend on the machine.
+sides take turns; printed are captions per second and the median of the rounds' ratios.
+
+Training: the tutorial runs the frozen InceptionResNetV2 again for each caption in every epoch, and pads captions to 64 words. Both
+sides learn from drawn scenes with five captions each, for ten epochs; of the tutorial's, two are measured and the second
+is extrapolated. Memory: peaks of whole processes as images grow tenfold. Absolute numbers depend on the machine.
 """
 
 import argparse
 import functools
+import pathlib
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import keras
@@ -22,17 +32,26 @@ import mmkeras as mm
 from mmkeras.decoding import decode, generate_from_patches
 from mmkeras.layers.captions import END, SPECIAL, START
 
-WORDS, WIDTH, STEPS, BATCH = 20_000, 512, 64, 64
+WORDS, WIDTH, STEPS, BATCH, EPOCHS = 20_000, 512, 64, 64, 10
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=256, help="images that mmkeras captions in a round")
+    parser.add_argument("--part", choices=["decoding", "training", "memory"], default="decoding")
+    parser.add_argument("--images", type=int, help="images that mmkeras captions in a round (256), or learns from (48)")
     parser.add_argument("--naive", type=int, default=8, help="images that the tutorial's procedure captions in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
-    decoding(options.images, options.naive, options.rounds)
+    if options.memory_of:
+        memory_of(options.memory_of)
+    elif options.part == "memory":
+        memory()
+    elif options.part == "training":
+        training(options.images or 48)
+    else:
+        decoding(options.images or 256, options.naive, options.rounds)
 
 
 # === Decoding ===
@@ -109,6 +128,79 @@ class Tutorial:
                 break
             word = tf.constant([[number]])
         return result
+
+
+# === Training ===
+
+
+def training(images):
+    """Ten epochs: the tutorial's procedure against a Pipeline with a cold cache, and with a warm one."""
+    with tempfile.TemporaryDirectory() as folder:
+        df = mm.samples.captions(images, 0, f"{folder}/scenes")
+        model = mm.build_captioner(WORDS, WIDTH, weights=None)
+        weights = f"{folder}/inception.weights.h5"
+        build = keras.applications.InceptionResNetV2
+        build(include_top=False, weights=None, input_shape=(299, 299, 3)).save_weights(weights)
+        naive = tutorial_training(model, df)
+        cold, warm = (pipeline_training(df, weights, f"{folder}/cache") for _ in range(2))
+    print(f"\n{images} images with five captions each, {EPOCHS} epochs, InceptionResNetV2 at 299 × 299")
+    print(f"tutorial's procedure   {naive:8.1f} s")
+    print(f"mmkeras, cold cache    {cold:8.1f} s   {naive / cold:7.1f} times faster")
+    print(f"mmkeras, warm cache    {warm:8.1f} s   {naive / warm:7.1f} times faster")
+
+
+def tutorial_training(model, df):
+    """Seconds of ten epochs, of which two are run: every pair decodes its image and passes the network."""
+    vocabulary = mm.layers.learn_vocabulary(list(df["caption"]), WORDS)
+    tokens = mm.layers.CaptionTokens(vocabulary, STEPS + 1)
+
+    def pair(path, caption):
+        pixels = tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
+        words = tokens(caption[None])[0]
+        return {"image": tf.image.resize(pixels, (299, 299)), "caption": words[:-1]}, words[1:]
+
+    rows = tf.data.Dataset.from_tensor_slices((list(df["image"]), list(df["caption"])))
+    rows = rows.map(pair, tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE)
+    model.compile("adam", mm.losses.MaskedTokenCrossentropy(), jit_compile=False)
+    found = []
+    for _ in range(2):
+        found.append(seconds(lambda: model.fit(rows, verbose=0)))
+    print("tutorial's procedure, seconds of the first two epochs:", [round(value, 1) for value in found])
+    return found[0] + (EPOCHS - 1) * found[1]
+
+
+def pipeline_training(df, weights, cache):
+    image = mm.Image("image", "InceptionResNetV2", weights, (299, 299), pooling=None)
+    pipe = mm.Pipeline([image], mm.Caption("caption"), width=WIDTH)
+    settings = {"validation_data": False, "epochs": EPOCHS, "batch_size": 32, "verbose": 0, "cache_dir": cache}
+    return seconds(lambda: pipe.fit(df, **settings))
+
+
+# === Memory ===
+
+
+def memory():
+    """Peak memory of a fit as images grow tenfold, each in a fresh process."""
+    peaks = {}
+    for images in (500, 5_000):
+        command = [sys.executable, __file__, "--memory-of", str(images)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[images] = float(run.stdout.splitlines()[-1])
+    first, last = peaks.values()
+    print(
+        f"peak memory of a fit on {' and '.join(map(str, peaks))} images: {first:.0f} and {last:.0f} MiB, ratio {last / first:.2f}"
+    )
+
+
+def memory_of(images):
+    """Fit on drawn scenes with a frozen network of random weights; print the process's peak in MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        df = mm.samples.captions(images, 0, folder)
+        image = mm.Image("image", "MobileNetV2", None, (96, 96), pooling=None)
+        pipe = mm.Pipeline([image], mm.Caption("caption"), width=64)
+        pipe.fit(df, validation_data=False, epochs=1, batch_size=64, verbose=0, cache_dir=f"{folder}/cache")
+    status = pathlib.Path("/proc/self/status").read_text()
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def seconds(work):
