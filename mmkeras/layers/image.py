@@ -44,10 +44,7 @@ class DecodeImage(keras.layers.Layer):
     def _decode(self, data):
         # Most images are JPEGs: they take the short way.
         is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
-        other = self._by_first_bytes
-        if not tf.executing_eagerly():  # apart, or the graph would pass over all its operations for each JPEG
-            other = tf.function(other, autograph=False, experimental_attributes={"_noinline": True})
-        decoded = tf.cond(is_jpeg, lambda: self._jpeg(data), lambda: other(data))
+        decoded = tf.cond(is_jpeg, lambda: self._jpeg(data), lambda: self._by_first_bytes(data))
         decoded = tf.ensure_shape(decoded, (None, None, 3))
         return tf.cast(tf.round(tf.image.resize(decoded, self.image_size, antialias=True)), tf.uint8)
 
@@ -78,7 +75,12 @@ class DecodeImage(keras.layers.Layer):
             tf.reduce_any(tf.equal(webp, [b"RIFFWEBPVP8 ", b"RIFFWEBPVP8L", b"RIFFWEBPVP8X"])),
         ]
         kind = tf.argmax(tf.cast(tf.stack([*found, True]), tf.int32), output_type=tf.int32)  # the first that holds
-        readers = [self._absent, self._png, self._gif, self._bmp, self._webp, self._unknown]
+        rare = [self._gif, self._bmp, self._unknown]
+        if not tf.executing_eagerly():  # apart, or the graph would pass over all their operations for each JPEG
+            apart = {"autograph": False, "experimental_attributes": {"_noinline": True}}
+            rare = [tf.function(read, **apart) for read in rare]
+        gif, bmp, unknown = rare
+        readers = [self._absent, self._png, gif, bmp, self._webp, unknown]
         return tf.switch_case(kind, [lambda read=read: read(data) for read in readers])
 
     def _absent(self, data):
