@@ -4,6 +4,7 @@
 
 DATA_FOLDER holds data/flickr8k and weights/mobilenet_v2. The network of the images is frozen: its 7 × 7 patches are computed
 once an image and cached; a GRU with attention learns from them. A twentieth of the training images is held out to watch.
+Ways of decoding were chosen on the same development images, which flatters them a little.
 Prints the report, seconds, and ten captions, from the best to the worst in even steps.
 """
 
@@ -63,8 +64,8 @@ def main():
     report = pipe.evaluate(dev)
     print(report)
     print(f"start to fitted {fitted - START:.0f} s, report {time.perf_counter() - fitted:.0f} s")
-    for method in ({"method": "greedy"}, {"beam_width": 3}, {"beam_width": 5, "length_penalty": 1.0}):
-        grouped = task.group(dev, ["image"])
+    grouped = task.group(dev, ["image"])
+    for method in ({"method": "greedy", "forbid_repeats": 0}, {"beam_width": 8, "length_penalty": 0.8}):
         found = mm.score_captions(mm.generate(pipe, grouped, **method).texts, list(grouped["caption"])).metrics
         print(method, {name: round(value, 3) for name, value in found.items()})
     shown = report.gallery.iloc[:: max(1, len(report.gallery) // 10)].head(10)

@@ -4,7 +4,7 @@ import keras
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.graph import submodel
-from mmkeras.layers import CaptionDecoder, CaptionText
+from mmkeras.layers import CaptionDecoder, CaptionText, PatchPositions
 
 
 def build_caption_head(
@@ -13,7 +13,7 @@ def build_caption_head(
     """Features and the words so far → logits of the next words, as one Functional model.
 
     The features of all modalities stand side by side as patches; a feature vector is one patch. Each is brought to
-    `width` and normalised. The decoder is `layers.CaptionDecoder`.
+    `width`, normalised, and told its place in the grid. The decoder is `layers.CaptionDecoder`.
 
     Args:
         features: see `build_head`.
@@ -57,7 +57,10 @@ def build_caption_head(
         # A feature is left out of all patches alike, and normalised once it is narrow: grids are wide, and memory is slow.
         x = keras.layers.SpatialDropout1D(dropout / 2, dtype=dtype, name=f"{name}_drop")(x)
         x = keras.layers.Dense(width, activation="relu", dtype=dtype, name=f"{name}_bring")(x)
-        patches.append(keras.layers.LayerNormalization(dtype=dtype, name=f"{name}_normalise")(x))
+        x = keras.layers.LayerNormalization(dtype=dtype, name=f"{name}_normalise")(x)
+        if x.shape[1] is not None and x.shape[1] > 1:
+            x = PatchPositions(dtype=dtype, name=f"{name}_positions")(x)
+        patches.append(x)
         masks.append(keras.ops.cast(mask, "float32"))
     patches = (
         keras.layers.Concatenate(axis=1, dtype=dtype, name="patches")(patches)

@@ -94,7 +94,7 @@ def captions(out, rows, seed, finish):
         width=256,
         dropout=0.1,
     )
-    pipe.fit(train_rows, epochs=12, batch_size=64, seed=seed, verbose=2, learning_rate=3e-3)
+    pipe.fit(train_rows, epochs=6, batch_size=64, seed=seed, verbose=2, learning_rate=3e-3)
     finish(pipe, test_rows, out)
     shown = test_rows.head(5)
     for (_, row), text in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):

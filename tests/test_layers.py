@@ -37,6 +37,7 @@ from mmkeras.layers import (
     DecodeImage,
     FillMissing,
     MaskedMean,
+    PatchPositions,
     PiecewiseLinear,
     Present,
     TermBag,
@@ -128,6 +129,7 @@ CASES = {
         lambda **k: caption_decoder(dropout=0.1, heads=2, first_state="patches", **k),
         [CAPTION_TOKENS, PATCHES, PATCH_MASK],
     ),
+    PatchPositions: (PatchPositions, [PATCHES]),
     DecodeCaptions: (
         lambda dtype=None, **k: DecodeCaptions(caption_decoder(dtype=dtype), max_length=3, dtype=dtype, **k),
         [PATCHES, PATCH_MASK],
@@ -151,14 +153,14 @@ CASES = {
     ),
 }
 # Whose weights start at random.
-RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions}
+RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions, PatchPositions}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
 EXACT = {CalendarParts, DecodeCaptions}
 RAW = [Present, CaptionTokens, Tokenize, TermWeights, CalendarParts, CleanNumbers, HubPreprocessor]
 TRAINED = [
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
-    CaptionDecoder, HubEncoder,
+    CaptionDecoder, HubEncoder, PatchPositions,
 ]  # fmt: skip
 ids = {"ids": lambda layer_class: layer_class.__name__}
 
@@ -639,6 +641,7 @@ def test_caption_tokens_by_hand():
     (lambda: CaptionTokens(["a", "b"]), r"`vocabulary` must start with .* Received: 2 entries, 2 of them different"),
     (lambda: CaptionText([*VOCABULARY, "a"]), "Received: 9 entries, 8 of them different"),
     (lambda: CaptionText(VOCABULARY[:4]), "go on with words, each once. Received: 4 entries"),
+    (lambda: PatchPositions()(keras.Input((None, 4))), r"of a fixed number P. Received: \(None, None, 4\)"),
     (lambda: CaptionDecoder(9, 4, heads=3), "`heads` must be None or an int that divides `width`. Received: 3 heads"),
     (lambda: caption_decoder()(CAPTION_TOKENS, PATCHES[..., :3]), r"patches of shape \(B, P, 4\). Received: \(2, 3, 3\)"),
     (lambda: caption_decoder()(CAPTION_TOKENS, PATCHES[:, 0]), r"patches of shape \(B, P, 4\). Received: \(2, 4\)"),
@@ -646,6 +649,14 @@ def test_caption_tokens_by_hand():
 def test_caption_layers_check_what_they_get(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_places_are_added_to_patches_of_every_row():
+    layer = PatchPositions()
+    layer.build((None, 2, 3))
+    layer.set_weights([np.arange(6.0).reshape(2, 3)])
+    got = layer(np.ones((2, 2, 3), "float32"))
+    np.testing.assert_allclose(got, np.broadcast_to(np.arange(6.0).reshape(2, 3) + 1, (2, 2, 3)))
 
 
 DECODERS = [{}, {"tied": True}, {"heads": 2}, {"first_state": "patches", "dropout": 0.5}]

@@ -13,7 +13,7 @@ from mmkeras.layers.captions import (
     plain_words,
     teacher_forcing,
 )
-from mmkeras.layers.decoder import CaptionDecoder
+from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
@@ -29,6 +29,7 @@ __all__ = [
     "DecodeImage",
     "FillMissing",
     "MaskedMean",
+    "PatchPositions",
     "PiecewiseLinear",
     "Present",
     "TermBag",

@@ -181,6 +181,38 @@ class CaptionDecoder(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in settings}}
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class PatchPositions(keras.layers.Layer):
+    """Adds to each patch what is learnt of its place in the grid: (B, P, W) → (B, P, W).
+
+    Attention by itself cannot tell where a patch lies, and so not what is left of what. The learned position embedding of
+    Vaswani et al., 2017 (https://arxiv.org/abs/1706.03762).
+
+    Raises:
+        ValueError: patches whose number is not fixed.
+
+    Example:
+        >>> import numpy as np
+        >>> PatchPositions()(np.zeros((2, 49, 8), "float32")).shape
+        TensorShape([2, 49, 8])
+    """
+
+    def build(self, patches_shape):
+        if len(patches_shape) != 3 or patches_shape[1] is None:
+            raise ValueError(
+                f"PatchPositions needs patches (B, P, W) of a fixed number P. Received: {tuple(patches_shape)}. "
+                "Leave it out for sequences of any length."
+            )
+        normal = keras.initializers.RandomNormal(stddev=0.1)
+        self.places = self.add_weight(shape=patches_shape[1:], initializer=normal, name="places")
+
+    def call(self, patches):
+        return patches + keras.ops.cast(self.places, patches.dtype)
+
+    def compute_output_shape(self, patches_shape):
+        return patches_shape
+
+
 def _check_settings(vocabulary_size, width, dropout, heads, first_state):
     for name, value in (("vocabulary_size", vocabulary_size), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
