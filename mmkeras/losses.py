@@ -197,8 +197,8 @@ def sample_weights(target, class_weight, classes=None):
 
     Example:
         >>> import mmkeras as mm
-        >>> mm.losses.sample_weights([0, 0, 0, 1], "balanced").round(3).tolist()
-        [0.667, 0.667, 0.667, 2.0]
+        >>> mm.losses.sample_weights([0, 0, 0, 1], {1: 3}).tolist()
+        [1.0, 1.0, 1.0, 3.0]
     """
     target = np.asarray(target)
     if classes is None:
