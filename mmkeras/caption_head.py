@@ -4,6 +4,7 @@ import keras
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.graph import submodel
+from mmkeras.head_inputs import HeadInputs, modality_names
 from mmkeras.layers import CaptionDecoder, CaptionText, PatchPositions
 
 
@@ -31,29 +32,18 @@ def build_caption_head(
     Raises:
         ValueError: settings that `CaptionDecoder` refuses.
     """
-    names = modalities or [key for key in features if "." not in key and f"{key}.present" in features]
+    names = modalities or modality_names(features)
     decoder = CaptionDecoder(
         len(task.vocabulary), width, dropout, tied, heads, first_state, dtype=dtype, name="decoder"
     )
-    inputs = {}
-
-    def take(key):
-        if key not in inputs:
-            inputs[key] = keras.Input(features[key].shape[1:], dtype=features[key].dtype, name=key)
-        return inputs[key]
-
+    take = HeadInputs(features)
     patches, masks = [], []
     for name in names:
         x, there = take(name), take(f"{name}.present")
-        parts = f"{name}.each_present"
         if len(x.shape) == 2:
             x, mask = keras.ops.expand_dims(x, 1), there
-        elif f"{name}.padding_mask" in features:
-            mask = take(f"{name}.padding_mask")
-        elif parts in features:
-            mask = keras.ops.repeat(take(parts), x.shape[1] // features[parts].shape[1], axis=1)
         else:
-            mask = keras.ops.ones_like(x[..., 0])
+            mask = take.mask(name)
         # A feature is left out of all patches alike, and normalised once it is narrow: grids are wide, and memory is slow.
         x = keras.layers.SpatialDropout1D(dropout / 2, dtype=dtype, name=f"{name}_drop")(x)
         x = keras.layers.Dense(width, activation="relu", dtype=dtype, name=f"{name}_bring")(x)
@@ -74,7 +64,7 @@ def build_caption_head(
     )
     words = keras.Input((None,), dtype="int32", name=f"{task.column}.tokens")
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(decoder(words, patches, mask))
-    return keras.Model({**inputs, f"{task.column}.tokens": words}, {task.column: logits}, name="head")
+    return keras.Model({**take.inputs, f"{task.column}.tokens": words}, {task.column: logits}, name="head")
 
 
 def patches_of(head):

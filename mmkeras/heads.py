@@ -13,6 +13,7 @@ from mmkeras.fusion import (
     ModalityDropout,
     NormalizePresent,
 )
+from mmkeras.head_inputs import HeadInputs, modality_names
 from mmkeras.layers import MaskedMean
 
 FUSIONS = ("concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention")
@@ -73,7 +74,7 @@ def build_head(
         raise ValueError(f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}.")
     if not isinstance(units, int) or units < 1:
         raise ValueError(f"`units` must be a positive int. Received: {units!r}.")
-    given = [key for key in features if "." not in key and f"{key}.present" in features]
+    given = modality_names(features)
     names = modalities or given
     shares = dict.fromkeys(given, dropout)
     if isinstance(dropout, dict):
@@ -93,23 +94,7 @@ def build_head(
             "fusion='cross_attention' needs two modalities that give sequences (B, T, D). "
             f"Received: { ({name: features[name].shape for name in names}) }. Use pooling=None in `Text` and `Image`."
         )
-    inputs = {}
-
-    def take(key):
-        tensor = features[key]
-        if key not in inputs:
-            inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
-        return inputs[key]
-
-    def padding_mask(name):
-        """(B, T) of the tokens that are none; patches of an image are padding where that image is absent."""
-        x, parts = take(name), f"{name}.each_present"
-        if f"{name}.padding_mask" in features:
-            return take(f"{name}.padding_mask")
-        if parts in features:
-            return keras.ops.repeat(take(parts), x.shape[1] // features[parts].shape[1], axis=1)
-        return keras.ops.ones_like(x[..., 0])
-
+    take = HeadInputs(features)
     sequences = {name: take(name) for name in attend}
     presence = [take(f"{name}.present") for name in names]
     vectors = {}
@@ -118,7 +103,7 @@ def build_head(
             continue
         x = take(name)
         if len(x.shape) == 3:
-            x = MaskedMean(name=f"{name}_mean")(x, padding_mask(name))
+            x = MaskedMean(name=f"{name}_mean")(x, take.mask(name))
         if fusion != "early":
             if name in normalise:
                 x = NormalizePresent(momentum=MOMENTUM, name=f"{name}_normalise")(x, there)
@@ -148,7 +133,7 @@ def build_head(
         logits = decide(keras.layers.Dropout(dropout, name="drop")(x))
     elif fusion == "cross_attention":
         fuse = CrossAttentionFusion(units, attention_heads, dropout=min(dropout, 0.1), name="fusion")
-        x = fuse(list(sequences.values()), [padding_mask(n) for n in sequences], [there[n] for n in sequences])
+        x = fuse(list(sequences.values()), [take.mask(n) for n in sequences], [there[n] for n in sequences])
         if vectors:
             beside = ConcatFusion(name="beside")(used, [there[name] for name in vectors])
             x = keras.ops.concatenate([x, beside], axis=-1)
@@ -157,7 +142,7 @@ def build_head(
         settings = {} if fusion == "concat" else {"units": units}
         layer = {"concat": ConcatFusion, "gated": GatedFusion, "bilinear": BilinearFusion}[fusion]
         logits = decide(layer(name="fusion", **settings)(used, presence))
-    return keras.Model(inputs, {task.column: task.activate(logits)}, name="head")
+    return keras.Model(take.inputs, {task.column: task.activate(logits)}, name="head")
 
 
 def training_head(head, task):

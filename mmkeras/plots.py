@@ -246,6 +246,7 @@ def _variants(ablation):
     """Every metric with an interval beside each other, a row per variant."""
     table = ablation.table.iloc[::-1]
     names = [c for c in table if f"{c}_low" in table]
+    others = iter(("#9aa5b1", "#d29922", "#2da44e", "#8250df"))
     figure, axes = _figure(8, 1.2 + 0.34 * len(table))
     for number, name in enumerate(names):
         places = np.arange(len(table)) + 0.18 * (number - (len(names) - 1) / 2)
@@ -253,7 +254,7 @@ def _variants(ablation):
             (table[name] - table[f"{name}_low"]).clip(lower=0),
             (table[f"{name}_high"] - table[name]).clip(lower=0),
         ]
-        color = "#1f6feb" if name == ablation.primary else ("#9aa5b1", "#d29922")[number % 2]
+        color = "#1f6feb" if name == ablation.primary else next(others)
         axes.errorbar(table[name], places, xerr=spans, fmt="o", color=color, capsize=3, label=name)
     labels = [m if loss == "–" else f"{m}, {loss}" for m, loss in zip(table["modalities"], table["loss"], strict=True)]
     axes.set_yticks(range(len(table)), labels)
