@@ -27,7 +27,8 @@ def build_caption_head(
         dtype: Keras dtype policy, for example "mixed_bfloat16"; None for Keras's default.
 
     Returns:
-        keras.Model from the used features and {"column.tokens": (B, T) int32} to {task.column: (B, T, V) logits}.
+        keras.Model from the used features, {"column.tokens": (N, T) int32} and {"column.row": (N,) int32}, the row of the
+        features that each of the N captions is about, to {task.column: (N, T, V) logits}.
 
     Raises:
         ValueError: settings that `CaptionDecoder` refuses.
@@ -63,15 +64,16 @@ def build_caption_head(
         else (keras.layers.Identity(name="patch_mask")(masks[0]))
     )
     words = keras.Input((None,), dtype="int32", name=f"{task.column}.tokens")
-    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(decoder(words, patches, mask))
-    return keras.Model({**take.inputs, f"{task.column}.tokens": words}, {task.column: logits}, name="head")
+    row = keras.Input((), dtype="int32", name=f"{task.column}.row")
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(decoder(words, patches, mask, row))
+    inputs = {**take.inputs, f"{task.column}.tokens": words, f"{task.column}.row": row}
+    return keras.Model(inputs, {task.column: logits}, name="head")
 
 
 def patches_of(head):
     """keras.Model from features to {"patches": (B, P, W), "mask": (B, P)}, with the weights of a caption head."""
-    inputs = {key: tensor for key, tensor in head.input.items() if not key.endswith(".tokens")}
     outputs = {"patches": head.get_layer("patches").output, "mask": head.get_layer("patch_mask").output}
-    return submodel(inputs, outputs, name="patches")
+    return submodel(head.input, outputs, name="patches")
 
 
 def writing_head(head, task, **settings):

@@ -150,25 +150,35 @@ def split_frame(df, fraction, seed=0):
 
 
 class Sentences:
-    """Target sentences, none or several for a row: N sentences of T words.
+    """Target sentences of rows, one or several for each: N sentences of T words.
+
+    A batch holds rows with all their sentences, so that what is computed for a row, such as the patches of its image,
+    serves them all.
 
     Args:
-        rows: (N,) ints, the row each belongs to.
+        rows: (N,) ints in ascending order, the row each belongs to.
         tokens: (N, T) ints, padded with 0 behind.
-        name: str, under which a model reads the words, to answer the next ones.
+        name: str, the target; a model reads the words as "name.tokens", to answer the next ones, and as "name.row" to
+            which row of the batch each sentence belongs.
     """
 
     def __init__(self, rows, tokens, name):
-        self.rows, self.tokens, self.name = rows, tokens, name
-        self.lengths = (tokens > 0).sum(axis=1)
+        self.tokens, self.name = tokens, name
+        count = int(rows[-1]) + 1 if len(rows) else 0
+        self.starts = np.searchsorted(rows, np.arange(count + 1))  # those of row r are starts[r] … starts[r + 1] − 1
+        self.lengths = np.zeros(count, int)  # of each row's longest
+        np.maximum.at(self.lengths, rows, (tokens > 0).sum(axis=1))
 
     def __len__(self):
-        return len(self.rows)
+        return len(self.tokens)
 
-    def take(self, numbers):
-        """({name: (n, longest − 1) words to read}, (n, longest − 1) words to answer)."""
-        part = self.tokens[numbers, : self.lengths[numbers].max(initial=2)]
-        return {self.name: part[:, :-1]}, part[:, 1:]
+    def take(self, rows):
+        """Sentences of some rows: ({"name.tokens": (n, longest − 1), "name.row": (n,)}, (n, longest − 1) to answer)."""
+        counts = np.diff(self.starts)[rows]
+        numbers = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
+        part = self.tokens[numbers, : self.lengths[rows].max(initial=2)]
+        place = np.repeat(np.arange(len(rows), dtype="int32"), counts)
+        return {f"{self.name}.tokens": part[:, :-1], f"{self.name}.row": place}, part[:, 1:]
 
 
 def plan_batches(rows, batch_size, lengths=None, rng=None):
@@ -204,7 +214,7 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     Args:
         columns: {name: array}, raw values by row.
         target: array by row, `Sentences`, or None.
-        batch_size, lengths: see `plan_batches`.
+        batch_size, lengths: see `plan_batches`; of `Sentences`, about so many share a batch.
         seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
         prepare: a Keras model from raw columns to tensors, or None to keep raw values.
         fetch: function of row numbers → {name: array} of cached features, or None.
@@ -217,14 +227,13 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     rows = len(next(iter(columns.values())))
     sentences = target if isinstance(target, Sentences) else None
     if sentences is not None:
-        rows, lengths, target = len(sentences), sentences.lengths, None
+        batch_size, lengths, target = max(1, round(batch_size * rows / len(sentences))), sentences.lengths, None
     epoch = iter(range(2**31))
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
 
     def take(numbers):
-        own = numbers if sentences is None else sentences.rows[numbers]
-        raw = {name: np.asarray(values[own]) for name, values in columns.items()}
-        cached = {} if fetch is None else fetch(own)
+        raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
+        cached = {} if fetch is None else fetch(numbers)
         extra = [values[numbers] for values in (target, weights) if values is not None]
         if sentences is not None:
             words, answers = sentences.take(numbers)

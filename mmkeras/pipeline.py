@@ -96,6 +96,7 @@ class Pipeline:
     def fit(
         self, df, validation_data=None, epochs=10, batch_size=32, seed=0, class_weight=None, cache_dir=None,
         callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
+        weight_decay=0.3,
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified.
 
@@ -122,6 +123,7 @@ class Pipeline:
             loss: None for cross-entropy (squared error for `Regression`); "focal" for the focal loss with γ = 2, which
                 heeds rare classes and hard rows more; or a Keras loss of the target and the prediction, such as
                 `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
+            weight_decay: float, of AdamW; what trains from scratch on many rows does better with less.
 
         Returns:
             keras.callbacks.History of both phases.
@@ -136,12 +138,15 @@ class Pipeline:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
+        if not 0 <= weight_decay < float("inf"):
+            raise ValueError(f"`weight_decay` must be 0 or more. Received: {weight_decay!r}. Use for example 0.05.")
         loss = self._given[1].choose_loss(loss)
         keras.utils.set_random_seed(seed)
         self._build(train, class_weight)
         self._use_cache(cache_dir)
         weights = self.task.row_weights(self.task.encode(train), class_weight)
         settings = {"batch_size": batch_size, "seed": seed, "verbose": verbose, "weights": weights, "loss": loss}
+        settings["weight_decay"] = weight_decay
         self._fit_rows = (train, validation, {**settings, "epochs": epochs, "learning_rate": learning_rate})
         self._baselines, self.thresholds = {}, None
         settings["callbacks"] = list(callbacks)
@@ -239,7 +244,7 @@ class Pipeline:
 
     def _train(
         self, part, model, train, validation, epochs, rate, *, batch_size, seed, verbose,
-        callbacks=(), weights=None, first=0, watched=True, loss=None,
+        callbacks=(), weights=None, first=0, watched=True, loss=None, weight_decay=0.3,
     ):  # fmt: skip
         """One phase of training of `model`, which takes what `part` takes."""
         target = self.task.encode(train)
@@ -252,7 +257,7 @@ class Pipeline:
             if self.task.kind == "caption":
                 callbacks = [WatchCider(self, validation), *callbacks]
         steps = int(rows.cardinality())
-        compile_for_training(model, self.task, rate(epochs * steps), watched, loss)
+        compile_for_training(model, self.task, rate(epochs * steps), watched, loss, weight_decay)
         return model.fit(
             # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
             rows.repeat(),

@@ -5,8 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 PACKAGE = "mmkeras"
-# Of AdamW (Loshchilov & Hutter, 2019), for weights but not for biases and scales.
-WEIGHT_DECAY = 0.3
+# Weights decay (AdamW: Loshchilov & Hutter, 2019), but not biases and scales.
 NOT_DECAYED = ["bias", "gamma", "beta", "absent", "_fill_", "scores"]
 # Gradients of rare terms are smaller than Keras's default of 1e-7, which would keep them from being learnt.
 EPSILON = 1e-10
@@ -57,9 +56,9 @@ class CompiledAdamW(keras.optimizers.AdamW):
         return self.iterations
 
 
-def make_optimizer(learning_rate):
+def make_optimizer(learning_rate, weight_decay=0.3):
     """AdamW as `Pipeline.fit` uses it."""
-    optimizer = CompiledAdamW(learning_rate, weight_decay=WEIGHT_DECAY, epsilon=EPSILON)
+    optimizer = CompiledAdamW(learning_rate, weight_decay=weight_decay, epsilon=EPSILON)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
 
@@ -104,7 +103,7 @@ class OfFirstDecision(keras.metrics.Metric):
         self.metric.reset_state()
 
 
-def compile_for_training(model, task, learning_rate, watched=True, loss=None):
+def compile_for_training(model, task, learning_rate, watched=True, loss=None, weight_decay=0.3):
     """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`.
 
     Metrics cost time; they are computed when the training is `watched`. `loss` is None for the task's own, or one that
@@ -114,7 +113,7 @@ def compile_for_training(model, task, learning_rate, watched=True, loss=None):
     if len(model.output[task.column].shape) == 3 and task.kind != "caption":
         loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
     model.compile(
-        optimizer=make_optimizer(learning_rate),
+        optimizer=make_optimizer(learning_rate, weight_decay),
         loss=loss,
         loss_weights=task.loss_weight,
         metrics=metrics,

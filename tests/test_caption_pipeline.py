@@ -80,15 +80,35 @@ def test_words_are_learnt_without_touching_an_image():
 
 
 def test_batches_are_as_long_as_their_longest_caption_and_hold_every_pair_once():
-    tokens = np.array([[2, 4, 3, 0, 0], [2, 4, 5, 6, 3], [2, 5, 3, 0, 0]], "int32")
-    sentences = Sentences(np.array([0, 1, 1]), tokens, "y.tokens")
-    rows = {"x": np.array([10.0, 20.0], "float32")}
-    dataset, _ = batches(rows, sentences, batch_size=2)
-    found = [(x["x"].numpy().tolist(), x["y.tokens"].numpy().tolist(), y.numpy().tolist()) for x, y in dataset]
-    assert found == [
-        ([10, 20], [[2, 4], [2, 5]], [[4, 3], [5, 3]]),
-        ([20], [[2, 4, 5, 6]], [[4, 5, 6, 3]]),
+    tokens = np.array([[2, 4, 5, 6, 3], [2, 5, 3, 0, 0], [2, 4, 3, 0, 0], [2, 6, 3, 0, 0]], "int32")
+    sentences = Sentences(np.array([0, 0, 1, 2]), tokens, "y")
+    rows = {"x": np.array([10.0, 20.0, 30.0], "float32")}
+    dataset, _ = batches(rows, sentences, batch_size=3)  # of sentences; so two images
+    found = [
+        (*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset
     ]
+    assert found == [
+        ([20, 30], [0, 1], [[2, 4], [2, 6]], [[4, 3], [6, 3]]),
+        ([10], [0, 0], [[2, 4, 5, 6], [2, 5, 3, 0]], [[4, 5, 6, 3], [5, 3, 0, 0]]),
+    ]
+
+
+def test_captions_of_an_image_share_it_and_answer_as_if_alone(fitted):
+    pipe = fitted[0] if isinstance(fitted, tuple) else fitted
+    rng = np.random.default_rng(0)
+    batch = {
+        key: rng.normal(size=(2, *tensor.shape[1:])).astype(tensor.dtype)
+        for key, tensor in pipe.head.input.items()
+        if not key.startswith("caption.")
+    }
+    batch = {key: np.ones_like(value) if key.endswith("present") else value for key, value in batch.items()}
+    tokens = np.array([[2, 4, 5], [2, 6, 4], [2, 5, 5]], "int32")
+    rows = np.array([0, 0, 1], "int32")
+    together = pipe.head({**batch, "caption.tokens": tokens, "caption.row": rows})["caption"]
+    for number, row in enumerate(rows):
+        one = {key: value[row : row + 1] for key, value in batch.items()}
+        alone = pipe.head({**one, "caption.tokens": tokens[number : number + 1], "caption.row": np.zeros(1, "int32")})
+        np.testing.assert_allclose(alone["caption"][0], together[number], atol=1e-5)
 
 
 def test_an_image_with_several_captions_costs_one_pass(scenes, tmp_path, capsys):
@@ -139,6 +159,13 @@ def test_the_report_has_scores_baselines_and_a_gallery(fitted, scenes, tmp_path)
         fitted.evaluate(scenes[1].assign(caption=""))
     with pytest.raises(KeyError, match="caption"):
         fitted.evaluate(scenes[1].drop(columns="caption"))
+
+
+def test_images_without_references_are_left_out_of_the_report(fitted, scenes):
+    rows = fitted.task.group(scenes[1], ["image"]).head(3)
+    rows["caption"] = [rows["caption"].iloc[0], [], None]
+    with pytest.warns(UserWarning, match="2 of 3 images have no caption: left out"):
+        assert fitted.evaluate(rows).rows == 1
 
 
 def test_saved_models_write_the_same(fitted, scenes, tmp_path):

@@ -27,6 +27,7 @@ class CaptionDecoder(keras.layers.Layer):
         tokens: (B, T) ints, the start first.
         patches: (B, P, W).
         patch_mask: None, or (B, P), 1 where there is a patch. An image without patches attends to nothing.
+        image: None, or (N,) ints, of which of the B images each of N sequences of tokens tells.
 
     Raises:
         ValueError: a setting outside the above; patches of another rank, or of another width without `heads`.
@@ -65,7 +66,7 @@ class CaptionDecoder(keras.layers.Layer):
                 name: own(keras.layers.Dense, name, units=width) for name in ("query", "key", "value", "answer")
             }
 
-    def build(self, tokens_shape, patches_shape, patch_mask_shape=None):
+    def build(self, tokens_shape, patches_shape, patch_mask_shape=None, image_shape=None):
         if len(patches_shape) != 3 or (not self.heads and patches_shape[-1] != self.width):
             raise ValueError(
                 f"CaptionDecoder attends over patches of shape (B, P, {self.width}). Received: {tuple(patches_shape)}. "
@@ -84,10 +85,14 @@ class CaptionDecoder(keras.layers.Layer):
         for name, layer in self.projections.items():
             layer.build(patches_shape if name in ("key", "value") else hidden)
 
-    def call(self, tokens, patches, patch_mask=None, training=None):
-        words = self.drop(self.embedding(tokens), training=training)  # (B, T, W)
-        hidden = self.gru(words, initial_state=self.initial_state(patches, patch_mask), training=training)
-        hidden, _ = self._look(hidden, self.project(patches), patch_mask)
+    def call(self, tokens, patches, patch_mask=None, image=None, training=None):
+        seen = self.initial_state(patches, patch_mask), *self.project(patches), patch_mask
+        if image is not None:  # what is computed of an image serves all of its captions
+            seen = [None if part is None else keras.ops.take(part, image, axis=0) for part in seen]
+        state, keys, values, patch_mask = seen
+        words = self.drop(self.embedding(tokens), training=training)  # (N, T, W)
+        hidden = self.gru(words, initial_state=state, training=training)
+        hidden, _ = self._look(hidden, (keys, values), patch_mask)
         return self.logits(self.drop(hidden, training=training))
 
     # === One step: what `mmkeras.decoding` is made of ===
@@ -173,7 +178,7 @@ class CaptionDecoder(keras.layers.Layer):
             seen = seen[:, 0]
         return self.norm(hidden + seen), ops.mean(weights, axis=1)
 
-    def compute_output_shape(self, tokens_shape, patches_shape, patch_mask_shape=None):
+    def compute_output_shape(self, tokens_shape, patches_shape, patch_mask_shape=None, image_shape=None):
         return (*tokens_shape[:2], self.vocabulary_size)
 
     def get_config(self):

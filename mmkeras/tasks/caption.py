@@ -126,7 +126,7 @@ class Caption(Task):
         texts = [text for cell in cells for text in cell]
         rows = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
         tokens = CaptionTokens(list(self.vocabulary), self.sequence_length)(tf.constant(texts)).numpy()
-        return Sentences(rows, tokens, f"{self.column}.tokens")
+        return Sentences(rows, tokens, self.column)
 
     def read(self, target):
         """A caption of each row, of those there are."""
