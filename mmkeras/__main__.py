@@ -43,7 +43,7 @@ def _parser():
     )
     sub.add_argument("--out", default="mmkeras-quickstart", help="folder for model, report and served model")
     sub.add_argument(
-        "--rows", type=int, help="rows of the sample (default: 1200 of genre, 1500 of entailment, 12000 scenes)"
+        "--rows", type=int, help="rows of the sample (default: 1200 of genre, 1500 of entailment, 10000 scenes)"
     )
     sub.add_argument("--seed", type=int, default=0)
 
@@ -126,7 +126,7 @@ def quickstart(options):
     from mmkeras.quickstart import captions, entailment, genre
 
     # Relations between words and pictures take more rows to learn than words and numbers by themselves.
-    run, rows = {"genre": (genre, 1200), "entailment": (entailment, 1500), "captions": (captions, 12000)}[options.task]
+    run, rows = {"genre": (genre, 1200), "entailment": (entailment, 1500), "captions": (captions, 10000)}[options.task]
     run(pathlib.Path(options.out), rows if options.rows is None else options.rows, options.seed, _finish)
 
 

@@ -85,7 +85,9 @@ def captions(out, rows, seed, finish):
     start = time.monotonic()
     df = mm.samples.captions(rows, seed=seed, directory=out / "images")
     # The way of decoding for photos writes no two words twice, but here both groups may well be of "two red" shapes.
-    task = mm.Caption("caption", sequence_length=24, decoding={"method": "beam", "length_penalty": 0.9})
+    task = mm.Caption(
+        "caption", sequence_length=24, decoding={"method": "beam", "beam_width": 8, "length_penalty": 1.0}
+    )
     train_rows, test_rows = mm.split_frame(task.group(df, ["image"]), 0.05, seed=seed)
     # More scenes teach more than more sentences about each.
     train_rows = train_rows.assign(caption=[texts[:2] for texts in train_rows["caption"]])
@@ -97,8 +99,8 @@ def captions(out, rows, seed, finish):
         width=128,
         dropout=0.0,
     )
-    settings = {"epochs": 9, "batch_size": 48, "learning_rate": 5e-3, "weight_decay": 0.05}
-    pipe.fit(train_rows, validation_data=0.05, seed=seed, verbose=2, **settings)
+    settings = {"epochs": 8, "batch_size": 48, "learning_rate": 5e-3, "weight_decay": 0.05}
+    pipe.fit(train_rows, validation_data=0.03, seed=seed, verbose=2, **settings)
     finish(pipe, test_rows, out)
     shown = test_rows.head(5)
     for (_, row), text in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):

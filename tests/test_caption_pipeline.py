@@ -84,9 +84,7 @@ def test_batches_are_as_long_as_their_longest_caption_and_hold_every_pair_once()
     sentences = Sentences(np.array([0, 0, 1, 2]), tokens, "y")
     rows = {"x": np.array([10.0, 20.0, 30.0], "float32")}
     dataset, _ = batches(rows, sentences, batch_size=3)  # of sentences; so two images
-    found = [
-        (*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset
-    ]
+    found = [(*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset]
     assert found == [
         ([20, 30], [0, 1], [[2, 4], [2, 6]], [[4, 3], [6, 3]]),
         ([10], [0, 0], [[2, 4, 5, 6], [2, 5, 3, 0]], [[4, 5, 6, 3], [5, 3, 0, 0]]),

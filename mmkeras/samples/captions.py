@@ -1,13 +1,15 @@
 """Made-up scenes of coloured shapes with five captions each."""
 
+import functools
+
 from mmkeras.samples import scenes
 from mmkeras.samples.files import draw_rows, write_picture
 
 
-def captions(n=600, seed=0, directory=None):
+def captions(n=600, seed=0, directory=None, size=64):
     """Made-up scenes, drawn, with five captions each: "Two red circles are to the left of a blue star."
 
-    A scene is one group of one to four equal shapes on pale paper, or two groups, one left of or above the other. Every
+    A scene is one group of one to three equal shapes on pale paper, or two groups, one left of or above the other. Every
     caption of a scene tells all of it in other words, so that a caption a model writes is right or wrong:
     `caption_content` reads it.
 
@@ -17,8 +19,9 @@ def captions(n=600, seed=0, directory=None):
     Args:
         n: int, how many scenes.
         seed: int, at least 0; the same seed gives the same rows and files.
-        directory: the folder for the pictures, 96×96 pixels, about half JPEG and half PNG; made if absent. It must be
-            given, so that nothing is written where nobody asked.
+        directory: the folder for the pictures, about half JPEG and half PNG; made if absent. It must be given, so that
+            nothing is written where nobody asked.
+        size: int, at least 32, height and width of the pictures in pixels.
 
     Returns:
         DataFrame with five rows for each scene, one after the other, and the columns image (a path), caption, and the
@@ -26,7 +29,7 @@ def captions(n=600, seed=0, directory=None):
         ("left of", "above", or "" for one group).
 
     Raises:
-        ValueError: n below 1, seed below 0, or no directory.
+        ValueError: n below 1, seed below 0, size below 32, or no directory.
         NotADirectoryError, OSError: `directory` is a file, or cannot be written.
 
     Example:
@@ -41,11 +44,14 @@ def captions(n=600, seed=0, directory=None):
     """
     import pandas as pd
 
-    return pd.DataFrame([row for rows in draw_rows(_scene, n, seed, directory) for row in rows])
+    if isinstance(size, bool) or not isinstance(size, int) or size < 32:
+        raise ValueError(f"`size` must be an int of at least 32. Received: {size!r}. Smaller shapes look alike.")
+    scene = functools.partial(_scene, size)
+    return pd.DataFrame([row for rows in draw_rows(scene, n, seed, directory) for row in rows])
 
 
-def _scene(rng, seed, row, folder):
+def _scene(size, rng, seed, row, folder):
     content = scenes.scene(rng)
     kind = str(rng.choice(["jpg", "png"]))
-    path = write_picture(folder / f"scene_{seed}_{row:06d}.{kind}", scenes.draw(rng, content))
+    path = write_picture(folder / f"scene_{seed}_{row:06d}.{kind}", scenes.draw(rng, content, size))
     return [{"image": path, "caption": caption, **content} for caption in scenes.tell(rng, content)]

@@ -1,6 +1,6 @@
 """Scenes of coloured shapes, drawn, told in sentences, and read back from a sentence.
 
-A scene is one group of one to four equal shapes, or two groups, one left of or above the other.
+A scene is one group of one to three equal shapes, or two groups, one left of or above the other.
 """
 
 import re
@@ -16,7 +16,7 @@ COLOURS = {"red": (220, 40, 44), "yellow": (250, 212, 30), "green": (40, 160, 70
 # What a shape may be called.
 SHAPES = {"circle": ("circle", "disc"), "square": ("square",), "triangle": ("triangle",), "star": ("star",)}
 RELATIONS = ("left of", "above")
-_NUMBERS = {1: ("a", "one", "a single"), 2: ("two",), 3: ("three",), 4: ("four",)}
+_NUMBERS = {1: ("a", "one", "a single"), 2: ("two",), 3: ("three",)}
 # {a} is the first group, {b} the second; {A} and {B} begin a sentence; "is" and "stands" agree with the group before.
 _SENTENCES = {
     "": ["There {is_a} {a}.", "{A} {is_a} all there is.", "The picture shows {a}.", "You can see {a} and nothing else.",
@@ -37,10 +37,10 @@ def scene(rng):
     kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     picked = rng.choice(len(kinds), size=2 if relation else 1, replace=False)  # two groups are never of one kind
     colours, shapes = zip(*(kinds[kind] for kind in picked), strict=True)
-    return _content(colours, shapes, [str(rng.integers(1, 5)) for _ in picked], relation)
+    return _content(colours, shapes, [str(rng.integers(1, 4)) for _ in picked], relation)
 
 
-def draw(rng, content, size=96):
+def draw(rng, content, size=64):
     """A picture of a scene on pale paper; places, sizes and light are drawn at random.
 
     Args:
@@ -204,7 +204,7 @@ _GROUP = re.compile(
     rf"({'|'.join(COLOURS)}) ({'|'.join(_NAMES)})(s?)\b"
 )
 # A sentence that has more of these than its groups take tells something else. "a" may stand elsewhere: "a drawing".
-_CONTENT_WORDS = {*COLOURS, *_NAMES, *(f"{name}s" for name in _NAMES), "one", "single", "two", "three", "four"}
+_CONTENT_WORDS = {*COLOURS, *_NAMES, *(f"{name}s" for name in _NAMES), "one", "single", "two", "three"}
 
 
 # --- shapes: (u, v) around the middle, in radii → distances, positive inside
