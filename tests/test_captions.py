@@ -86,7 +86,7 @@ def test_pictures_show_their_content(seed):
     content = scenes.scene(rng)
     while len(set(content["colours"].split("|"))) < len(content["colours"].split("|")):
         content = scenes.scene(rng)  # groups of one colour could not be told apart below
-    picture = scenes.draw(rng, content)
+    picture = scenes.draw(rng, content, size=96)
     assert picture.shape == (96, 96, 3) and picture.dtype == np.uint8
     found = [middles(picture, colour) for colour in content["colours"].split("|")]
     assert "|".join(str(len(spots)) for spots in found) == content["counts"]
