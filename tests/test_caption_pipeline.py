@@ -45,9 +45,9 @@ def test_captions_of_one_image_are_taken_together():
 def test_long_captions_are_cut_and_counted():
     df = pd.DataFrame({"photo": ["a", "b"], "words": ["one two three four", "one"]})
     task = Caption("words", sequence_length=4, min_count=1)
+    grouped = task.group(df, ["photo"])
     with pytest.warns(UserWarning, match="1 of 2 captions have more than 2 words and are cut"):
-        grouped = task.group(df, ["photo"])
-    sentences = task.adapt(grouped).encode(grouped)
+        sentences = task.adapt(grouped).encode(grouped)
     assert sentences.lengths.tolist() == [4, 3] and sentences.tokens[0, -1] == 3  # the end stays
 
 

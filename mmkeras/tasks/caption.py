@@ -101,10 +101,6 @@ class Caption(Task):
                 f"{empty} of {len(texts)} captions hold no word, and {bare} of {len(captions)} images have no caption: left out.",
                 stacklevel=3,
             )
-        room = self.sequence_length - 2
-        cut = int((counts > room).sum())
-        if cut:
-            warnings.warn(f"{cut} of {len(texts)} captions have more than {room} words and are cut.", stacklevel=3)
         if bare == len(captions):
             raise ValueError(
                 f"The target {self.column!r} must hold captions. Received: none with a word in {len(df)} rows. "
@@ -117,6 +113,10 @@ class Caption(Task):
 
     def adapt(self, df):
         texts = [text for cell in df[self.column] for text in _texts(cell, self.column)]
+        room = self.sequence_length - 2
+        cut = int((count_words(texts) > room).sum())
+        if cut:
+            warnings.warn(f"{cut} of {len(texts)} captions have more than {room} words and are cut.", stacklevel=4)
         words = self.vocabulary or learn_vocabulary(texts, self.vocabulary_size, self.min_count)
         return dataclasses.replace(self, vocabulary=tuple(words))
 
