@@ -14,7 +14,7 @@ if _keras.backend.backend() != "tensorflow":
         "before Keras is imported."
     )
 
-from mmkeras import layers, losses, samples, sources
+from mmkeras import layers, losses, samples, search, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
@@ -49,6 +49,7 @@ __all__ = [
     "Report",
     "ablate",
     "Ablation",
+    "search",
     "layers",
     "losses",
     # captions

@@ -25,7 +25,7 @@ MOMENTUM = 0.9
 
 def build_head(
     features, task, fusion="concat", units=512, dropout=DROPOUT, target=None, modalities=None, normalise=(), whole=(), *,
-    modality_dropout=0.0, attention_heads=4,
+    depth=1, modality_dropout=0.0, attention_heads=4,
 ):  # fmt: skip
     """Features and presence masks → prediction, as one Functional model.
 
@@ -39,7 +39,7 @@ def build_head(
         - "late": each modality decides by a hidden layer of its own; a learned mean of the logits;
         - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each (see
           `training_head`); a learned mean of the logits.
-    After all but the last two comes one hidden layer. With one modality, every fusion is "concat".
+    After all but the last two come `depth` hidden layers. With one modality, every fusion is "concat".
 
     Args:
         features: {name: KerasTensor}, what `prepare` and `encode` give: "modality" (B, D) or (B, T, D), with
@@ -54,6 +54,7 @@ def build_head(
         modalities: names of the features to use; None takes all.
         normalise: names of the features to be brought to mean 0 and variance 1 by statistics of the rows that have them.
         whole: names of the features of which training leaves nothing out, because they are few.
+        depth: int, how many hidden layers come before each decision but the linear ones.
         modality_dropout: float, the chance that training leaves out a whole modality of a row, see `ModalityDropout`.
         attention_heads: int, heads of "cross_attention"; must divide `units`.
 
@@ -61,7 +62,7 @@ def build_head(
         keras.Model from the used features to {task.column: prediction}.
 
     Raises:
-        ValueError: unknown fusion; `units` or `dropout` outside its range; "cross_attention" without two sequences.
+        ValueError: unknown fusion; `units`, `depth` or `dropout` outside its range; "cross_attention" without two sequences.
 
     Example:
         >>> import keras, mmkeras as mm
@@ -72,8 +73,9 @@ def build_head(
     """
     if fusion not in FUSIONS:
         raise ValueError(f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}.")
-    if not isinstance(units, int) or units < 1:
-        raise ValueError(f"`units` must be a positive int. Received: {units!r}.")
+    for name, value in (("units", units), ("depth", depth)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
     given = modality_names(features)
     names = modalities or given
     shares = dict.fromkeys(given, dropout)
@@ -114,8 +116,10 @@ def build_head(
     there = dict(zip(names, presence, strict=True))
 
     def decide(x, number=0):
-        x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{number}")(x)
-        x = keras.layers.Dropout(dropout, name=f"hidden_drop_{number}")(x)
+        for layer in range(depth):
+            place = f"{number}_{layer}" if layer else number
+            x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{place}")(x)
+            x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
         return task.logits(x, target, name=f"logits_{number}")
 
     used = list(vectors.values())

@@ -69,6 +69,78 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class WeightedBinaryCrossentropy(keras.losses.Loss):
+    """Cross-entropy of labels in which a label that is there weighs w_c: mean over c of −w_c y_c ln p_c − (1 − y_c) ln(1 − p_c).
+
+    With weights above 1, rare labels are missed less often, at the price of more false ones (King & Zeng, 2001,
+    https://doi.org/10.1093/oxfordjournals.pan.a004868, weigh both sides so).
+
+    Args:
+        weights: sequence of C floats of at least 0, see `label_weights`.
+        reduction, name: as for every Keras loss.
+
+    Call arguments:
+        y_true: (B, C) of 0 and 1.
+        y_pred: (B, C) probabilities.
+
+    Raises:
+        ValueError: a weight that is no finite number of at least 0; another number of weights than of labels.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> loss = mm.losses.WeightedBinaryCrossentropy([3.0])
+        >>> round(float(loss(np.array([[1.0]]), np.array([[0.5]]))), 4)
+        2.0794
+    """
+
+    def __init__(self, weights, reduction="sum_over_batch_size", name="weighted_binary_crossentropy", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.weights = [float(weight) for weight in weights]
+        if not self.weights or not all(0 <= weight < np.inf for weight in self.weights):
+            raise ValueError(
+                f"`weights` must be finite numbers of at least 0, one for each label. Received: {weights}."
+            )
+
+    def call(self, y_true, y_pred):
+        y_pred = keras.ops.convert_to_tensor(y_pred)
+        if y_pred.shape[-1] != len(self.weights):
+            raise ValueError(
+                f"`weights` must hold one number for each of {y_pred.shape[-1]} labels. Received: {len(self.weights)}."
+            )
+        truth, small = keras.ops.cast(y_true, y_pred.dtype), keras.config.epsilon()
+        chance = keras.ops.clip(y_pred, small, 1.0 - small)
+        weights = keras.ops.convert_to_tensor(self.weights, y_pred.dtype)
+        losses = -weights * truth * keras.ops.log(chance) - (1.0 - truth) * keras.ops.log(1.0 - chance)
+        return keras.ops.mean(losses, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "weights": self.weights}
+
+
+def label_weights(target, most=10.0):
+    """Weights of labels for `WeightedBinaryCrossentropy`: the root of rows without the label per row with it, from 1 to `most`.
+
+    The root is a compromise: full weights would trade every miss of a rare label for many false ones.
+
+    Args:
+        target: (rows, C) of 0 and 1.
+        most: float, the highest weight.
+
+    Returns:
+        list of C floats.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmkeras.losses import label_weights
+        >>> label_weights(np.array([[1, 1], [0, 1], [0, 0], [0, 0], [0, 0]]))
+        [2.0, 1.224744871391589]
+    """
+    there = np.asarray(target).sum(axis=0)
+    return np.sqrt((len(target) - there) / np.maximum(there, 1)).clip(1.0, most).tolist()
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class MaskedTokenCrossentropy(keras.losses.Loss):
     """Cross-entropy of the next word, over the targets that are no padding: (B, T) ints, (B, T, V) logits → scalar.
 

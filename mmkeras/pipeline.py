@@ -21,7 +21,7 @@ from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
 from mmkeras.heads import build_head
 from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
-from mmkeras.training import compile_for_training, planned_rate
+from mmkeras.training import check_optimizer, compile_for_training, planned_rate
 
 STAGES = ("prepare", "encode", "head")
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
@@ -42,6 +42,8 @@ class Pipeline:
         model: encode and head as one model, on prepared tensors.
         serving_model: all three as one model, on raw values.
         thresholds: (classes,) array of `MultiLabel`, tuned on validation rows; None before, or without such rows.
+        notes: list of sentences that every report begins with; `search` says there how the model was chosen.
+        trail: `search.Trail` of the search that chose the model, else None; it is not saved.
 
     Raises:
         ValueError: no modality, or two of the same name.
@@ -63,6 +65,7 @@ class Pipeline:
         self.head_settings = head
         self.prepare = self.encode = self.head = None
         self.thresholds = None
+        self.notes, self.trail = [], None
         self._given = (self.modalities, task)
         self._cache_dir = self._temporary = None
         self._fit_rows = None  # (training rows, validation rows, settings), for the baselines
@@ -96,7 +99,7 @@ class Pipeline:
     def fit(
         self, df, validation_data=None, epochs=10, batch_size=32, seed=0, class_weight=None, cache_dir=None,
         callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
-        weight_decay=0.3,
+        weight_decay=0.3, optimizer="adamw",
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified.
 
@@ -124,6 +127,7 @@ class Pipeline:
                 heeds rare classes and hard rows more; or a Keras loss of the target and the prediction, such as
                 `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
             weight_decay: float, of AdamW; what trains from scratch on many rows does better with less.
+            optimizer: "adamw", "adam" or "sgd" (with Nesterov's momentum, which wants a higher learning rate).
 
         Returns:
             keras.callbacks.History of both phases.
@@ -141,14 +145,17 @@ class Pipeline:
         if not 0 <= weight_decay < float("inf"):
             raise ValueError(f"`weight_decay` must be 0 or more. Received: {weight_decay!r}. Use for example 0.05.")
         loss = self._given[1].choose_loss(loss)
+        check_optimizer(optimizer)
         keras.utils.set_random_seed(seed)
         self._build(train, class_weight)
         self._use_cache(cache_dir)
         weights = self.task.row_weights(self.task.encode(train), class_weight)
-        settings = {"batch_size": batch_size, "seed": seed, "verbose": verbose, "weights": weights, "loss": loss}
-        settings["weight_decay"] = weight_decay
+        settings = {
+            "batch_size": batch_size, "seed": seed, "verbose": verbose, "weights": weights, "loss": loss,
+            "optimizer": optimizer, "weight_decay": weight_decay,
+        }  # fmt: skip
         self._fit_rows = (train, validation, {**settings, "epochs": epochs, "learning_rate": learning_rate})
-        self._baselines, self.thresholds = {}, None
+        self._baselines, self.thresholds, self.notes = {}, None, []
         settings["callbacks"] = list(callbacks)
         part = self._part(self.head, fine_tune=fine_tune_epochs == 0)
         rate = planned_rate(learning_rate, callbacks, warmup=0.05)
@@ -244,7 +251,7 @@ class Pipeline:
 
     def _train(
         self, part, model, train, validation, epochs, rate, *, batch_size, seed, verbose,
-        callbacks=(), weights=None, first=0, watched=True, loss=None, weight_decay=0.3,
+        callbacks=(), weights=None, first=0, watched=True, loss=None, optimizer="adamw", weight_decay=0.3,
     ):  # fmt: skip
         """One phase of training of `model`, which takes what `part` takes."""
         target = self.task.encode(train)
@@ -257,7 +264,8 @@ class Pipeline:
             if self.task.kind == "caption":
                 callbacks = [WatchCider(self, validation), *callbacks]
         steps = int(rows.cardinality())
-        compile_for_training(model, self.task, rate(epochs * steps), watched, loss, weight_decay)
+        rate = rate(epochs * steps)
+        compile_for_training(model, self.task, rate, watched, loss, optimizer, weight_decay)
         return model.fit(
             # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
             rows.repeat(),
@@ -350,7 +358,7 @@ class Pipeline:
         """
         self.check_fitted()
         check_frame(df, [c for m in self.modalities for c in m.all_columns] + [self.task.column])
-        notes = []
+        notes = list(self.notes)
         unknown = self.task.unknown(df)
         if unknown:
             listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
@@ -430,6 +438,7 @@ class Pipeline:
             "fusion": self.fusion,
             "head": self.head_settings,
             "thresholds": None if self.thresholds is None else [float(t) for t in self.thresholds],
+            "notes": self.notes,
             "baselines": {},
         }
         with persistence.replacing(path, manifest) as folder:
@@ -493,6 +502,7 @@ def load(path):
         setattr(pipe, stage, keras.saving.load_model(folder / f"{stage}.keras", compile=False))
     if manifest["thresholds"] is not None:
         pipe.thresholds = np.array(manifest["thresholds"])
+    pipe.notes = list(manifest.get("notes", ()))
     pipe._baselines = {name: load_baseline(folder, saved) for name, saved in manifest["baselines"].items()}
     return pipe
 

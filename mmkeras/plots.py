@@ -25,7 +25,7 @@ figcaption ul { font-weight: 400; font-size: .8rem; padding-left: 1.1rem; opacit
 """
 
 
-def _page(title, heading):
+def html_page(title, heading):
     return [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
@@ -37,9 +37,12 @@ def _page(title, heading):
 def write_ablation(ablation, path):
     """Write an `Ablation` as a standalone HTML file, atomically. Returns the path."""
     title = f"Ablation of “{ablation.target}”"
-    parts = _page(title, f"{title} on {ablation.rows} rows")
-    parts.append("<ul>" + "".join(_note(note) for note in ablation.notes) + "</ul>")
-    parts += [_image(_variants(ablation), "Variants and baselines"), _table(ablation.table.set_index("modalities"))]
+    parts = html_page(title, f"{title} on {ablation.rows} rows")
+    parts.append("<ul>" + "".join(html_note(note) for note in ablation.notes) + "</ul>")
+    parts += [
+        html_image(_variants(ablation), "Variants and baselines"),
+        html_table(ablation.table.set_index("modalities")),
+    ]
     parts.append("<p><small>Low and high: 95% bootstrap intervals over the judged rows.</small></p>")
     return write_text(path, "\n".join(parts) + "</html>\n")
 
@@ -52,26 +55,26 @@ def write_html(report, path):
         for name, value in report.metrics.items()
     )
     parts = [
-        *_page(f"Evaluation of {report.target}", f"Evaluation of “{report.target}” on {report.rows} rows"),
+        *html_page(f"Evaluation of {report.target}", f"Evaluation of “{report.target}” on {report.rows} rows"),
         f"<div class=cards>{cards}</div><p><small>95% bootstrap intervals over the evaluated rows.</small></p>",
-        "<ul>" + "".join(_note(note) for note in report.notes) + "</ul>",
+        "<ul>" + "".join(html_note(note) for note in report.notes) + "</ul>",
     ]
     if not report.baselines.empty:
-        parts += ["<h2>Beside its baselines</h2>", _image(_compare(report), "The model and its baselines")]
-        parts.append(_table(report.to_frame(), first=True))
+        parts += ["<h2>Beside its baselines</h2>", html_image(_compare(report), "The model and its baselines")]
+        parts.append(html_table(report.to_frame(), first=True))
     if not report.labels.empty:
-        parts += ["<h2>By label</h2>", _image(_by_label(report), "Average precision of each label")]
-        parts.append(_table(report.labels))
+        parts += ["<h2>By label</h2>", html_image(_by_label(report), "Average precision of each label")]
+        parts.append(html_table(report.labels))
     if not report.confusion.empty:
-        parts += ["<h2>True and predicted classes</h2>", _image(_confusion(report.confusion), "Confusion matrix")]
-        parts.append(_table(report.confusion))
+        parts += ["<h2>True and predicted classes</h2>", html_image(_confusion(report.confusion), "Confusion matrix")]
+        parts.append(html_table(report.confusion))
     if not report.missing.empty:
-        parts += ["<h2>With only some of the modalities</h2>", _table(report.missing)]
+        parts += ["<h2>With only some of the modalities</h2>", html_table(report.missing)]
     if not report.gallery.empty:
         best, worst = report.gallery.head(SHOWN), report.gallery.tail(min(SHOWN, max(0, len(report.gallery) - SHOWN)))
         parts += ["<h2>Best captions</h2>", _gallery(best), "<h2>Worst captions</h2>", _gallery(worst.iloc[::-1])]
     if not report.examples.empty:
-        parts += ["<h2>Some rows</h2>", _table(report.examples)]
+        parts += ["<h2>Some rows</h2>", html_table(report.examples)]
     return write_text(path, "\n".join(parts) + "</html>\n")
 
 
@@ -170,11 +173,11 @@ def plot_attention(captions, number, image, path):
     return write_bytes(path, buffer.getvalue())
 
 
-def _note(note):
+def html_note(note):
     return f"<li{' class=bad' if 'NOT' in note else ''}>{html.escape(note)}</li>"
 
 
-def _table(frame, first=False):
+def html_table(frame, first=False):
     def cell(value):
         if isinstance(value, float):
             return f"<td>{'–' if value != value else f'{value:.3f}'}</td>"
@@ -188,17 +191,20 @@ def _table(frame, first=False):
     return f"<div class=scroll><table><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 
-def _figure(width, height):
-    """A figure that needs no display and leaves pyplot's state alone."""
+def new_figure(width, height, heights=None):
+    """A figure that needs no display and leaves pyplot's state alone, with axes, or one below the other for `heights`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    axes = (
+        figure.subplots() if heights is None else figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)
+    )
+    for place in np.ravel(axes):
+        place.spines[["top", "right"]].set_visible(False)
+    return figure, axes if heights is None else axes[:, 0]
 
 
-def _image(figure, alt):
+def html_image(figure, alt):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -207,7 +213,7 @@ def _image(figure, alt):
 
 def _compare(report):
     frame = report.to_frame().iloc[::-1]
-    figure, axes = _figure(8, 0.9 + 0.42 * len(frame))
+    figure, axes = new_figure(8, 0.9 + 0.42 * len(frame))
     colors = ["#9aa5b1"] * (len(frame) - 1) + ["#1f6feb"]
     values = frame[report.primary]
     axes.barh(range(len(frame)), values, color=colors)
@@ -220,7 +226,7 @@ def _compare(report):
 
 def _by_label(report):
     labels = report.labels.sort_values("ap")
-    figure, axes = _figure(8, 0.9 + 0.3 * len(labels))
+    figure, axes = new_figure(8, 0.9 + 0.3 * len(labels))
     axes.barh(range(len(labels)), labels["ap"].fillna(0), color="#1f6feb")
     share = labels["rows"] / report.rows
     axes.plot(
@@ -247,7 +253,7 @@ def _variants(ablation):
     table = ablation.table.iloc[::-1]
     names = [c for c in table if f"{c}_low" in table]
     others = iter(("#9aa5b1", "#d29922", "#2da44e", "#8250df"))
-    figure, axes = _figure(8, 1.2 + 0.34 * len(table))
+    figure, axes = new_figure(8, 1.2 + 0.34 * len(table))
     for number, name in enumerate(names):
         places = np.arange(len(table)) + 0.18 * (number - (len(names) - 1) / 2)
         spans = [
@@ -267,7 +273,7 @@ def _variants(ablation):
 def _confusion(counts):
     """Counts as numbers, the share of the true class as colour."""
     side = 2.2 + 0.75 * len(counts)
-    figure, axes = _figure(side + 1.2, side)
+    figure, axes = new_figure(side + 1.2, side)
     share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*share.shape):

@@ -56,11 +56,27 @@ class CompiledAdamW(keras.optimizers.AdamW):
         return self.iterations
 
 
-def make_optimizer(learning_rate, weight_decay=0.3):
-    """AdamW as `Pipeline.fit` uses it."""
-    optimizer = CompiledAdamW(learning_rate, weight_decay=weight_decay, epsilon=EPSILON)
+OPTIMIZERS = ("adamw", "adam", "sgd")
+
+
+def make_optimizer(learning_rate, name="adamw", weight_decay=0.3):
+    """An optimizer as `Pipeline.fit` uses it: AdamW, Adam (the same without weight decay), or SGD with Nesterov's momentum.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    check_optimizer(name)
+    if name == "sgd":
+        return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
+    optimizer = CompiledAdamW(learning_rate, weight_decay=weight_decay if name == "adamw" else 0.0, epsilon=EPSILON)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
+
+
+def check_optimizer(name):
+    """Raise a ValueError unless there is such an optimizer."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"`optimizer` must be one of {OPTIMIZERS}. Received: {name!r}.")
 
 
 def planned_rate(rate, callbacks, warmup):
@@ -103,7 +119,9 @@ class OfFirstDecision(keras.metrics.Metric):
         self.metric.reset_state()
 
 
-def compile_for_training(model, task, learning_rate, watched=True, loss=None, weight_decay=0.3):
+def compile_for_training(
+    model, task, learning_rate, watched=True, loss=None, optimizer="adamw", weight_decay=0.3
+):  # fmt: skip
     """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`.
 
     Metrics cost time; they are computed when the training is `watched`. `loss` is None for the task's own, or one that
@@ -113,7 +131,7 @@ def compile_for_training(model, task, learning_rate, watched=True, loss=None, we
     if len(model.output[task.column].shape) == 3 and task.kind != "caption":
         loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
     model.compile(
-        optimizer=make_optimizer(learning_rate, weight_decay),
+        optimizer=make_optimizer(learning_rate, optimizer, weight_decay),
         loss=loss,
         loss_weights=task.loss_weight,
         metrics=metrics,
