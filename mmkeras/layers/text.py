@@ -238,3 +238,11 @@ class MaskedMean(keras.layers.Layer):
 
     def compute_output_shape(self, sequence_shape, padding_mask_shape):
         return (sequence_shape[0], sequence_shape[2])
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+def plain_spaces(texts):
+    """Every white space that Python's `str.split` knows as a blank, for layers that split at ASCII's alone."""
+    return tf.strings.regex_replace(
+        texts, r"[\x{1c}-\x{1f}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]", " "
+    )

@@ -1,0 +1,337 @@
+"""The well-known call of AutoKeras on columns of a DataFrame, and its result as a Pipeline that takes raw values.
+
+Importing this file imports AutoKeras.
+"""
+
+import tempfile
+
+import autokeras as ak
+import keras
+import numpy as np
+import tensorflow as tf
+from autokeras.keras_layers import CastToFloat32, ExpandLastDim
+
+from mmkeras import layers
+from mmkeras.datasets import batches, check_frame, raw_values, split_frame
+from mmkeras.evaluation import tune_thresholds
+from mmkeras.fusion import ConcatFusion
+from mmkeras.graph import parents, submodel
+from mmkeras.layers.text import plain_spaces
+from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
+from mmkeras.modalities.base import input_name, string_input
+from mmkeras.pipeline import Pipeline
+from mmkeras.search.blocks import ClassificationHead, RegressionHead
+from mmkeras.stages import check_modalities
+from mmkeras.tasks import MultiClass, MultiLabel, Regression
+
+# Of the rows, held out of training when no validation rows are given; as AutoKeras does.
+VALIDATION_SHARE = 0.2
+
+
+def auto_model(
+    text=None, structured=None, image=None, *, target, multi_label=False, regression=False, image_size=(64, 64),
+    image_block="vanilla", max_trials=10, tuner="greedy", seed=0, directory=None, **settings,
+):  # fmt: skip
+    """AutoKeras's `AutoModel([TextInput(), StructuredDataInput()], ClassificationHead())`, for columns of a DataFrame.
+
+    It searches AutoKeras's own space: embeddings, convolutions and dense blocks, learnt from these rows alone.
+
+    Args:
+        text: column of text, or None.
+        structured: columns of numbers and categories, or None. Columns of numbers stay numbers, others are categories.
+        image: column of image paths or bytes, or None.
+        target: the target column.
+        multi_label: bool; True for any number of labels a row ("A|B", lists), False for one class a row.
+        regression: bool; True for numbers.
+        image_size: (height, width).
+        image_block: "vanilla", "resnet", "xception" or "efficient"; None searches all, some with downloaded weights.
+        max_trials, tuner, seed, directory: of `ak.AutoModel`; without a directory a temporary one.
+        **settings: further ones of `ak.AutoModel`.
+
+    Returns:
+        `ColumnModel`, an `ak.AutoModel`: `fit(df)`, `predict(df)`, `pipeline()`.
+
+    Raises:
+        ValueError: no input, or `multi_label` with `regression`.
+        ImportError: AutoKeras, or a package it needs, is missing.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> df = mm.samples.movies(60, seed=0)
+        >>> auto = mm.search.auto_model(
+        ...     text="overview", structured=["budget", "runtime"], target="genres", multi_label=True, max_trials=1
+        ... )
+        >>> history = auto.fit(df, epochs=1, verbose=0)
+        >>> auto.pipeline().predict(df).shape[0]
+        60
+    """
+    if not (text or structured or image) or (multi_label and regression):
+        raise ValueError(
+            "`auto_model` needs an input, and one kind of target. Received: "
+            f"text={text!r}, structured={structured!r}, image={image!r}, multi_label={multi_label}, regression={regression}. "
+            "Name columns, and at most one of `multi_label` and `regression`."
+        )
+    modalities = []
+    if text:
+        modalities.append(AdoptedText(text, encoder="scratch", name="text"))
+    if structured:
+        modalities.append(AdoptedTabular(numeric=structured, name="structured"))  # kinds of columns: seen in `fit`
+    if image:
+        modalities.append(AdoptedImage(image, encoder="scratch", image_size=tuple(image_size), name="image"))
+    task = (MultiLabel if multi_label else Regression if regression else MultiClass)(target)
+    if directory is None:
+        settings["overwrite"] = True
+        directory = tempfile.mkdtemp(prefix="mmkeras-auto-model-")
+    return ColumnModel(
+        modalities, task, image_block, max_trials=max_trials, tuner=tuner, seed=seed + 1, directory=str(directory),
+        **settings,
+    )  # fmt: skip
+
+
+class _ImageInput(ak.ImageInput):
+    """An image input with a given kind of block."""
+
+    block_type = None
+
+    def get_block(self):
+        return ak.ImageBlock(block_type=self.block_type)
+
+
+class ColumnModel(ak.AutoModel):
+    """An `ak.AutoModel` of columns. Use `auto_model`.
+
+    Attributes:
+        modalities: what the inputs read.
+        task: the task, adapted once fitted.
+    """
+
+    def __init__(self, modalities, task, image_block=None, **settings):
+        self.modalities, self.task, self._fit_rows = modalities, task, None
+        nodes = []
+        for modality in modalities:
+            kind = {"text": ak.TextInput, "structured": ak.StructuredDataInput, "image": _ImageInput}[modality.name]
+            node = kind(name=modality.name)
+            node.block_type = image_block
+            nodes.append(node)
+        head = RegressionHead() if task.kind == "regression" else ClassificationHead(multi_label=task.kind == "multilabel")
+        super().__init__(nodes, head, **settings)
+
+    def fit(self, df, validation_data=None, epochs=None, batch_size=32, callbacks=None, verbose=1, **settings):
+        """Search for the best model, on rows of a DataFrame.
+
+        Args:
+            df: pandas DataFrame.
+            validation_data: DataFrame that trials are scored on, or the share of `df` for that (None: 0.2).
+            epochs: int, the most of each trial; None for 1,000. Trials stop early either way.
+            batch_size, callbacks, verbose, **settings: of `ak.AutoModel.fit`.
+
+        Returns:
+            None: AutoKeras gives a History only when it trains the winner again, which is of no use here.
+        """
+        columns = [c for m in self.modalities for c in m.all_columns] + [self.task.column]
+        check_frame(df, columns)
+        check_modalities(self.modalities)
+        self.task = self.task.adapt(df)
+        if hasattr(validation_data, "columns"):
+            check_frame(validation_data, columns, "validation_data")
+            train, validation = df, validation_data
+        else:
+            train, validation = split_frame(df, validation_data or VALIDATION_SHARE, 0)
+        self._tell_columns(train)
+        callbacks = list(callbacks or [])
+        if not any(isinstance(callback, keras.callbacks.EarlyStopping) for callback in callbacks):
+            # With one of ours AutoKeras trains no winner anew, whose vocabulary would not be that of its best trial.
+            callbacks.append(keras.callbacks.EarlyStopping(patience=10, min_delta=1e-4))
+        self._fit_rows = (
+            train, validation,
+            {"epochs": min(epochs or 10, 10), "batch_size": batch_size, "seed": 0, "learning_rate": 1e-3, "verbose": 0},
+        )  # fmt: skip
+        return super().fit(
+            self.arrays(train), self._targets(train), epochs=epochs, batch_size=batch_size, callbacks=callbacks,
+            validation_data=(self.arrays(validation), self._targets(validation)), verbose=verbose, **settings,
+        )  # fmt: skip
+
+    def predict(self, df, batch_size=64, verbose=0, **settings):
+        """What `ak.AutoModel.predict` gives for rows of a DataFrame."""
+        return super().predict(self.arrays(df), batch_size=batch_size, verbose=verbose, **settings)
+
+    def _tell_columns(self, df):
+        """Which structured columns are numbers: by their type, and not, as AutoKeras does, by how often values repeat."""
+        import pandas as pd
+
+        for number, modality in enumerate(self.modalities):
+            if modality.name == "structured":
+                columns = modality.all_columns
+                numeric = [c for c in columns if pd.api.types.is_numeric_dtype(df[c])]
+                modality = AdoptedTabular(numeric, [c for c in columns if c not in numeric], name="structured")
+                self.modalities[number] = modality
+                node = self.inputs[number]
+                node.column_names = list(modality.all_columns)
+                node.column_types = {c: "numerical" if c in numeric else "categorical" for c in modality.all_columns}
+
+    def arrays(self, df):
+        """The inputs of `ak.AutoModel` for rows of a DataFrame: a list of NumPy arrays, or the only one."""
+        found = []
+        for modality in self.modalities:
+            raw = raw_values(df, [modality])
+            if modality.name == "text":
+                found.append(np.array([" ".join(row) for row in zip(*raw.values(), strict=True)], dtype=str))
+            elif modality.name == "structured":
+                found.append(np.stack([raw[c].astype(object) for c in modality.all_columns], axis=1))
+            else:
+                prepare = _prepare_image(modality)
+                dataset, order = batches(raw, batch_size=64, prepare=prepare)
+                pixels = np.concatenate([tensors["image.pixels_0"].numpy() for (tensors,) in dataset])
+                found.append(pixels[np.argsort(order)])
+        return found[0] if len(found) == 1 else found
+
+    def _targets(self, df):
+        target = self.task.encode(df)
+        if self.task.kind != "multiclass":
+            return target
+        known = target[:, None]
+        return known if len(self.task.classes) == 2 else np.eye(len(self.task.classes), dtype="float32")[target]
+
+    def pipeline(self):
+        """The best model as an ordinary `Pipeline` that takes raw values, saves, exports, and loads without AutoKeras.
+
+        Its predictions are those of `export_model()`, for one class of several as probabilities of all classes.
+
+        Raises:
+            ValueError: it is not fitted yet.
+        """
+        if self._fit_rows is None:
+            raise ValueError("The model is not fitted yet. Call `fit(df)` first.")
+        preprocessors = self.tuner.get_best_pipeline().inputs
+        best = _without_autokeras(self.export_model())
+        raw, tensors, given = {}, {}, {}
+        for modality, steps, tensor in zip(self.modalities, preprocessors, best.inputs, strict=True):
+            prepare = {"text": _prepare_text, "structured": _prepare_table, "image": _prepare_image}[modality.name]
+            stage = prepare(modality, *steps[-1:]) if modality.name != "image" else prepare(modality)
+            raw.update(stage.input)
+            tensors.update(stage.output)
+            given[next(iter(stage.output))] = tensor
+        pipe = Pipeline(self.modalities, self.task)
+        pipe.prepare = keras.Model(raw, tensors, name="prepare")
+        pipe.encode, pipe.head = _cut(best, given, tensors, self.task)
+        empty = {c: tf.constant([""] if t.dtype == "string" else [np.nan]) for c, t in raw.items()}
+        for name, feature in pipe.encode(pipe.prepare(empty)).items():
+            if name in pipe.head.input and "." not in name:
+                pipe.head.get_layer(f"{name}_there").absent[0].assign(feature[0])
+        train, validation, settings = self._fit_rows
+        pipe._fit_rows = (train, validation, settings)
+        if self.task.kind == "multilabel":
+            pipe.thresholds = tune_thresholds(self.task.encode(validation), pipe.predict(validation).to_numpy())
+        pipe.notes = [
+            f"Chosen by AutoKeras as the best of {len(self.tuner.oracle.trials)} trials by its {self.objective.name} on "
+            f"{len(validation)} validation rows: selection makes the score on them look better than new rows will show."
+        ]
+        return pipe
+
+
+def _prepare_text(modality, tokenizer):
+    """Raw strings → {"text.tokens": (B, T) as AutoKeras's TextTokenizer numbers words, "text.present"}."""
+    inputs = {column: string_input(column) for column in modality.all_columns}
+    texts = list(inputs.values())
+    joined = texts[0] if len(texts) == 1 else layers.JoinTexts(name="text_join")(texts)
+    words = list(tokenizer.vocab)
+    vectorize = keras.layers.TextVectorization(
+        standardize=plain_spaces, split="whitespace", output_sequence_length=tokenizer.max_len, vocabulary=words or None,
+        name="text_words",
+    )  # fmt: skip
+    # Keras: 0 padding, 1 unknown, words from 2 on. AutoKeras: 0 for both, words from 1 on.
+    tokens = keras.ops.cast(keras.ops.maximum(vectorize(joined) - 1, 0), "int32")
+    return keras.Model(inputs, {"text.tokens": tokens, "text.present": layers.Present(name="text_present")(texts)})
+
+
+def _prepare_table(modality, encoder):
+    """Raw numbers and categories → {"structured.values": (B, K) as AutoKeras numbers categories, "structured.present"}."""
+    inputs, columns, present = {}, [], []
+    for number, column in enumerate(modality.all_columns):
+        if column in modality.numeric:
+            value = inputs[column] = keras.Input((), dtype="float32", name=input_name(column))
+            columns.append(keras.ops.where(keras.ops.isnan(value), 0.0, value))
+            present.append(layers.AnyNumber(name=f"structured_any_{number}")(value[:, None]))
+            continue
+        value = inputs[column] = string_input(column)
+        labels = encoder.encoders[number].labels
+        lookup = keras.layers.StringLookup(
+            vocabulary=labels, mask_token=None, oov_token="(never seen)", name=f"structured_lookup_{number}"
+        )
+        place = lookup(value)  # 0 for a category never seen, which AutoKeras numbers last
+        columns.append(keras.ops.cast(keras.ops.where(place > 0, place - 1, len(labels)), "float32"))
+        present.append(layers.Present(name=f"structured_present_{number}")(value))
+    there = present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present), axis=0)
+    return keras.Model(inputs, {"structured.values": keras.ops.stack(columns, axis=1), "structured.present": there})
+
+
+def _prepare_image(modality):
+    """Raw files → {"image.pixels_0": (B, H, W, 3), "image.each_present", "image.present"}."""
+    inputs = modality.raw_inputs()
+    return keras.Model(inputs, modality.prepare(inputs))
+
+
+def _without_autokeras(model):
+    """The same model with Keras's layers alone."""
+
+    def swap(layer):
+        if isinstance(layer, CastToFloat32):
+            return keras.layers.Rescaling(1.0, name=layer.name)
+        if isinstance(layer, ExpandLastDim):
+            return keras.layers.Reshape((*layer.output.shape[1:],), name=layer.name)
+        return type(layer).from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=swap)
+    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return copy
+
+
+def _cut(model, given, tensors, task):
+    """`encode` and `head`: the graph cut where the ways of the inputs meet; with one input, before the last layer."""
+    names = {id(tensor): key.partition(".")[0] for key, tensor in given.items()}
+    ways, features = {}, {}
+
+    def way(tensor):
+        """Names of the inputs that a tensor depends on."""
+        if id(tensor) not in ways:
+            before = [way(parent) for parent in parents(tensor)]
+            ways[id(tensor)] = {names[id(tensor)]} if id(tensor) in names else set().union(*before)
+        return ways[id(tensor)]
+
+    def visit(tensor):
+        if len(way(tensor)) == 1:
+            features.setdefault(next(iter(way(tensor))), tensor)
+            return
+        for parent in parents(tensor):
+            visit(parent)
+
+    output = model.outputs[0]
+    if len(names) == 1:
+        last = output
+        while not isinstance(last._keras_history[0], keras.layers.Dense):
+            (last,) = parents(last)
+        features[next(iter(names.values()))] = parents(last)[0]
+    else:
+        visit(output)
+    body = submodel(given, features)
+    handed_on = {
+        key: keras.Input(t.shape[1:], dtype=t.dtype, name=key) for key, t in tensors.items() if key not in given
+    }
+    encode = keras.Model({**body.input, **handed_on}, {**body.output, **handed_on}, name="encode")
+    return encode, _head(submodel(features, {task.column: output}), task)
+
+
+def _head(decide, task):
+    """`decide` on features and presence masks: an absent input is what an empty cell gives, which the rows have anyway."""
+    inputs, there = {}, {}
+    for name, tensor in decide.input.items():
+        inputs[name] = keras.Input(tensor.shape[1:], name=name)
+        present = inputs[f"{name}.present"] = keras.Input((1,), name=f"{name}.present")
+        there[name] = ConcatFusion(name=f"{name}_there")([inputs[name]], [present])
+    decision = decide(there)[task.column]
+    if task.kind == "multiclass" and len(task.classes) == 2:
+        decision = keras.ops.concatenate([1.0 - decision, decision], axis=1)
+    return keras.Model(inputs, {task.column: decision}, name="head")
