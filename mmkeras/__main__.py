@@ -1,6 +1,7 @@
-"""The command line: mmkeras quickstart | train | predict | caption | evaluate | export | cache."""
+"""The command line: mmkeras quickstart | train | search | predict | caption | evaluate | export | cache."""
 
 import argparse
+import json
 import pathlib
 import sys
 
@@ -14,7 +15,7 @@ def main(arguments=None):
         return 0
     try:
         options.run(options)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, ImportError) as error:
         if options.traceback:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
@@ -48,29 +49,7 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0)
 
     sub = command("train", train, "Train on a CSV file; write model, report and served model to a folder.")
-    sub.add_argument("--csv", required=True)
-    sub.add_argument("--out", required=True, help="folder for model, report and served model")
-    sub.add_argument("--labels", help="target column of labels: 'A|B', or lists")
-    sub.add_argument("--label", help="target column of one class per row")
-    sub.add_argument("--number", help="target column of numbers")
-    sub.add_argument("--caption", help="target column of captions of the images")
-    sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
-    sub.add_argument("--image", type=_names, default=[], help="columns of image paths, which share one tower")
-    sub.add_argument("--numeric", type=_names, default=[])
-    sub.add_argument("--categorical", type=_names, default=[])
-    sub.add_argument("--datetime", type=_names, default=[])
-    sub.add_argument("--zero-is-missing", type=_names, default=[], help="numeric columns in which 0 means unknown")
-    sub.add_argument(
-        "--text-encoder",
-        type=_names,
-        default=["distil_bert_base_en_uncased", "lexical"],
-        help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side "
-        "(default: distil_bert_base_en_uncased,lexical)",
-    )
-    sub.add_argument("--image-encoder", default="ResNet50V2", help="a network of keras.applications, or scratch")
-    sub.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
-    sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
-    sub.add_argument("--sequence-length", type=int, default=256)
+    _data_arguments(sub)
     sub.add_argument("--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks")
     sub.add_argument(
         "--fusion",
@@ -80,16 +59,24 @@ def _parser():
     sub.add_argument("--modality-dropout", type=float, default=0.0, help="chance that training drops a whole modality")
     sub.add_argument("--class-weight", choices=["balanced"], help="with --label: rare classes count as much as others")
     sub.add_argument("--loss", choices=["focal"], help="instead of cross-entropy")
+    sub.add_argument("--caption", help="target column of captions of the images")
     sub.add_argument("--epochs", type=int, default=12)
     sub.add_argument("--fine-tune-epochs", type=int, default=0)
     sub.add_argument("--batch-size", type=int, default=64)
     sub.add_argument("--learning-rate", type=float, default=1e-3)
-    sub.add_argument("--test-share", type=float, default=0.2, help="rows held out for the report")
-    sub.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
-    sub.add_argument(
-        "--cache-dir", help="folder of the feature cache (default: $MMKERAS_CACHE_DIR or ~/.cache/mmkeras)"
+
+    sub = command(
+        "search", search, "Search modalities, fusion, head and training on a CSV file; write what train writes."
     )
-    sub.add_argument("--seed", type=int, default=0)
+    _data_arguments(sub)
+    sub.add_argument("--trials", type=int, default=30)
+    sub.add_argument("--engine", choices=["autokeras", "kerastuner"], default="autokeras")
+    sub.add_argument("--tuner", choices=["greedy", "bayesian", "hyperband", "random"], default="greedy")
+    sub.add_argument("--objective", help="a metric of the task, such as map or macro_f1")
+    sub.add_argument(
+        "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
+    )
+    sub.add_argument("--directory", help="folder that an interrupted search resumes from (default: OUT/search)")
 
     sub = command("predict", predict, "Predict the rows of a CSV file with a saved model.")
     sub.add_argument("model", help="folder written by train or quickstart, or its model/")
@@ -118,6 +105,38 @@ def _parser():
     return parser
 
 
+def _data_arguments(sub):
+    """What training and searching read, and where they write."""
+    sub.add_argument("--csv", required=True)
+    sub.add_argument("--out", required=True, help="folder for model, report and served model")
+    sub.add_argument("--labels", help="target column of labels: 'A|B', or lists")
+    sub.add_argument("--label", help="target column of one class per row")
+    sub.add_argument("--number", help="target column of numbers")
+    sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
+    sub.add_argument("--image", type=_names, default=[], help="columns of image paths, which share one tower")
+    sub.add_argument("--numeric", type=_names, default=[])
+    sub.add_argument("--categorical", type=_names, default=[])
+    sub.add_argument("--datetime", type=_names, default=[])
+    sub.add_argument("--zero-is-missing", type=_names, default=[], help="numeric columns in which 0 means unknown")
+    sub.add_argument(
+        "--text-encoder",
+        type=_names,
+        default=["distil_bert_base_en_uncased", "lexical"],
+        help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side "
+        "(default: distil_bert_base_en_uncased,lexical)",
+    )
+    sub.add_argument("--image-encoder", default="ResNet50V2", help="a network of keras.applications, or scratch")
+    sub.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
+    sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
+    sub.add_argument("--sequence-length", type=int, default=256)
+    sub.add_argument("--test-share", type=float, default=0.2, help="rows held out for the report")
+    sub.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
+    sub.add_argument(
+        "--cache-dir", help="folder of the feature cache (default: $MMKERAS_CACHE_DIR or ~/.cache/mmkeras)"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+
+
 def _names(text):
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -132,29 +151,14 @@ def quickstart(options):
 
 def train(options):
     import mmkeras as mm
-    from mmkeras.datasets import check_frame
     from mmkeras.features import default_directory
 
-    df = _read(options.csv)
-    targets = [kind for kind in ("labels", "label", "number", "caption") if getattr(options, kind)]
-    if len(targets) != 1:
-        raise ValueError(
-            f"Give exactly one of --labels, --label, --number and --caption. Received: {targets or 'none'}."
-        )
-    column = getattr(options, targets[0])
-    check_frame(df, [column], "the target")
-    kinds = {"labels": mm.MultiLabel, "label": mm.MultiClass, "number": mm.Regression, "caption": mm.Caption}
-    task = kinds[targets[0]](column)
-    if targets[0] == "labels" and options.min_label_rows > 1:
-        counts = df[column].map(task.names).explode().value_counts()
-        kept = sorted(counts.index[counts >= options.min_label_rows])
-        task = mm.MultiLabel(column, classes=kept)
-        print(f"{len(kept)} of {len(counts)} labels have at least {options.min_label_rows} rows.")
+    df, task = _read_task(mm, options, ("labels", "label", "number", "caption"))
     settings = {"fusion": options.fusion, "modality_dropout": options.modality_dropout}
     if task.kind == "caption":
         df, settings = task.group(df, [*options.text, *options.image]), {}  # an image is in one part only
     train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
-    pipe = mm.Pipeline(_modalities(mm, options), task, **settings)
+    pipe = mm.Pipeline(_modalities(mm, options, options.trainable), task, **settings)
     pipe.fit(
         train_rows,
         epochs=options.epochs,
@@ -169,9 +173,58 @@ def train(options):
     _finish(pipe, test_rows, pathlib.Path(options.out))
 
 
-def _modalities(mm, options):
+def search(options):
+    import mmkeras as mm
+    from mmkeras.features import default_directory
+
+    df, task = _read_task(mm, options, ("labels", "label", "number"))
+    train_rows, test_rows = mm.split_frame(df, options.test_share, seed=options.seed)
+    out = pathlib.Path(options.out)
+    pipe = mm.search(
+        train_rows,
+        _modalities(mm, options),
+        task,
+        max_trials=options.trials,
+        engine=options.engine,
+        space=options.space,
+        objective=options.objective,
+        tuner=options.tuner,
+        seed=options.seed,
+        directory=options.directory or out / "search",
+        cache_dir=options.cache_dir or default_directory(),
+    )
+    if pipe is None:
+        print("This worker is done; the chief writes the model.")
+        return
+    print(f"\n{pipe.trail}")
+    _finish(pipe, test_rows, out)
+    print(f"Wrote {pipe.trail.to_html(out / 'trail.html')}: the trials, and which choices mattered.")
+
+
+def _read_task(mm, options, kinds):
+    """The rows, and the task of the one target that is given."""
+    from mmkeras.datasets import check_frame
+
+    df = _read(options.csv)
+    targets = [kind for kind in kinds if getattr(options, kind)]
+    if len(targets) != 1:
+        *others, last = (f"--{kind}" for kind in kinds)
+        raise ValueError(f"Give exactly one of {', '.join(others)} and {last}. Received: {targets or 'none'}.")
+    column = getattr(options, targets[0])
+    check_frame(df, [column], "the target")
+    classes = {"labels": mm.MultiLabel, "label": mm.MultiClass, "number": mm.Regression, "caption": mm.Caption}
+    task = classes[targets[0]](column)
+    if targets[0] == "labels" and options.min_label_rows > 1:
+        counts = df[column].map(task.names).explode().value_counts()
+        kept = sorted(counts.index[counts >= options.min_label_rows])
+        task = mm.MultiLabel(column, classes=kept)
+        print(f"{len(kept)} of {len(counts)} labels have at least {options.min_label_rows} rows.")
+    return df, task
+
+
+def _modalities(mm, options, trainable="none"):
     found = []
-    trainable = {"none": False, "all": True}.get(options.trainable, options.trainable)
+    trainable = {"none": False, "all": True}.get(trainable, trainable)
     if isinstance(trainable, str):
         if not trainable.isdigit():
             raise ValueError(f"--trainable must be none, all or a number. Received: {trainable!r}.")
@@ -183,7 +236,7 @@ def _modalities(mm, options):
             found.append(mm.Text(column, encoder, options.sequence_length, name=name, **settings))
     if options.image:
         weights = None if options.image_weights == "none" else options.image_weights
-        pooling = None if options.caption else "avg"
+        pooling = None if getattr(options, "caption", None) else "avg"
         found.append(mm.Image(options.image, options.image_encoder, weights, pooling=pooling, on_error="missing"))
     if options.numeric or options.categorical or options.datetime:
         columns = {

@@ -50,7 +50,7 @@ def _scores(trail):
     axes.errorbar(numbers[done], values[done], yerr=spans, fmt="o", color="#9aa5b1", capsize=3, label="trial")
     so_far = np.fmax.accumulate(values) if trail.direction == "max" else np.fmin.accumulate(values)
     axes.step(numbers, so_far, where="post", color="#1f6feb", label="best so far")
-    axes.plot(trail.best + 1, values[trail.best], "o", color="#1f6feb")
+    axes.plot(trail.best + 1, values[trail.best], "o", color="#1f6feb", zorder=5)
     if not done.all():
         axes.plot(numbers[~done], np.zeros((~done).sum()), "x", color="#d1242f", label="failed",
                   transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip

@@ -137,6 +137,8 @@ def _run_trials(
         return None, None
     records = [r for r in read_records(directory) if r["trial"] in done.oracle.trials]
     trail = make_trail(records, objective, direction, len(validation), task.column)
+    if len(every) == 1:
+        trail.notes.append(f"{every[0].name!r} is the only modality: there was nothing to fuse, only a head to choose.")
     write_text(directory / "trail.csv", trail.table.to_csv(index=False))
     if trail.best is None:
         raise ValueError(

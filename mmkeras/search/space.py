@@ -83,6 +83,11 @@ def make_space(modalities, task, space=None, tunes_towers=False):
                 "trials read cached features. Use engine='kerastuner'."
             )
         full[name] = _values(name, given, names, full.get(name))
+    if len(every) == 1 and full["fusion"] != ["concat"]:
+        raise ValueError(
+            f"`space['fusion']` needs two modalities to choose for. Received: {full['fusion']} with {names} alone. Leave it out: "
+            "the head and its training are searched all the same."
+        )
     return full
 
 

@@ -65,11 +65,11 @@ def auto_model(
         >>> auto.pipeline().predict(df).shape[0]
         60
     """
-    if not (text or structured or image) or (multi_label and regression):
+    if not (text or structured or image) or (multi_label and regression) or not isinstance(text or "", str):
         raise ValueError(
             "`auto_model` needs an input, and one kind of target. Received: "
             f"text={text!r}, structured={structured!r}, image={image!r}, multi_label={multi_label}, regression={regression}. "
-            "Name columns, and at most one of `multi_label` and `regression`."
+            "Name a column of text, of images, or several structured ones, and at most one of `multi_label` and `regression`."
         )
     modalities = []
     if text:
@@ -113,7 +113,9 @@ class ColumnModel(ak.AutoModel):
             node = kind(name=modality.name)
             node.block_type = image_block
             nodes.append(node)
-        head = RegressionHead() if task.kind == "regression" else ClassificationHead(multi_label=task.kind == "multilabel")
+        head = (
+            RegressionHead() if task.kind == "regression" else ClassificationHead(multi_label=task.kind == "multilabel")
+        )
         super().__init__(nodes, head, **settings)
 
     def fit(self, df, validation_data=None, epochs=None, batch_size=32, callbacks=None, verbose=1, **settings):
@@ -175,7 +177,7 @@ class ColumnModel(ak.AutoModel):
         for modality in self.modalities:
             raw = raw_values(df, [modality])
             if modality.name == "text":
-                found.append(np.array([" ".join(row) for row in zip(*raw.values(), strict=True)], dtype=str))
+                found.append(next(iter(raw.values())).astype(str))
             elif modality.name == "structured":
                 found.append(np.stack([raw[c].astype(object) for c in modality.all_columns], axis=1))
             else:
@@ -231,17 +233,18 @@ class ColumnModel(ak.AutoModel):
 
 def _prepare_text(modality, tokenizer):
     """Raw strings → {"text.tokens": (B, T) as AutoKeras's TextTokenizer numbers words, "text.present"}."""
-    inputs = {column: string_input(column) for column in modality.all_columns}
-    texts = list(inputs.values())
-    joined = texts[0] if len(texts) == 1 else layers.JoinTexts(name="text_join")(texts)
+    (column,) = modality.all_columns
+    text = string_input(column)
     words = list(tokenizer.vocab)
     vectorize = keras.layers.TextVectorization(
         standardize=plain_spaces, split="whitespace", output_sequence_length=tokenizer.max_len, vocabulary=words or None,
         name="text_words",
     )  # fmt: skip
     # Keras: 0 padding, 1 unknown, words from 2 on. AutoKeras: 0 for both, words from 1 on.
-    tokens = keras.ops.cast(keras.ops.maximum(vectorize(joined) - 1, 0), "int32")
-    return keras.Model(inputs, {"text.tokens": tokens, "text.present": layers.Present(name="text_present")(texts)})
+    tokens = keras.ops.cast(keras.ops.maximum(vectorize(text) - 1, 0), "int32")
+    return keras.Model(
+        {column: text}, {"text.tokens": tokens, "text.present": layers.Present(name="text_present")(text)}
+    )
 
 
 def _prepare_table(modality, encoder):
