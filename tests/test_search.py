@@ -118,8 +118,8 @@ def test_winners_load_and_predict_without_autokeras(rows, place, auto, tmp_path)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "one.pkl"), pipe.predict(test), atol=1e-5)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "two.pkl"), auto.predict(test), atol=1e-5)
     raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(test, pipe.modalities).items()}
-    served = tf.saved_model.load(str(tmp_path / "served")).serve(raw)
-    np.testing.assert_allclose(served["genres"], pipe.predict(test), atol=1e-5)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(served.serve(raw)["genres"], pipe.predict(test), atol=1e-5)
 
 
 def test_a_search_goes_on_where_it_was(rows, place):
@@ -154,7 +154,9 @@ def test_failed_trials_are_recorded_with_their_reason(rows, place, monkeypatch):
 
 def test_a_loss_that_is_no_number_ends_its_trial(rows, place):
     with pytest.raises(ValueError, match=r"which all failed, the last with: the loss became \w+ in epoch 1"):
-        run(rows[0], place, "nan", max_trials=1, space={**QUICK, "optimizer": "sgd", "learning_rate": 1e30, "epochs": 3})
+        run(
+            rows[0], place, "nan", max_trials=1, space={**QUICK, "optimizer": "sgd", "learning_rate": 1e30, "epochs": 3}
+        )
 
 
 def test_classes_by_bayesian_optimization_with_validation_rows(place):
@@ -224,7 +226,7 @@ def test_what_cannot_work_is_refused_before_any_trial(settings, error, message, 
 
 
 def test_a_directory_with_another_search_or_anything_else_is_refused(found, rows, place, tmp_path):
-    with pytest.raises(ValueError, match="holds one with other seed. Choose another folder"):
+    with pytest.raises(ValueError, match="holds one with other rows, seed. Choose another folder"):
         run(rows[0], place, seed=1)
     with pytest.raises(ValueError, match="holds one with other rows, space"):
         run(rows[0].iloc[1:], place, space={**QUICK, "epochs": 3})
@@ -281,7 +283,14 @@ def test_choices_of_several_types_keep_their_values():
 
 def test_what_mattered_is_found_by_hand(tmp_path):
     records = [
-        {"trial": str(i), "choices": {"modalities": names, "units": units}, "score": score, "low": 0, "high": 1, "seconds": 1}
+        {
+            "trial": str(i),
+            "choices": {"modalities": names, "units": units},
+            "score": score,
+            "low": 0,
+            "high": 1,
+            "seconds": 1,
+        }
         for i, (names, units, score) in enumerate(
             [("a + b", 8, 0.6), ("a", 16, 0.5), ("a + b", 16, 0.6), ("a", 8, 0.5), ("a", 8, 0.5), ("a + b", 8, 0.6)]
         )
@@ -303,7 +312,9 @@ def test_what_mattered_is_found_by_hand(tmp_path):
 def test_fusion_block_joins_nodes_of_any_rank(kind, presence):
     import keras_tuner
 
-    nodes = [keras.Input(shape, name=name) for name, shape in {"a": (5, 8), "b": (3, 8), "c": (6,), "d": (4, 4, 3)}.items()]
+    nodes = [
+        keras.Input(shape, name=name) for name, shape in {"a": (5, 8), "b": (3, 8), "c": (6,), "d": (4, 4, 3)}.items()
+    ]
     masks = [keras.Input((1,), name=f"{name}.present") for name in "abcd"] if presence else []
     block = mm.search.FusionBlock(fusion=kind, units=8, dropout=0.0, presence=presence)
     model = keras.Model([*nodes, *masks], block.build(keras_tuner.HyperParameters(), [*nodes, *masks]))
@@ -327,7 +338,11 @@ def test_blocks_serve_graphs_of_ones_own(tmp_path):
     labels = (np.stack([x[0][:, 0], x[1][:, 0], x[0][:, 0] * x[1][:, 0]], axis=1) > 0).astype("float32")
     heads = {
         "labels": (mm.search.ClassificationHead(multi_label=True), labels, (60, 3)),
-        "classes": (mm.search.ClassificationHead(), np.array(["a", "b", "c"])[labels[:, :2].sum(axis=1).astype(int)], (60, 1)),
+        "classes": (
+            mm.search.ClassificationHead(),
+            np.array(["a", "b", "c"])[labels[:, :2].sum(axis=1).astype(int)],
+            (60, 1),
+        ),
         "numbers": (mm.search.RegressionHead(), x[0][:, :1] * 2, (60, 1)),
     }
     for name, (head, y, shape) in heads.items():
