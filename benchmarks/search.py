@@ -68,7 +68,8 @@ def rival(train, validation, text, task, trials, epochs, batch_size, seed):
 
     keys = ["text.token_ids", "text.padding_mask", "text.present"]
     nodes = [
-        NamedInput(key.replace(".", "_"), dtype="int32" if "token" in key else str(prepare.output[key].dtype)) for key in keys
+        NamedInput(key.replace(".", "_"), dtype="int32" if "token" in key else str(prepare.output[key].dtype))
+        for key in keys
     ]
     table = ak.StructuredDataInput(column_names=NUMBERS, column_types=dict.fromkeys(NUMBERS, "numerical"))
     joined = ak.Merge()([ak.DenseBlock()(Tower()(nodes)), ak.StructuredDataBlock()(table)])

@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy, SparseCategoricalFocalCrossentropy
+from mmkeras.losses import (
+    MaskedTokenAccuracy,
+    MaskedTokenCrossentropy,
+    SparseCategoricalFocalCrossentropy,
+    WeightedBinaryCrossentropy,
+    label_weights,
+)
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
 from mmkeras.training import MeanOfDecisions
 
@@ -223,3 +229,31 @@ def test_word_loss_of_nothing_but_padding_is_zero():
 def test_word_loss_refuses_to_smooth_everything():
     with pytest.raises(ValueError, match=r"`label_smoothing` must lie in \[0, 1\). Received: 1.0"):
         MaskedTokenCrossentropy(1.0)
+
+
+def test_weighted_cross_entropy_of_labels_by_hand():
+    truth, chances = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.5, 0.25], [0.2, 0.9]], "float32")
+    got = WeightedBinaryCrossentropy([4.0, 2.0], reduction=None)(truth, chances)
+    by_hand = [(-4 * math.log(0.5) - math.log(0.75)) / 2, (-math.log(0.8) - 2 * math.log(0.9)) / 2]
+    np.testing.assert_allclose(got, by_hand, rtol=1e-5)
+    plain = WeightedBinaryCrossentropy([1.0, 1.0])(truth, chances)
+    np.testing.assert_allclose(plain, keras.losses.BinaryCrossentropy()(truth, chances), rtol=1e-5)
+    sure = WeightedBinaryCrossentropy([1.0])(np.ones((1, 1)), np.zeros((1, 1), "float32"))
+    assert np.isfinite(sure)
+
+
+def test_weighted_cross_entropy_is_saved_and_refuses_what_cannot_be():
+    loss = WeightedBinaryCrossentropy([4.0, 2.0])
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert again.weights == [4.0, 2.0]
+    with pytest.raises(ValueError, match="one number for each of 3 labels. Received: 2"):
+        loss(np.zeros((1, 3)), np.full((1, 3), 0.5, "float32"))
+    for weights in ([], [-1.0], [float("nan")]):
+        with pytest.raises(ValueError, match="`weights` must be finite numbers of at least 0"):
+            WeightedBinaryCrossentropy(weights)
+
+
+def test_weights_of_labels_grow_with_the_root_of_their_rarity():
+    target = np.zeros((101, 3))
+    target[:1, 0], target[:50, 1], target[:100, 2] = 1, 1, 1
+    np.testing.assert_allclose(label_weights(target, most=5.0), [5.0, (51 / 50) ** 0.5, 1.0])

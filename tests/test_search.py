@@ -180,6 +180,7 @@ def test_numbers_by_hyperband_of_one_modality(rows, place):
     )  # fmt: skip
     table = pipe.trail.table
     assert pipe.trail.direction == "min" and table["score"][pipe.trail.best] == table["score"].min()
+    assert (table["trained_epochs"] < 4).any() and pipe._fit_rows[2]["epochs"] == 4
     assert set(table["fusion"]) == {"concat"} and "only modality" in pipe.trail.notes[-1]
 
 
@@ -216,6 +217,8 @@ def test_kerastuner_trains_towers_of_ordinary_pipelines(rows, tiny_bert, place):
     ({"modalities": [WORDS, WORDS]}, ValueError, "Modalities must have different names"),
     ({"modalities": [WORDS], "space": {"fusion": "gated"}}, ValueError, r"needs two modalities to choose for. Received: \['gated'\] with \['words'\]"),
     ({"df": mm.samples.movies(40, seed=0).drop(columns="budget")}, KeyError, "needs the column 'budget'"),
+    ({"modalities": [mm.Text("overview", "some_tower", trainable=2), NUMBERS]}, ValueError,
+     r"towers must be frozen.* Received `trainable` in \['text'\]. Use engine='kerastuner'"),
     ({"validation_data": 1.5}, ValueError, "`fraction` must lie between 0 and 1"),
 ])  # fmt: skip
 def test_what_cannot_work_is_refused_before_any_trial(settings, error, message, rows, tmp_path):

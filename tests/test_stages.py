@@ -288,11 +288,22 @@ def test_each_modality_may_have_its_own_dropout():
     assert rates.pop("text_drop") == 0.9 and len(rates) > 1 and set(rates.values()) == {0.5}
 
 
+@pytest.mark.parametrize("fusion", ["concat", "hybrid", "late"])
+def test_depth_counts_the_hidden_layers_of_each_decision(fusion):
+    task = MultiClass("y", classes=["a", "b"])
+    wide = [
+        sum(layer.name.startswith("hidden_") and "drop" not in layer.name for layer in head.layers)
+        for head in (build_head(feature_inputs(), task, fusion, units=8, depth=depth) for depth in (1, 3))
+    ]
+    assert wide[1] == 3 * wide[0] >= 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"fusion": "magic"}, r"`fusion` must be one of \('concat', .*, 'cross_attention'\). Received: 'magic'"),
         ({"units": 0}, r"`units` must be a positive int. Received: 0"),
+        ({"depth": 0}, r"`depth` must be a positive int. Received: 0"),
         ({"units": 8.0}, r"`units` must be a positive int. Received: 8.0"),
         ({"dropout": 1.0}, r"`dropout` must lie in \[0, 1\). Received: 1.0"),
         ({"dropout": {"text": -0.1}}, r"`dropout` must lie in \[0, 1\). Received: -0.1"),

@@ -14,6 +14,7 @@ from mmkeras.training import (
     OfFirstDecision,
     WarmupCosine,
     compile_for_training,
+    make_optimizer,
     planned_rate,
 )
 
@@ -140,3 +141,16 @@ def test_training_side_by_side_is_training_apart(task, target):
         fit(training_head(other, task))
         inputs = {key: values()[key] for key in one.input}
         np.testing.assert_allclose(one(inputs)["y"], other(inputs)["y"], rtol=1e-3, atol=1e-4)
+
+
+def test_optimizers_differ_as_their_names_say():
+    moved = {}
+    for name in ("adamw", "adam", "sgd"):
+        kernel, bias = (keras.Variable([2.0], name=part) for part in ("kernel", "bias"))
+        optimizer = make_optimizer(0.1, name)
+        optimizer.apply([tf.constant([0.0]), tf.constant([0.5])], [kernel, bias])
+        moved[name] = [round(float(v[0]), 4) for v in (kernel, bias)]
+    # without a gradient only weight decay moves a weight: 2 − 0.1 · 0.3 · 2; SGD takes 0.1 · 0.5 · (1 + 0.9)
+    assert moved == {"adamw": [1.94, 1.9], "adam": [2.0, 1.9], "sgd": [2.0, 1.905]}
+    with pytest.raises(ValueError, match=r"`optimizer` must be one of \('adamw', 'adam', 'sgd'\). Received: 'adagrad'"):
+        make_optimizer(0.1, "adagrad")

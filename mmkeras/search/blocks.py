@@ -70,11 +70,11 @@ class FusionBlock(Block):
         ValueError: an unknown fusion; an odd number of nodes with `presence=True`.
 
     Example:
-        >>> import autokeras as ak, mmkeras as mm
+        >>> import tempfile, autokeras as ak, mmkeras as mm
         >>> nodes = [mm.search.NamedInput("text", shape=(8,)), mm.search.NamedInput("table", shape=(3,))]
         >>> fused = mm.search.FusionBlock(fusion=["concat", "gated"])(nodes)
         >>> output = mm.search.ClassificationHead(multi_label=True)(fused)
-        >>> model = ak.AutoModel(nodes, output, directory="/tmp/mmkeras_fusion_block", overwrite=True)
+        >>> model = ak.AutoModel(nodes, output, directory=tempfile.mkdtemp())
         >>> [node.name for node in model.inputs]
         ['text', 'table']
     """

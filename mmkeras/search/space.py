@@ -65,6 +65,12 @@ def make_space(modalities, task, space=None, tunes_towers=False):
     """
     every = candidates(modalities)
     names = [m.name for m in every]
+    trained = [m.name for m in every if getattr(m, "pretrained", False) and m.trainable]
+    if trained and not tunes_towers:
+        raise ValueError(
+            f"With engine='autokeras' towers must be frozen: its trials read cached features. Received `trainable` in {trained}. "
+            "Use engine='kerastuner', or leave `trainable` False."
+        )
     full = {
         "modalities": subsets(modalities),
         "fusion": _fusions(every),

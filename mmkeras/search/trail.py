@@ -7,7 +7,7 @@ import numpy as np
 from mmkeras.evaluation import indent
 from mmkeras.search.space import JOIN
 
-FACTS = ("score", "low", "high", "seconds", "failure")
+FACTS = ("score", "low", "high", "seconds", "trained_epochs", "failure")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -17,7 +17,7 @@ class Trail:
     Attributes:
         table: DataFrame with a row per trial, in the order of their start: a column for each choice; "score" on the
             validation rows with the bounds "low" and "high" of its 95% interval; "seconds"; "failure", the reason of a
-            trial that gave no score, else "".
+            trial that gave no score, else ""; of "hyperband" also "trained_epochs", which its early rounds cut short.
         objective: str, the metric. direction: "max" or "min".
         notes: list of sentences about what the scores allow one to say.
         rows: int, how many rows were judged.
@@ -117,7 +117,8 @@ def make_trail(records, objective, direction, rows, target):
 
     lines = []
     for record in records:
-        facts = {name: record.get(name, np.nan) for name in FACTS[:-1]}
+        facts = {name: record.get(name, np.nan) for name in FACTS[:4]}
+        facts.update({"trained_epochs": record["trained_epochs"]} if "trained_epochs" in record else {})
         lines.append({**record["choices"], **facts, "failure": record.get("failure", "")})
     table = pd.DataFrame(lines)
     notes = []

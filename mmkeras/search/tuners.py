@@ -93,6 +93,8 @@ class Trials:
             found = {"failure": reason(error)}
             trial.status, trial.message = "FAILED", found["failure"]
             gc.collect()
+        if "tuner/epochs" in hp.values:
+            found["trained_epochs"] = hp.values["tuner/epochs"]
         self.study.end(record, {**found, "seconds": round(time.perf_counter() - start, 2)})
 
     def run_trial(self, trial):

@@ -8,18 +8,12 @@ import tempfile
 import autokeras as ak
 import keras
 import numpy as np
-import tensorflow as tf
-from autokeras.keras_layers import CastToFloat32, ExpandLastDim
 
-from mmkeras import layers
 from mmkeras.datasets import batches, check_frame, raw_values, split_frame
 from mmkeras.evaluation import tune_thresholds
-from mmkeras.fusion import ConcatFusion
-from mmkeras.graph import parents, submodel
-from mmkeras.layers.text import plain_spaces
 from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
-from mmkeras.modalities.base import input_name, string_input
 from mmkeras.pipeline import Pipeline
+from mmkeras.search.adopt import adopt, prepare_image
 from mmkeras.search.blocks import ClassificationHead, RegressionHead
 from mmkeras.stages import check_modalities
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
@@ -79,13 +73,17 @@ def auto_model(
     if image:
         modalities.append(AdoptedImage(image, encoder="scratch", image_size=tuple(image_size), name="image"))
     task = (MultiLabel if multi_label else Regression if regression else MultiClass)(target)
+    temporary = None
     if directory is None:
         settings["overwrite"] = True
-        directory = tempfile.mkdtemp(prefix="mmkeras-auto-model-")
-    return ColumnModel(
+        temporary = tempfile.TemporaryDirectory(prefix="mmkeras-auto-model-", ignore_cleanup_errors=True)
+        directory = temporary.name
+    model = ColumnModel(
         modalities, task, image_block, max_trials=max_trials, tuner=tuner, seed=seed + 1, directory=str(directory),
         **settings,
     )  # fmt: skip
+    model._temporary = temporary  # it lives as long as the model
+    return model
 
 
 class _ImageInput(ak.ImageInput):
@@ -181,7 +179,7 @@ class ColumnModel(ak.AutoModel):
             elif modality.name == "structured":
                 found.append(np.stack([raw[c].astype(object) for c in modality.all_columns], axis=1))
             else:
-                prepare = _prepare_image(modality)
+                prepare = prepare_image(modality)
                 dataset, order = batches(raw, batch_size=64, prepare=prepare)
                 pixels = np.concatenate([tensors["image.pixels_0"].numpy() for (tensors,) in dataset])
                 found.append(pixels[np.argsort(order)])
@@ -204,22 +202,9 @@ class ColumnModel(ak.AutoModel):
         """
         if self._fit_rows is None:
             raise ValueError("The model is not fitted yet. Call `fit(df)` first.")
-        preprocessors = self.tuner.get_best_pipeline().inputs
-        best = _without_autokeras(self.export_model())
-        raw, tensors, given = {}, {}, {}
-        for modality, steps, tensor in zip(self.modalities, preprocessors, best.inputs, strict=True):
-            prepare = {"text": _prepare_text, "structured": _prepare_table, "image": _prepare_image}[modality.name]
-            stage = prepare(modality, *steps[-1:]) if modality.name != "image" else prepare(modality)
-            raw.update(stage.input)
-            tensors.update(stage.output)
-            given[next(iter(stage.output))] = tensor
+        steps = self.tuner.get_best_pipeline().inputs
         pipe = Pipeline(self.modalities, self.task)
-        pipe.prepare = keras.Model(raw, tensors, name="prepare")
-        pipe.encode, pipe.head = _cut(best, given, tensors, self.task)
-        empty = {c: tf.constant([""] if t.dtype == "string" else [np.nan]) for c, t in raw.items()}
-        for name, feature in pipe.encode(pipe.prepare(empty)).items():
-            if name in pipe.head.input and "." not in name:
-                pipe.head.get_layer(f"{name}_there").absent[0].assign(feature[0])
+        pipe.prepare, pipe.encode, pipe.head = adopt(self.export_model(), self.modalities, steps, self.task)
         train, validation, settings = self._fit_rows
         pipe._fit_rows = (train, validation, settings)
         if self.task.kind == "multilabel":
@@ -229,112 +214,3 @@ class ColumnModel(ak.AutoModel):
             f"{len(validation)} validation rows: selection makes the score on them look better than new rows will show."
         ]
         return pipe
-
-
-def _prepare_text(modality, tokenizer):
-    """Raw strings → {"text.tokens": (B, T) as AutoKeras's TextTokenizer numbers words, "text.present"}."""
-    (column,) = modality.all_columns
-    text = string_input(column)
-    words = list(tokenizer.vocab)
-    vectorize = keras.layers.TextVectorization(
-        standardize=plain_spaces, split="whitespace", output_sequence_length=tokenizer.max_len, vocabulary=words or None,
-        name="text_words",
-    )  # fmt: skip
-    # Keras: 0 padding, 1 unknown, words from 2 on. AutoKeras: 0 for both, words from 1 on.
-    tokens = keras.ops.cast(keras.ops.maximum(vectorize(text) - 1, 0), "int32")
-    return keras.Model(
-        {column: text}, {"text.tokens": tokens, "text.present": layers.Present(name="text_present")(text)}
-    )
-
-
-def _prepare_table(modality, encoder):
-    """Raw numbers and categories → {"structured.values": (B, K) as AutoKeras numbers categories, "structured.present"}."""
-    inputs, columns, present = {}, [], []
-    for number, column in enumerate(modality.all_columns):
-        if column in modality.numeric:
-            value = inputs[column] = keras.Input((), dtype="float32", name=input_name(column))
-            columns.append(keras.ops.where(keras.ops.isnan(value), 0.0, value))
-            present.append(layers.AnyNumber(name=f"structured_any_{number}")(value[:, None]))
-            continue
-        value = inputs[column] = string_input(column)
-        labels = encoder.encoders[number].labels
-        lookup = keras.layers.StringLookup(
-            vocabulary=labels, mask_token=None, oov_token="(never seen)", name=f"structured_lookup_{number}"
-        )
-        place = lookup(value)  # 0 for a category never seen, which AutoKeras numbers last
-        columns.append(keras.ops.cast(keras.ops.where(place > 0, place - 1, len(labels)), "float32"))
-        present.append(layers.Present(name=f"structured_present_{number}")(value))
-    there = present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present), axis=0)
-    return keras.Model(inputs, {"structured.values": keras.ops.stack(columns, axis=1), "structured.present": there})
-
-
-def _prepare_image(modality):
-    """Raw files → {"image.pixels_0": (B, H, W, 3), "image.each_present", "image.present"}."""
-    inputs = modality.raw_inputs()
-    return keras.Model(inputs, modality.prepare(inputs))
-
-
-def _without_autokeras(model):
-    """The same model with Keras's layers alone."""
-
-    def swap(layer):
-        if isinstance(layer, CastToFloat32):
-            return keras.layers.Rescaling(1.0, name=layer.name)
-        if isinstance(layer, ExpandLastDim):
-            return keras.layers.Reshape((*layer.output.shape[1:],), name=layer.name)
-        return type(layer).from_config(layer.get_config())
-
-    copy = keras.models.clone_model(model, clone_function=swap)
-    copy.set_weights(model.get_weights())
-    for layer in copy.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
-    return copy
-
-
-def _cut(model, given, tensors, task):
-    """`encode` and `head`: the graph cut where the ways of the inputs meet; with one input, before the last layer."""
-    names = {id(tensor): key.partition(".")[0] for key, tensor in given.items()}
-    ways, features = {}, {}
-
-    def way(tensor):
-        """Names of the inputs that a tensor depends on."""
-        if id(tensor) not in ways:
-            before = [way(parent) for parent in parents(tensor)]
-            ways[id(tensor)] = {names[id(tensor)]} if id(tensor) in names else set().union(*before)
-        return ways[id(tensor)]
-
-    def visit(tensor):
-        if len(way(tensor)) == 1:
-            features.setdefault(next(iter(way(tensor))), tensor)
-            return
-        for parent in parents(tensor):
-            visit(parent)
-
-    output = model.outputs[0]
-    if len(names) == 1:
-        last = output
-        while not isinstance(last._keras_history[0], keras.layers.Dense):
-            (last,) = parents(last)
-        features[next(iter(names.values()))] = parents(last)[0]
-    else:
-        visit(output)
-    body = submodel(given, features)
-    handed_on = {
-        key: keras.Input(t.shape[1:], dtype=t.dtype, name=key) for key, t in tensors.items() if key not in given
-    }
-    encode = keras.Model({**body.input, **handed_on}, {**body.output, **handed_on}, name="encode")
-    return encode, _head(submodel(features, {task.column: output}), task)
-
-
-def _head(decide, task):
-    """`decide` on features and presence masks: an absent input is what an empty cell gives, which the rows have anyway."""
-    inputs, there = {}, {}
-    for name, tensor in decide.input.items():
-        inputs[name] = keras.Input(tensor.shape[1:], name=name)
-        present = inputs[f"{name}.present"] = keras.Input((1,), name=f"{name}.present")
-        there[name] = ConcatFusion(name=f"{name}_there")([inputs[name]], [present])
-    decision = decide(there)[task.column]
-    if task.kind == "multiclass" and len(task.classes) == 2:
-        decision = keras.ops.concatenate([1.0 - decision, decision], axis=1)
-    return keras.Model(inputs, {task.column: decision}, name="head")
