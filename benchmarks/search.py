@@ -20,6 +20,7 @@ from autokeras.engine.block import Block
 
 import mmkeras as mm
 from mmkeras.datasets import raw_values
+from mmkeras.graph import submodel
 from mmkeras.search.blocks import NamedInput
 from mmkeras.search.study import read_records
 
@@ -27,14 +28,13 @@ NUMBERS = ["budget", "popularity", "revenue", "runtime"]
 
 
 class Tower(Block):
-    """The frozen tower as an AutoKeras block: token ids and mask → (B, D)."""
+    """The frozen tower as an AutoKeras block: its tensors, in the order of its inputs → (B, D)."""
 
-    encode = None
+    tower = None
 
     def build(self, hp, inputs=None):
-        tokens, mask, present = keras.tree.flatten(inputs)
-        given = {"text.token_ids": tokens, "text.padding_mask": mask, "text.present": present}
-        return type(self).encode({key: given[key] for key in type(self).encode.input})["text"]
+        tower = type(self).tower
+        return tower(dict(zip(tower.input, keras.tree.flatten(inputs), strict=True)))["text"]
 
 
 class IntHead(ak.ClassificationHead):
@@ -54,7 +54,8 @@ def rival(train, validation, text, task, trials, epochs, batch_size, seed):
     prepare = mm.build_prepare([text])
     encode = mm.build_encode([text], prepare)
     encode.trainable = False
-    Tower.encode = encode
+    Tower.tower = submodel(encode.input, {"text": encode.output["text"]})
+    keys = list(Tower.tower.input)
     width = text.sequence_length
 
     def arrays(df):
@@ -66,11 +67,7 @@ def rival(train, validation, text, task, trials, epochs, batch_size, seed):
         numbers = df[NUMBERS].to_numpy("float32")
         return [*(padded[key] for key in keys), numbers], task.encode(df)
 
-    keys = ["text.token_ids", "text.padding_mask", "text.present"]
-    nodes = [
-        NamedInput(key.replace(".", "_"), dtype="int32" if "token" in key else str(prepare.output[key].dtype))
-        for key in keys
-    ]
+    nodes = [NamedInput(key.replace(".", "_"), dtype=str(prepare.output[key].dtype)) for key in keys]
     table = ak.StructuredDataInput(column_names=NUMBERS, column_types=dict.fromkeys(NUMBERS, "numerical"))
     joined = ak.Merge()([ak.DenseBlock()(Tower()(nodes)), ak.StructuredDataBlock()(table)])
     output = IntHead(multi_label=True)(joined)
