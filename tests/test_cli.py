@@ -98,3 +98,18 @@ def test_quickstart_with_pictures_writes_everything(tmp_path, capsys):
 def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):
     assert main(["quickstart", "--task", "entailment", "--out", str(tmp_path / "q"), "--rows", "0"]) == 2
     assert "`n` must be a positive int" in capsys.readouterr().err
+
+
+def test_search_writes_what_train_writes_and_its_trail(trained, tmp_path, capsys):
+    arguments = (
+        f"search --csv {trained}/movies.csv --text overview --text-encoder lexical --numeric runtime --labels genres --trials 1 "
+        f"--out {tmp_path}/out --cache-dir {trained}/cache --space"
+    )
+    assert main([*arguments.split(), '{"epochs": 1, "units": 8, "modalities": ["tabular"]}']) == 0
+    printed = capsys.readouterr().out
+    assert "Trial 1 of 1" in printed and "Chosen as the best of 1 trials" in printed
+    assert all(
+        (tmp_path / "out" / name).exists() for name in ("model", "served", "report.html", "trail.html", "search")
+    )
+    assert main([*arguments.split(), '{"fusion": "magic"}']) == 2
+    assert "must hold values among" in capsys.readouterr().err
