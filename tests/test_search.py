@@ -129,6 +129,35 @@ def test_a_search_goes_on_where_it_was(rows, place):
     assert [(place / "study" / "trials" / f"{i}.json").stat().st_mtime_ns for i in range(3)] == before
 
 
+def test_the_best_trials_meet_on_other_splits(rows, place, monkeypatch, capsys):
+    trial = [0.2, 0.5, 0.4, 0.3]  # the scores of the trials, of two finals of the two best, and of the first
+    finals = [0.1, 0.4, 0.3, 0.2, 0.5, RuntimeError("the disk is gone")]
+    scores = iter(trial + finals)
+    judged = []
+
+    def run_trial(self, plan, epochs=None, model=None):
+        judged.append((self.seed, self.judge.target.tobytes(), plan.head))
+        score = next(scores)
+        if isinstance(score, Exception):
+            raise score
+        return {"score": score, "low": score - 0.1, "high": score + 0.1}
+
+    monkeypatch.setattr("mmkeras.search.trials.HeadTrials.run", run_trial)
+    with pytest.warns(UserWarning, match="Trial 1 failed in its final: the disk is gone"):
+        pipe = run(rows[0], place, "finals", max_trials=4, finalists=2, verbose=1)
+    table = pipe.trail.table
+    np.testing.assert_allclose(table["mean"], [-np.inf, (0.5 + 0.1 + 0.2) / 3, (0.4 + 0.4 + 0.5) / 3, np.nan])
+    assert pipe.trail.best == 2 and "mean map of 0.433 over several splits or starts, 0.400 at first" in pipe.notes[0]
+    assert (
+        pipe.head_settings["units"] == table["units"][2]
+        and "Final 2 of 2, trial 3: map 0.500" in capsys.readouterr().out
+    )
+    assert [seed for seed, _, _ in judged] == [0] * 4 + [1] * 3 + [2] * 3 and len({rows for _, rows, _ in judged}) == 3
+    run(rows[0], place, "finals", max_trials=4, finalists=2)  # nothing is left to do, or `scores` would end
+    with pytest.raises(ValueError, match="`finalists` must be None or an int of at least 0. Received: -1"):
+        run(rows[0], place, "finals", finalists=-1)
+
+
 def test_failed_trials_are_recorded_with_their_reason(rows, place, monkeypatch):
     ways = iter(
         [

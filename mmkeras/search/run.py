@@ -28,15 +28,18 @@ METRICS = {
 SMALLER_IS_BETTER = ("mae", "rmse")
 # Held out of the rows when no validation rows are given: scores of few rows would choose by chance.
 VALIDATION_SHARE = 0.2
+# The best of many trials are near one another, and of which one leads the split and the start decide as much as its choices.
+FINALISTS, FINALS_FROM, ROUNDS = 4, 10, 2
 
 
 def search(
     df, modalities, task, *, validation_data=None, max_trials=30, engine="autokeras", space=None, objective=None,
-    tuner="greedy", seed=0, directory=None, cache_dir=None, verbose=1,
+    tuner="greedy", finalists=None, seed=0, directory=None, cache_dir=None, verbose=1,
 ):  # fmt: skip
     """Search for the best modalities, encoders, fusion, head and training, and return the winner as a Pipeline.
 
-    Each trial is built by the ordinary builder, trained on training rows and scored on validation rows. The winner is built
+    Each trial is built by the ordinary builder, trained on training rows and scored on validation rows. The best of them,
+    and the first, are then trained twice more on other splits from other starts, and the winner has the best mean. It is built
     once more, trained with its settings, and comes back as a `Pipeline` like any other: it saves, exports and loads
     without AutoKeras or KerasTuner. `pipe.trail` tells what was tried.
 
@@ -61,6 +64,8 @@ def search(
             one its report compares by.
         tuner: "greedy" (AutoKeras's: change a part of the best so far), "bayesian", "hyperband" (its trials share out the
             `epochs` of the space), or "random".
+        finalists: int, how many of the best trials are trained twice more; 0 for none; None for 4 where there are 10 trials
+            or more. With a DataFrame of validation rows they only start anew.
         seed: int, of trials, tuner and the winner.
         directory: folder that an interrupted search resumes from; None for one that is deleted.
         cache_dir: folder of the feature cache; None for $MMKERAS_CACHE_DIR, or else a temporary one.
@@ -83,7 +88,8 @@ def search(
         >>> pipe.predict(df).shape[0]
         80
     """
-    _check(max_trials, engine, tuner, task, objective)
+    _check(max_trials, engine, tuner, task, objective, finalists)
+    finalists = FINALISTS * (max_trials >= FINALS_FROM) if finalists is None else finalists
     every = candidates(modalities)
     check_modalities(every)
     columns = [c for m in every for c in m.all_columns] + [task.column]
@@ -107,9 +113,15 @@ def search(
 
     directory = claim(place(directory, "search"), about)
     cache_dir = _cache(cache_dir, place)
+
+    def split(number):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # was said of the first
+            return _split(df, validation_data, columns, task, seed + number)[:2]
+
     best, trail = _run_trials(
         every, modalities, task, train, validation, space, engine, tuner, objective, max_trials, seed, directory, cache_dir,
-        verbose,
+        verbose, finalists, split,
     )  # fmt: skip
     if best is None:
         return None
@@ -122,20 +134,26 @@ def search(
 
 def _run_trials(
     every, modalities, task, train, validation, space, engine, tuner, objective, max_trials, seed, directory, cache_dir,
-    verbose,
+    verbose, finalists, split,
 ):  # fmt: skip
     """(the best trial's choices, `Trail`); (None, None) in a worker process."""
     from mmkeras.search import trials, tuners
 
-    judge = trials.Judge(task, task.encode(validation), objective)
     kind = trials.HeadTrials if engine == "autokeras" else trials.PipelineTrials
-    maker = kind(every, task, train, validation, judge, cache_dir, seed, verbose)
+
+    def make(train, validation, seed):
+        judge = trials.Judge(task, task.encode(validation), objective)
+        return kind(every, task, train, validation, judge, cache_dir, seed, verbose)
+
+    maker = make(train, validation, seed)
     direction = "min" if objective in SMALLER_IS_BETTER else "max"
     study = Study(directory, modalities, task, space, tuner, objective, direction, max_trials, seed, verbose, maker.run)
     done = tuners.run_autokeras(study, maker) if engine == "autokeras" else tuners.run_kerastuner(study)
     if done._is_worker():
         return None, None
+    del maker
     records = [r for r in read_records(directory) if r["trial"] in done.oracle.trials]
+    _run_finals(study, records, finalists, lambda number: make(*split(number), seed + number))
     trail = make_trail(records, objective, direction, len(validation), task.column)
     if len(every) == 1:
         trail.notes.append(f"{every[0].name!r} is the only modality: there was nothing to fuse, only a head to choose.")
@@ -147,6 +165,30 @@ def _run_trials(
         )
     trail.to_html(directory / "trail.html")
     return records[trail.best]["choices"], trail
+
+
+def _run_finals(study, records, finalists, make):
+    """Train the best trials, and the first, in `ROUNDS` further rounds; their scores go to `record["finals"]`.
+
+    Args:
+        study: `Study`. records: of all trials.
+        finalists: int.
+        make: function of a round's number → trials of its split.
+    """
+    done = [r for r in records if "score" in r]
+    best = sorted(done, key=lambda r: r["score"], reverse=study.direction == "max")[:finalists]
+    if best and done[0] not in best:
+        best.append(done[0])  # the defaults: what not searching would give
+    for number in range(1, ROUNDS + 1):
+        left = [r for r in best if len(r.get("finals", ())) < number]
+        maker = make(number) if left else None
+        for record in left:
+            try:
+                score = maker.run(make_plan(record["choices"], study.modalities, study.task))["score"]
+            except Exception as error:  # it counts for nothing, and the others go on
+                warnings.warn(f"Trial {int(record['trial']) + 1} failed in its final: {error}", stacklevel=4)
+                score = float("-inf" if study.direction == "max" else "inf")
+            study.end_final(record, score, number, ROUNDS)
 
 
 def _winner(choices, modalities, task, df, validation, cache_dir, seed):
@@ -162,9 +204,11 @@ def _winner(choices, modalities, task, df, validation, cache_dir, seed):
     return pipe
 
 
-def _check(max_trials, engine, tuner, task, objective):
+def _check(max_trials, engine, tuner, task, objective, finalists):
     if isinstance(max_trials, bool) or not isinstance(max_trials, int) or max_trials < 1:
         raise ValueError(f"`max_trials` must be a positive int. Received: {max_trials!r}.")
+    if finalists is not None and (isinstance(finalists, bool) or not isinstance(finalists, int) or finalists < 0):
+        raise ValueError(f"`finalists` must be None or an int of at least 0. Received: {finalists!r}.")
     for name, value, known in (("engine", engine, ENGINES), ("tuner", tuner, TUNERS)):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}.")

@@ -49,6 +49,16 @@ class Study:
         if self.verbose:
             print(self._line(record), flush=True)
 
+    def end_final(self, record, score, number, rounds):
+        """Note the score of a finalist in a further round, and tell it."""
+        record["finals"] = [*record.get("finals", ()), score]
+        self._write(record)
+        if self.verbose:
+            print(
+                f"Final {number} of {rounds}, trial {int(record['trial']) + 1}: {self.objective} {score:.3f}",
+                flush=True,
+            )
+
     def _write(self, record):
         write_text(self.directory / RECORDS / f"{record['trial']}.json", json.dumps(record))
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmkeras.evaluation import indent
 from mmkeras.search.space import JOIN
 
-FACTS = ("score", "low", "high", "seconds", "trained_epochs", "failure")
+FACTS = ("score", "low", "high", "seconds", "mean", "trained_epochs", "failure")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -17,7 +17,7 @@ class Trail:
     Attributes:
         table: DataFrame with a row per trial, in the order of their start: a column for each choice; "score" on the
             validation rows with the bounds "low" and "high" of its 95% interval; "seconds"; "failure", the reason of a
-            trial that gave no score, else ""; of "hyperband" also "trained_epochs", which its early rounds cut short.
+            trial that gave no score, else ""; where there were finals, "mean", of all scores of a finalist; of "hyperband" also "trained_epochs", which its early rounds cut short.
         objective: str, the metric. direction: "max" or "min".
         notes: list of sentences about what the scores allow one to say.
         rows: int, how many rows were judged.
@@ -44,7 +44,7 @@ class Trail:
     @property
     def best(self):
         """Row number of the best trial in `table`; None if all failed."""
-        scores = self.table["score"].dropna()
+        scores = self.table["mean" if "mean" in self.table else "score"].dropna()
         if scores.empty:
             return None
         return int(scores.idxmax() if self.direction == "max" else scores.idxmin())
@@ -118,6 +118,8 @@ def make_trail(records, objective, direction, rows, target):
     lines = []
     for record in records:
         facts = {name: record.get(name, np.nan) for name in FACTS[:4]}
+        if any("finals" in r for r in records):
+            facts["mean"] = float(np.mean([record["score"], *record["finals"]])) if "finals" in record else np.nan
         facts.update({"trained_epochs": record["trained_epochs"]} if "trained_epochs" in record else {})
         lines.append({**record["choices"], **facts, "failure": record.get("failure", "")})
     table = pd.DataFrame(lines)
@@ -141,9 +143,14 @@ def make_trail(records, objective, direction, rows, target):
 
 def warning(trail):
     """The sentence that goes with every report of a model that a search chose."""
-    score = trail.table.loc[trail.best, "score"]
+    row = trail.table.loc[trail.best]
+    score = f"{trail.objective} of {row['score']:.3f}"
+    if "mean" in row:
+        score = (
+            f"mean {trail.objective} of {row['mean']:.3f} over several splits or starts, {row['score']:.3f} at first,"
+        )
     return (
-        f"Chosen as the best of {int(trail.table['score'].notna().sum())} trials by its {trail.objective} of {score:.3f} on "
+        f"Chosen as the best of {int(trail.table['score'].notna().sum())} trials by its {score} on "
         f"{trail.rows} validation rows: selection makes that score look better than new rows will show. Judge the model on rows "
         "that the search never saw."
     )
