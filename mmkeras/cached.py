@@ -19,15 +19,16 @@ class CachedModel:
         fresh: bool; True trains a copy of what trains in `encode`, from new weights, and leaves `encode` alone.
         fine_tune: bool, whether the layers that the modalities' `trainable` names train.
         directory: folder of the feature cache.
+        engine: what runs the frozen towers, one of `engines.ENGINES`.
 
     Attributes:
         model: keras.Model from cached features and prepared tensors to the prediction; its weights are those of
             `encode` and `head`.
     """
 
-    def __init__(self, modalities, prepare, encode, head, directory, fine_tune=False, fresh=False):
+    def __init__(self, modalities, prepare, encode, head, directory, fine_tune=False, fresh=False, engine="auto"):
         self._modalities, self._encode, self._fine_tune = modalities, encode, fine_tune
-        self._directory = directory
+        self._directory, self._engine = directory, engine
         self.set_trainable()
         cut = cut_frozen(encode)
         parts = [head]
@@ -78,6 +79,7 @@ class CachedModel:
                 own,
                 modality.row_keys(columns),
                 describe=repr(modality),
+                engine=self._engine,
                 verbose=verbose,
             )
             stored.append((np.array(keys, dtype=object), layout_of(tower)))

@@ -19,7 +19,7 @@ def write_captions(pipe, df, verbose=0, batch_size=64, **settings):
     key = ("patches", id(pipe.head))
     if key not in pipe._parts:
         stages = (pipe.prepare, pipe.encode, patches_of(pipe.head))
-        pipe._parts[key] = CachedModel(pipe.modalities, *stages, pipe.cache())
+        pipe._parts[key] = CachedModel(pipe.modalities, *stages, pipe.cache(), engine=pipe.encode_engine)
     dataset, order = pipe._parts[key].dataset(df, batch_size, verbose)
     found = (pipe._parts[key].run(tensors) for (tensors,) in dataset)
     batches = ((part["patches"], part["mask"]) for part in found)
@@ -129,7 +129,9 @@ def _mean_features(pipe, df):
             means.append(keras.ops.cast(x, "float32") * inputs[f"{name}.present"])
         joined = keras.ops.concatenate(means, axis=-1)
         model = keras.Model(inputs, {"features": keras.layers.UnitNormalization()(joined)})
-        pipe._parts[key] = CachedModel(pipe.modalities, pipe.prepare, pipe.encode, model, pipe.cache())
+        pipe._parts[key] = CachedModel(
+            pipe.modalities, pipe.prepare, pipe.encode, model, pipe.cache(), engine=pipe.encode_engine
+        )
     dataset, order = pipe._parts[key].dataset(df, 64)
     found = np.concatenate([pipe._parts[key].run(tensors)["features"].numpy() for (tensors,) in dataset])
     return found[np.argsort(order)].astype("float16")

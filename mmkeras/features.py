@@ -15,11 +15,13 @@ import pathlib
 import tempfile
 import threading
 import time
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras import engines
 from mmkeras.datasets import batches
 from mmkeras.graph import compiled, submodel
 
@@ -244,7 +246,9 @@ def layout_of(tower):
     }
 
 
-def encode_rows(store, prepare, tower, columns, row_keys, *, describe="", batch_size=32, verbose=1):
+def encode_rows(
+    store, prepare, tower, columns, row_keys, *, describe="", engine="tensorflow", batch_size=None, verbose=1
+):
     """Make sure that the tower's features of all rows are stored, encoding each missing distinct row once.
 
     Args:
@@ -254,38 +258,63 @@ def encode_rows(store, prepare, tower, columns, row_keys, *, describe="", batch_
         columns: {column: array} of raw values.
         row_keys: list of 16-byte digests of the rows, see `Modality.row_keys`.
         describe: str, what `mmkeras cache info` shows for this tower.
-        batch_size: int, rows per pass.
+        engine: one of `engines.ENGINES`.
+        batch_size: int, rows per pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
 
     Returns:
         list of bytes, the key of each row in the store.
+
+    Raises:
+        EngineError: an engine that was named cannot run the tower; "auto" warns and takes TensorFlow.
     """
     own = fingerprint(prepare, tower)
-    keys = [own + key for key in row_keys]
-    todo = store.missing(keys)
-    if not todo:
-        return keys
+    for one in engines.candidates(engine):
+        key = one.key(own)
+        keys = [key + row for row in row_keys]
+        todo = store.missing(keys)
+        if not todo:
+            return keys
+        rows = {name: values[todo] for name, values in columns.items()}
+        size = min(batch_size or one.batch_size, len(todo))
+        try:
+            run = one.open(tower, key, store.path / engines.TOWERS, size, lambda rows=rows: _sample(prepare, rows))
+            break
+        except engines.EngineError as error:
+            if engine != "auto":
+                raise
+            warnings.warn(f"{error} TensorFlow encodes in float32 instead.", stacklevel=2)
     if verbose:
-        print(f"Encoding {len(todo):,} rows with {describe}")
-    store.describe(own, describe)
-    columns = {name: values[todo] for name, values in columns.items()}
+        print(f"Encoding {len(todo):,} rows with {describe} by {one}: {one.why}")
+    store.describe(key, f"{describe} by {one}")
+    _encode(store, prepare, run, layout_of(tower), rows, [keys[row] for row in todo], size, verbose)
+    return keys
+
+
+def _encode(store, prepare, run, layout, columns, keys, batch_size, verbose):
+    """Write the features of rows, each under its key."""
     lengths = token_lengths(prepare, columns)
     dataset, order = batches(columns, batch_size=batch_size, lengths=lengths, prepare=prepare)
-    layout, run = layout_of(tower), compiled(tower)
-    bar = keras.utils.Progbar(len(todo), unit_name="row", verbose=min(verbose, 1))
+    bar = keras.utils.Progbar(len(keys), unit_name="row", verbose=min(verbose, 1))
     done, pending, last = 0, [], time.monotonic()
-    for (tensors,) in dataset:
-        outputs = {key: value.numpy() for key, value in run(tensors).items()}
+    for outputs in run(tensors for (tensors,) in dataset):
         rows = order[done : done + len(next(iter(outputs.values())))]
         for position, row in enumerate(rows):
             length = None if lengths is None else int(lengths[row])
-            pending.append((keys[todo[row]], _pack({k: v[position] for k, v in outputs.items()}, layout, length)))
+            pending.append((keys[row], _pack({k: v[position] for k, v in outputs.items()}, layout, length)))
         done += len(rows)
-        if time.monotonic() - last > 1.0 or done == len(todo):  # what a killed process loses: a second's work
+        if time.monotonic() - last > 1.0 or done == len(keys):  # what a killed process loses: a second's work
             store.write(pending)
             pending, last = [], time.monotonic()
         bar.update(done)
-    return keys
+
+
+def _sample(prepare, columns, most=8):
+    """(tensors of a few rows, their lengths or None)."""
+    rows = len(next(iter(columns.values())))
+    chosen = np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(int))
+    some = {name: np.asarray(values[chosen]) for name, values in columns.items()}
+    return prepare({name: tf.constant(value) for name, value in some.items()}), token_lengths(prepare, some)
 
 
 def token_lengths(prepare, columns, chunk=1024):

@@ -17,6 +17,7 @@ from mmkeras.cached import CachedModel
 from mmkeras.caption_head import build_caption_head, writing_head
 from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
 from mmkeras.datasets import check_frame, split_frame
+from mmkeras.engines import check_engine
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
 from mmkeras.heads import build_head
@@ -35,6 +36,10 @@ class Pipeline:
         modalities: list of `Text`, `Tabular`, … with different names.
         task: `MultiLabel`, `MultiClass` or `Regression`.
         fusion: "concat", "early", "late", "hybrid", "gated", "bilinear" or "cross_attention", see `build_head`.
+        encode_engine: what runs frozen towers. "tensorflow"; "openvino" (needs `mmkeras[openvino]`), in bfloat16 where the
+            processor has units for it; or "auto", which takes OpenVINO where it is installed and has such units,
+            TensorFlow in mixed precision on a GPU, and TensorFlow in float32 otherwise. It belongs to the machine: a saved
+            Pipeline is loaded with "auto".
         **head: further settings of `build_head`: units, dropout, modality_dropout, attention_heads.
 
     Attributes:
@@ -46,7 +51,8 @@ class Pipeline:
         trail: `search.Trail` of the search that chose the model, else None; it is not saved.
 
     Raises:
-        ValueError: no modality, or two of the same name.
+        ValueError: no modality, or two of the same name; an unknown engine.
+        ImportError: `encode_engine="openvino"` without the package.
 
     Example:
         >>> import mmkeras as mm
@@ -57,11 +63,13 @@ class Pipeline:
         60
     """
 
-    def __init__(self, modalities, task, fusion="concat", **head):
+    def __init__(self, modalities, task, fusion="concat", *, encode_engine="auto", **head):
         self.modalities = list(modalities)
         check_modalities(self.modalities)
+        check_engine(encode_engine)
         self.task = task
         self.fusion = fusion
+        self.encode_engine = encode_engine
         self.head_settings = head
         self.prepare = self.encode = self.head = None
         self.thresholds = None
@@ -245,7 +253,8 @@ class Pipeline:
         key = (id(head), fine_tune)
         if key not in self._parts:
             stages = (self.prepare, self.encode, head)
-            self._parts[key] = CachedModel(self.modalities, *stages, self._cache_dir, fine_tune, fresh)
+            settings = {"fine_tune": fine_tune, "fresh": fresh, "engine": self.encode_engine}
+            self._parts[key] = CachedModel(self.modalities, *stages, self._cache_dir, **settings)
         self._parts[key].set_trainable()
         return self._parts[key]
 

@@ -19,6 +19,7 @@ OWNERS = {
     "keras_hub": {"modalities", "models"},
     "tensorflow_hub": {"hub"},
     "lmdb": {"features"},
+    "openvino": {"engines"},
     "matplotlib": {"plots"},
     "tensorflow_datasets": {"sources"},
     "autokeras": {"search"},
