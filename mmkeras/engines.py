@@ -4,13 +4,14 @@ An engine turns a tower into `run(batches)`, an iterator from batches of tensors
 NumPy arrays. Only `encode_rows` uses engines. A converted tower is kept in a folder, under the name of its features.
 """
 
-import contextlib
 import hashlib
 import importlib.util
 import pathlib
+import re
 import shutil
 import sys
 import uuid
+import warnings
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from mmkeras.graph import compiled
 ENGINES = ("auto", "tensorflow", "openvino")
 TOWERS = "towers"  # the folder of converted towers in a cache folder
 LEAST_COSINE = 0.999
+_refused = {}  # key of features → EngineError
 
 
 class EngineError(RuntimeError):
@@ -85,7 +87,7 @@ class TensorFlow:
         why: str, for people.
     """
 
-    batch_size = 32
+    rows, tokens = 32, 4096  # of a batch
 
     def __init__(self, precision="float32", why=""):
         self.precision, self.why = precision, why
@@ -97,16 +99,18 @@ class TensorFlow:
         """16 bytes that stand for a tower's features by this engine."""
         return fingerprint if self.precision == "float32" else _key(fingerprint, str(self))
 
-    def open(self, tower, key, folder, rows, sample):
+    def open(self, tower, key, folder, rows, sample, lengths):
         """`run` for a tower; see `OpenVINO.open`."""
         infer = compiled(tower if self.precision == "float32" else with_policy(tower, self.precision))
+        dtypes = _dtypes(tower)
 
         def run(batches):
             for tensors in batches:
-                yield {name: value.numpy() for name, value in infer(tensors).items()}
+                yield {name: value.numpy().astype(dtypes[name]) for name, value in infer(tensors).items()}
 
         if self.precision != "float32":
-            check_agreement(str(self), run, tower, sample)
+            exact = compiled(tower)(sample)
+            check_agreement(str(self), next(run([sample])), exact, lengths)
         return run
 
 
@@ -118,7 +122,7 @@ class OpenVINO:
         why: str, for people.
     """
 
-    batch_size = 16
+    rows, tokens = 16, 1024  # of a batch; several are under way
 
     def __init__(self, precision="bf16", why=""):
         self.precision, self.why = precision, why
@@ -129,61 +133,62 @@ class OpenVINO:
     def key(self, fingerprint):
         return _key(fingerprint, str(self))
 
-    def open(self, tower, key, folder, rows, sample):
+    def open(self, tower, key, folder, rows, sample, lengths):
         """`run` for a tower.
 
         Args:
             tower: keras.Model with dicts of tensors for inputs and outputs.
             key: bytes, see `key`.
             folder: where converted towers are kept.
-            rows: int, the most rows of a batch.
-            sample: function without arguments → (tensors of a few rows, their lengths or None), to compare both
-                engines on; called when the tower is converted.
+            rows: int, the rows of every batch but the last, where nothing else of their shapes varies; or None.
+            sample: tensors of a few rows, on which both engines are compared when the tower is converted.
+            lengths: their lengths, or None.
 
         Raises:
             EngineError: it cannot be converted, or gives other features.
         """
+        if key in _refused:
+            raise _refused[key]
         place = pathlib.Path(folder) / f"{key.hex()}-{_version()}"
-        kept = place / "tower.xml"
-        with _errors(tower, "cannot be read"):
-            model = _core().read_model(kept) if kept.is_file() else None
-        if model is not None:
-            return self._runner(model, tower, rows)
-        with _errors(tower, "cannot be converted"):
-            model = _convert(tower)
-        run = self._runner(model, tower, rows)
-        if check_agreement(str(self), run, tower, sample):
-            _keep(model, place)
-        return run
+        try:
+            model = _read(place)
+            if model is not None:
+                return self._runner(model, tower, rows)
+            exact, model = _convert(tower)
+            run = self._runner(model, tower, rows)
+            if check_agreement(str(self), next(run([sample])), exact(sample), lengths):
+                _keep(model, place)
+            return run
+        except EngineError as error:
+            _refused[key] = error  # it will not do better in the same process
+            raise
 
     def _runner(self, model, tower, rows):
         shapes = {name: list(tensor.shape) for name, tensor in tower.input.items()}
-        fixed = all(None not in shape[1:] for shape in shapes.values())
         names = {f"input_{i}": name for i, name in enumerate(sorted(shapes))}
         results = {f"output_{i}": name for i, name in enumerate(sorted(tower.output))}
-        dtypes = {name: tf.as_dtype(tensor.dtype).as_numpy_dtype for name, tensor in tower.output.items()}
-        with _errors(tower, "cannot be compiled"):
-            if fixed:  # kernels for one size are faster, and need no warming up
-                model = model.clone()
-                model.reshape({port: [rows, *shapes[names[_name(port)]][1:]] for port in model.inputs})
-            settings = {
-                "INFERENCE_PRECISION_HINT": self.precision,
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
-            }
-            network = _core().compile_model(model, "CPU", settings)
+        dtypes = _dtypes(tower)
+        if rows:  # kernels for one size are faster, and need no warming up
+            model = model.clone()
+            model.reshape({port: [rows, *shapes[names[_name(port)]][1:]] for port in model.inputs})
+        settings = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
+        }
+        network = _core().compile_model(model, "CPU", settings)
         inputs = {names[_name(port)]: port for port in network.inputs}
         outputs = {results[_name(port)]: index for index, port in enumerate(network.outputs)}
         requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
 
         def fetch(request, count):
-            arrays = {name: np.array(request.get_output_tensor(i).data[:count]) for name, i in outputs.items()}
-            return {name: value.view(dtypes[name]) for name, value in arrays.items()}
+            found = {name: request.get_output_tensor(index).data[:count] for name, index in outputs.items()}
+            return {name: np.array(value, dtypes[name]) for name, value in found.items()}
 
         def feed(tensors):
             given = {port: np.asarray(tensors[name]) for name, port in inputs.items()}
             count = len(next(iter(given.values())))
-            if fixed and count < rows:
+            if rows and count < rows:
                 given = {port: np.concatenate([v, np.repeat(v[-1:], rows - count, 0)]) for port, v in given.items()}
             return given, count
 
@@ -203,48 +208,57 @@ class OpenVINO:
         return run
 
 
-def check_agreement(engine, run, tower, sample):
-    """Raise EngineError unless features of a few rows point the way that TensorFlow's point in float32.
+def check_agreement(engine, found, exact, lengths=None):
+    """Raise EngineError unless features of some rows point the way that TensorFlow's point in float32.
+
+    Args:
+        engine: str, for the message.
+        found, exact: {key: (rows, …)}, the features of both.
+        lengths: (rows,) ints or None; what lies behind them in sequences is padding.
 
     Returns:
         bool, whether any row had features other than zeros to compare.
     """
-    tensors, lengths = sample()
-    tensors = {name: tensors[name] for name in tower.input}
-    (found,) = run([tensors])
-    compared = False
-    for name, exact in tower(tensors, training=False).items():
-        for row, one in enumerate(np.asarray(exact, "float32")):
+    cosines = []
+    for name, values in exact.items():
+        for row, one in enumerate(np.asarray(values, "float32")):
             two = found[name][row].astype("float32")
             if lengths is not None and one.ndim > 1:
                 one, two = one[: lengths[row]], two[: lengths[row]]
-            norms = np.linalg.norm(one) * np.linalg.norm(two)
-            if not np.linalg.norm(one):  # an image that is not there
-                continue
-            cosine = float(np.sum(one * two) / norms) if norms else 0.0
-            compared = True
-            if not cosine >= LEAST_COSINE:
-                raise EngineError(
-                    f"{engine} must give the features that TensorFlow gives in float32, with a cosine of {LEAST_COSINE} or "
-                    f"more. Received: {cosine:.5f} for {name!r}. Use encode_engine='tensorflow'."
-                )
-    return compared
+            if np.any(one):  # zeros stand for an image that is not there
+                cosines.append(np.sum(one * two) / np.sqrt(np.sum(one * one) * np.sum(two * two)))
+    if not np.all(np.array(cosines) >= LEAST_COSINE):  # NaN, too
+        raise EngineError(
+            f"{engine} must give the features that TensorFlow gives in float32: a cosine of {LEAST_COSINE} or more. "
+            f"Received: {np.min(cosines):.5f}. Use encode_engine='tensorflow'."
+        )
+    return bool(cosines)
 
 
 def with_policy(model, policy):
-    """A copy of a model whose layers calculate by a Keras dtype policy; inputs and outputs keep their dtypes."""
+    """A copy of a model whose layers calculate by a Keras dtype policy.
+
+    Raises:
+        EngineError: layers that cannot be copied.
+    """
 
     def renewed(layer):
-        config = layer.get_config()
-        if "dtype" in config and not isinstance(layer, keras.layers.InputLayer):
-            config["dtype"] = policy
-        return type(layer).from_config(config)
+        if not isinstance(layer, keras.layers.Layer):  # keras.ops, which have no precision of their own
+            return layer
+        return type(layer).from_config({**layer.get_config(), "dtype": policy})
 
-    copy = keras.models.clone_model(model, clone_function=renewed, call_function=None, recursive=True)
-    copy.set_weights(model.get_weights())
-    outputs = copy(dict(copy.input))
-    cast = {name: keras.ops.cast(value, model.output[name].dtype) for name, value in outputs.items()}
-    return keras.Model(copy.input, cast, name=model.name)
+    try:
+        copy = keras.models.clone_model(model, clone_function=renewed, recursive=True)
+        copy.set_weights(model.get_weights())
+    except Exception as error:  # of layers of many kinds
+        raise EngineError(f"The tower {model.name!r} cannot be copied to {policy}: {error}") from error
+    return copy
+
+
+def _in_float32(tower):
+    """The tower, or a copy that calculates in float32 where its own dtype is another; OpenVINO reads no other."""
+    mixed = any("float16" in layer.dtype_policy.name for layer in tower._flatten_layers(include_self=False))
+    return with_policy(tower, "float32") if mixed else tower
 
 
 def _key(fingerprint, engine):
@@ -252,18 +266,43 @@ def _key(fingerprint, engine):
 
 
 def _convert(tower):
-    """A tower as an OpenVINO model with inputs "input_0", … and outputs "output_0", … in the order of their names."""
-    names = sorted(tower.input)
+    """(the tower as one TensorFlow graph, the same converted to OpenVINO).
+
+    The converted one has inputs "input_0", … and outputs "output_0", … in the order of the names.
+    """
+    names, plain = sorted(tower.input), _in_float32(tower)
     signature = [
         tf.TensorSpec(tower.input[name].shape, tower.input[name].dtype, f"input_{i}") for i, name in enumerate(names)
     ]
 
     def call(*tensors):
-        outputs = tower(dict(zip(names, tensors, strict=True)), training=False)
+        outputs = plain(dict(zip(names, tensors, strict=True)), training=False)
         return {f"output_{i}": outputs[name] for i, name in enumerate(sorted(outputs))}
 
     graph = tf.function(call, input_signature=signature, autograph=False).get_concrete_function()
-    return _openvino().convert_model(graph)
+
+    def exact(tensors):
+        found = graph(*(tf.convert_to_tensor(tensors[name]) for name in names))
+        return {name: found[f"output_{i}"].numpy() for i, name in enumerate(sorted(tower.output))}
+
+    try:
+        return exact, _openvino().convert_model(graph)
+    except Exception as error:  # of several kinds
+        raise EngineError(
+            f"OpenVINO must know every operation of the tower {tower.name!r}. Received: {_operations(str(error))}. "
+            "Use encode_engine='tensorflow'."
+        ) from error
+
+
+def _operations(message):
+    """The operations that a failed conversion complains of, or else the first line that says anything."""
+    names = ", ".join(re.findall(r"(?:found for operations|failed for): (.*)", message))
+    lines = [line for line in message.splitlines() if line.strip() and "Exception from" not in line]
+    return names or (lines[0] if lines else "an unknown error")
+
+
+def _dtypes(tower):
+    return {name: tf.as_dtype(tensor.dtype).as_numpy_dtype for name, tensor in tower.output.items()}
 
 
 def _name(port):
@@ -276,17 +315,21 @@ def _keep(model, place):
     try:
         part.mkdir(parents=True)
         _openvino().save_model(model, part / "tower.xml", compress_to_fp16=False)
+        if place.is_dir() and _read(place) is None:  # damaged
+            shutil.rmtree(place)
         part.rename(place)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
+        if _read(place) is None:  # else another process was first
+            warnings.warn(f"The converted tower could not be kept and will be converted again: {error}.", stacklevel=5)
 
 
-@contextlib.contextmanager
-def _errors(tower, what):
+def _read(place):
+    """A kept tower, or None where there is none, or none that can be read."""
     try:
-        yield
-    except Exception as error:
-        raise EngineError(f"{tower.name} {what}: {error}") from error
+        return _core().read_model(place / "tower.xml") if place.is_dir() else None
+    except RuntimeError:
+        return None
 
 
 def _openvino():

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import Tabular, Text, build_encode, build_prepare, features, split_frame
+from mmkeras import Tabular, Text, build_encode, build_prepare, engines, features, split_frame
 from mmkeras.datasets import raw_values
 from mmkeras.features import clear, encode_rows, fingerprint, layout_of, open_store, token_lengths
 from mmkeras.stages import cut_frozen
@@ -75,7 +75,7 @@ def encode(store, parts, df, **settings):
 @pytest.fixture
 def encoded_rows(monkeypatch):
     """How many rows each call of a tower encoded."""
-    counts, real = [], features.compiled
+    counts, real = [], engines.compiled
 
     def counting(model):
         run = real(model)
@@ -88,7 +88,7 @@ def encoded_rows(monkeypatch):
 
         return count
 
-    monkeypatch.setattr(features, "compiled", counting)
+    monkeypatch.setattr(engines, "compiled", counting)
     return counts
 
 
@@ -134,7 +134,7 @@ def test_other_splits_and_more_rows_encode_only_what_is_new(store, light, frame,
 
 def test_what_was_encoded_before_an_interruption_is_kept(store, light, monkeypatch):
     df = pd.DataFrame({"x": np.arange(20.0)})
-    real, clock = features.compiled, iter(range(0, 10_000, 10))
+    real, clock = engines.compiled, iter(range(0, 10_000, 10))
     # Each batch is a long time after the last.
     fake = types.SimpleNamespace(monotonic=lambda: next(clock), strftime=time.strftime)
     monkeypatch.setattr(features, "time", fake)
@@ -150,7 +150,7 @@ def test_what_was_encoded_before_an_interruption_is_kept(store, light, monkeypat
 
         return fail
 
-    monkeypatch.setattr(features, "compiled", failing)
+    monkeypatch.setattr(engines, "compiled", failing)
     with pytest.raises(KeyboardInterrupt):
         encode(store, light, df, batch_size=4)
     assert store.info()[0]["rows"] == 12

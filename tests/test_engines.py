@@ -1,0 +1,466 @@
+"""Engines: which one runs a tower, that all give the same features, and what happens when one cannot."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import mmkeras as mm
+from mmkeras import engines, features
+from mmkeras.datasets import raw_values
+from mmkeras.engines import TOWERS, EngineError, OpenVINO, TensorFlow, candidates, check_agreement
+from mmkeras.features import encode_rows, fingerprint, layout_of, open_store, plan_parts
+from mmkeras.stages import cut_frozen
+
+ROOT = pathlib.Path(engines.__file__).parent.parent
+needs_openvino = pytest.mark.skipif(not engines._installed(), reason="openvino is not installed")
+UNITS = "amx_bf16 and avx512_bf16"
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = open_store(tmp_path / "cache")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def units(monkeypatch):
+    monkeypatch.setattr(engines, "_bfloat16_units", lambda: UNITS)
+
+
+def parts_of(modality, df):
+    """The modality, the preparation before its frozen tower, and that tower."""
+    modality = modality.adapt(df)
+    prepare = mm.build_prepare([modality])
+    encode = mm.build_encode([modality], prepare)
+    for name, trains in modality.tower_layers(False).items():
+        encode.get_layer(name).trainable = trains
+    (tower,) = cut_frozen(encode).towers.values()
+    before = mm.stages.submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
+    return modality, before, tower
+
+
+def encode(store, parts, df, engine, **settings):
+    """{key: array} of the features of all rows, by way of the store."""
+    modality, prepare, tower = parts
+    columns = raw_values(df, [modality])
+    keys = modality.row_keys(columns)
+    keys = encode_rows(store, prepare, tower, columns, keys, engine=engine, **{"verbose": 0, **settings})
+    return store.read(keys, layout_of(tower))
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    rng = np.random.default_rng(0)
+    letters = ["".join(rng.choice(list("abcdefgh"), rng.integers(1, 25))) for _ in range(40)]
+    return pd.DataFrame({"overview": ["", *letters]})
+
+
+@pytest.fixture(scope="module")
+def bert(tiny_bert, sentences):
+    return parts_of(mm.Text("overview", encoder=tiny_bert, sequence_length=32, pooling=None), sentences)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    images = np.random.default_rng(0).integers(0, 256, (10, 20, 30, 3), dtype=np.uint8)
+    return pd.DataFrame({"photo": [*(tf.io.encode_png(image).numpy() for image in images), ""]})
+
+
+@pytest.fixture(scope="module")
+def light():
+    """A modality of one number, and a tower of one layer."""
+    return light_parts(keras.layers.Dense(16))
+
+
+def light_parts(layer):
+    number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")
+    prepare = keras.Model({"x": number}, {"text.x": keras.layers.Reshape((1,))(number)})
+    return (
+        mm.Tabular(numeric=["x"], name="text"),
+        prepare,
+        keras.Model({"text.x": inner}, {"text": layer(inner)}, name="text_frozen"),
+    )
+
+
+NUMBERS = pd.DataFrame({"x": np.arange(1.0, 8.0)})
+
+
+def cosines(one, two):
+    one, two = (np.asarray(values, "float64").reshape(len(values), -1) for values in (one, two))
+    return np.sum(one * two, axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+
+
+# === Choosing ===
+
+
+def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
+    def names(units, installed, gpus=()):
+        monkeypatch.setattr(engines, "_bfloat16_units", lambda: units)
+        monkeypatch.setattr(engines, "_installed", lambda: installed)
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(gpus))
+        return [f"{one}: {one.why}" for one in candidates("auto")]
+
+    plain = "TensorFlow in float32"
+    assert names("", True) == [f"{plain}: the processor has no bfloat16 units"]
+    assert names("amx_bf16", False) == [f"{plain}: OpenVINO is not installed"]
+    assert names("amx_bf16", True)[0] == "OpenVINO in bfloat16: the processor has amx_bf16"
+    assert names("", False, ["gpu"])[0] == "TensorFlow in mixed_float16: there is a GPU"
+    assert all(plain in names(units, True, gpus)[-1] for units in ("", "x") for gpus in ([], ["gpu"]))
+
+
+@needs_openvino
+def test_by_name_there_is_no_second_choice(monkeypatch):
+    assert [str(one) for one in candidates("tensorflow")] == ["TensorFlow in float32"]
+    monkeypatch.setattr(engines, "_bfloat16_units", lambda: "avx512_bf16")
+    assert [str(one) for one in candidates("openvino")] == ["OpenVINO in bfloat16"]
+    monkeypatch.setattr(engines, "_bfloat16_units", lambda: "")
+    assert [str(one) for one in candidates("openvino")] == ["OpenVINO in float32"]
+
+
+def test_units_are_read_from_the_processors_flags(monkeypatch):
+    monkeypatch.undo()
+    for flags, found in (("fpu avx512f", ""), ("amx_bf16 avx2", "amx_bf16"), ("avx512_bf16 amx_bf16", UNITS)):
+        text = f"processor : 0\nflags\t\t: {flags}\nbugs : amx_bf16\n"
+        monkeypatch.setattr(pathlib.Path, "read_text", lambda self, text=text: text)
+        assert engines._bfloat16_units() == found
+
+
+def test_an_unknown_engine_is_an_error():
+    with pytest.raises(ValueError, match=r"`encode_engine` must be one of \('auto', .*\)\. Received: 'onnx'\."):
+        mm.Pipeline([mm.Tabular(numeric=["x"])], mm.Regression("y"), encode_engine="onnx")
+
+
+def test_openvino_without_the_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(engines, "_installed", lambda: False)
+    with pytest.raises(
+        ImportError, match=r"needs the package openvino.*pip install 'mmkeras\[openvino\]'.*or use 'auto'"
+    ):
+        mm.Pipeline([mm.Tabular(numeric=["x"])], mm.Regression("y"), encode_engine="openvino")
+
+
+# === Batches ===
+
+
+def test_parts_hold_every_row_once_and_little_padding():
+    lengths = np.random.default_rng(0).integers(2, 200, 500)
+    parts = list(plan_parts(lengths, 64, 1024))
+    assert sorted(np.concatenate(parts)) == list(range(500))
+    for part in parts:
+        size = len(part) * lengths[part].max()
+        assert lengths[part[0]] == lengths[part].max() and len(part) <= 64
+        assert len(part) == 1 or (size <= 1024 and lengths[part].sum() >= 0.95 * size)
+    firsts = [lengths[part[0]] for part in parts]
+    assert firsts == sorted(firsts, reverse=True)
+    assert np.mean([len(part) for part in parts]) > 5
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rows", "tokens", "sizes"),
+    [
+        ([5, 5, 5, 5, 5], 2, 1000, [2, 2, 1]),
+        ([5, 5, 5, 5, 5], 9, 15, [3, 2]),
+        ([40, 40], 9, 10, [1, 1]),  # longer than a part may be
+        ([100, 95, 10], 9, 1000, [2, 1]),  # 2.5% of padding; 31% with the third
+        ([7], 9, 1000, [1]),
+    ],
+)
+def test_limits_of_parts(lengths, rows, tokens, sizes):
+    assert [len(part) for part in plan_parts(np.array(lengths), rows, tokens)] == sizes
+
+
+def test_each_row_keeps_its_features_over_many_windows(store, bert, sentences, monkeypatch):
+    monkeypatch.setattr(features, "WINDOW", 7)
+    modality, prepare, tower = bert
+    got = encode(store, bert, sentences, "tensorflow")["text"]
+    tensors = prepare(raw_values(sentences, [modality]))
+    exact = np.array(tower({key: tensors[key] for key in tower.input}, training=False)["text"])
+    mask = np.array(tensors["text.padding_mask"])[..., None]
+    np.testing.assert_allclose(got, exact * mask, atol=2e-5)
+
+
+def test_progress_counts_rows_per_second(store, light, capsys):
+    encode(store, light, NUMBERS, "tensorflow", verbose=1, describe="numbers")
+    out = capsys.readouterr().out
+    assert "Encoding 7 rows with numbers by TensorFlow in float32: as asked for" in out
+    assert "7/7" in out and "rows/s: " in out
+
+
+# === The same features from every engine ===
+
+
+@needs_openvino
+def test_texts_by_openvino(store, bert, sentences, units, monkeypatch):
+    monkeypatch.setattr(features, "WINDOW", 16)
+    one = encode(store, bert, sentences, "tensorflow")["text"]
+    two = encode(store, bert, sentences, "openvino")["text"]
+    assert one.shape == two.shape and one.dtype == two.dtype
+    assert cosines(one, two).min() > 0.999
+    assert np.abs(one - two).max() > 0  # it was the other engine
+
+
+@needs_openvino
+@pytest.mark.parametrize("pooling", ["avg", None])
+def test_images_by_openvino(store, pictures, units, pooling):
+    modality = mm.Image("photo", "VGG16", weights=None, image_size=(32, 32), pooling=pooling)
+    keras.utils.set_random_seed(0)
+    parts = parts_of(modality, pictures)
+    one = encode(store, parts, pictures, "tensorflow")["image"]
+    two = encode(store, parts, pictures, "openvino", batch_size=4)["image"]  # the last batch has 3 rows
+    assert one.shape == two.shape and one.dtype == two.dtype == ("float32" if pooling else "float16")
+    assert not np.any(two[-1]) and cosines(one[:-1], two[:-1]).min() > 0.999
+
+
+@needs_openvino
+def test_towers_of_other_dtypes_by_openvino(store, tiny_bert, sentences, units):
+    parts = parts_of(mm.Text("overview", encoder=tiny_bert, pooling=None, dtype="mixed_bfloat16"), sentences)
+    one = encode(store, parts, sentences, "tensorflow")["text"]
+    two = encode(store, parts, sentences, "openvino")["text"]
+    assert one.dtype == two.dtype and cosines(one, two).min() > 0.99  # the first, too, is rounded
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_tensorflow_in_mixed_precision(bert, sentences, policy, monkeypatch):
+    monkeypatch.setattr(engines, "LEAST_COSINE", 0.99)  # random weights are not kind to 8 bits
+    modality, prepare, tower = bert
+    tensors = prepare(raw_values(sentences.tail(8), [modality]))
+    engine = TensorFlow(policy)
+    run = engine.open(tower, engine.key(b"0" * 16), None, None, tensors, None)
+    exact = np.array(tower({key: tensors[key] for key in tower.input}, training=False)["text"])
+    (found,) = run([tensors])
+    assert found["text"].dtype == "float32" and cosines(found["text"], exact).min() > 0.99
+    assert np.abs(found["text"] - exact).max() > 1e-4  # it did calculate in another precision
+
+
+@needs_openvino
+def test_training_on_either_engines_features_gives_the_same_metric(tiny_bert, units):
+    train, test = mm.split_frame(mm.samples.movies(240, seed=0), 0.3, seed=0)
+    scores = []
+    for engine in ("tensorflow", "openvino"):
+        text = mm.Text("overview", encoder=tiny_bert, sequence_length=64, pooling="mean")
+        pipe = mm.Pipeline([text], mm.MultiLabel("genres"), encode_engine=engine)
+        pipe.fit(train, validation_data=False, epochs=3, verbose=0)
+        scores.append(pipe.evaluate(test).metrics["map"])
+    assert scores[0] == pytest.approx(scores[1], abs=0.005) and scores[0] > 0
+
+
+# === Keys ===
+
+
+def test_features_of_engines_and_precisions_are_kept_apart():
+    keys = [TensorFlow().key(b"t" * 16), TensorFlow("mixed_float16").key(b"t" * 16)]
+    keys += [OpenVINO("bf16").key(b"t" * 16), OpenVINO("f32").key(b"t" * 16)]
+    assert len(set(keys)) == 4 and {len(key) for key in keys} == {16}
+    assert keys[0] == b"t" * 16  # as before there were engines
+
+
+@needs_openvino
+def test_one_engine_does_not_read_what_another_wrote(store, light, units):
+    encode(store, light, NUMBERS, "tensorflow", describe="a tower")
+    encode(store, light, NUMBERS, "openvino", describe="a tower")
+    found = {one["tower"]: one["rows"] for one in store.info()}
+    assert found == {"a tower": 7, "a tower by OpenVINO in bfloat16": 7}
+
+
+# === Conversion ===
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """The towers that were converted, by name."""
+    names, real = [], engines._convert
+    monkeypatch.setattr(engines, "_convert", lambda tower: names.append(tower.name) or real(tower))
+    return names
+
+
+@needs_openvino
+def test_a_tower_is_converted_once(store, light, units, conversions):
+    encode(store, light, NUMBERS, "openvino")
+    encode(store, light, NUMBERS + 100, "auto")
+    assert conversions == ["text_frozen"] and len(list((store.path / TOWERS).iterdir())) == 1
+    other = light_parts(keras.layers.Dense(16))  # of other weights
+    encode(store, other, NUMBERS, "openvino")
+    assert len(conversions) == 2 and len(list((store.path / TOWERS).iterdir())) == 2
+
+
+@needs_openvino
+def test_a_damaged_converted_tower_is_made_anew(store, light, units, conversions):
+    encode(store, light, NUMBERS, "openvino")
+    (kept,) = (store.path / TOWERS).glob("*/tower.xml")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:100])
+    encode(store, light, NUMBERS + 100, "openvino")
+    assert len(conversions) == 2 and kept.stat().st_size == len(whole)
+
+
+@needs_openvino
+def test_clear_deletes_converted_towers_too(store, light, units):
+    encode(store, light, NUMBERS, "openvino")
+    size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+    assert features.clear(store.path) == size
+    assert not list(store.path.iterdir())
+
+
+@needs_openvino
+def test_a_tower_that_is_not_equal_is_refused_with_the_figure(store, units, monkeypatch):
+    parts, real = light_parts(keras.layers.Dense(16)), engines._convert
+
+    def wrong(tower):
+        exact, model = real(tower)
+        return lambda tensors: {key: -value for key, value in exact(tensors).items()}, model
+
+    monkeypatch.setattr(engines, "_convert", wrong)
+    message = r"OpenVINO in bfloat16 must give the features.*cosine of 0.999 or more. Received: -1.00000"
+    with pytest.raises(EngineError, match=message):
+        encode(store, parts, NUMBERS, "openvino")
+    assert not (store.path / TOWERS).exists()
+    with pytest.warns(UserWarning, match="Received: -1.00000.*TensorFlow encodes in float32 instead"):
+        got = encode(store, parts, NUMBERS, "auto")["text"]
+    np.testing.assert_allclose(got, parts[2]({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
+
+
+def test_agreement_is_judged_row_by_row_without_padding_and_absent_rows():
+    exact = {"a": np.array([[1.0, 0.0], [0.0, 0.0], [3.0, 4.0]])}
+    assert check_agreement("E", {"a": np.array([[1.0, 0.01], [0.0, 9.0], [6.0, 8.0]])}, exact)
+    with pytest.raises(EngineError, match=r"Received: 0\.96000\."):  # (3 · 4 + 4 · 3) / 25
+        check_agreement("E", {"a": np.array([[1.0, 0.0], [0.0, 0.0], [4.0, 3.0]])}, exact)
+    with pytest.raises(EngineError, match="Received: nan"):
+        check_agreement("E", {"a": np.full((3, 2), np.nan)}, exact)
+    sequence = {"a": np.array([[[1.0], [2.0], [0.0]]])}
+    padded = {"a": np.array([[[1.0], [2.0], [99.0]]])}
+    assert check_agreement("E", padded, sequence, lengths=np.array([2]))
+    with pytest.raises(EngineError):
+        check_agreement("E", padded, sequence, lengths=np.array([3]))
+    assert not check_agreement("E", {"a": np.ones((2, 2))}, {"a": np.zeros((2, 2))})
+
+
+@keras.saving.register_keras_serializable("tests")
+class Igamma(keras.layers.Layer):
+    """An operation that OpenVINO does not know."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+    def call(self, x):
+        return tf.math.igamma(self.scale, tf.abs(x))
+
+
+@needs_openvino
+def test_a_tower_that_cannot_be_converted(store, units):
+    parts = light_parts(Igamma())
+    with pytest.raises(
+        EngineError, match=r"every operation of the tower 'text_frozen'. Received: Igamma. Use .*'tensorflow'"
+    ):
+        encode(store, parts, NUMBERS, "openvino")
+    with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow encodes in float32 instead"):
+        got = encode(store, parts, NUMBERS, "auto")["text"]
+    np.testing.assert_allclose(got[:, 0], 1 - np.exp(-NUMBERS["x"]), atol=1e-5)  # the gamma distribution of shape 1
+
+
+@needs_openvino
+def test_an_error_while_rows_are_read_comes_through(store, light, units):
+    _, prepare, tower = light
+    engine = OpenVINO()
+    sample = {"text.x": np.ones((2, 1), "float32")}
+    run = engine.open(tower, engine.key(fingerprint(prepare, tower)), store.path, 2, sample, None)
+
+    def batches():
+        yield sample
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        list(run(batches()))
+    assert len(list(run([sample] * 5))) == 5
+
+
+# === Folders and other processes ===
+
+
+def read_only_folder(path):
+    """A folder that even root cannot write to, where there is one."""
+    path.mkdir()
+    path.chmod(0o500)
+    return path if os.geteuid() else pathlib.Path("/proc/self")
+
+
+def test_a_cache_folder_that_is_read_only(tmp_path, tiny_bert, sentences, conversions):
+    df = sentences.assign(y=np.arange(len(sentences), dtype=float))
+    pipe = mm.Pipeline([mm.Text("overview", encoder=tiny_bert)], mm.Regression("y"))
+    folder = read_only_folder(tmp_path / "locked")
+    with pytest.raises(OSError, match=r"needs a folder it can write to. Received: .*Give another `cache_dir`"):
+        pipe.fit(df, epochs=1, verbose=0, cache_dir=folder / "cache")
+    assert conversions == []
+
+
+@needs_openvino
+def test_converted_towers_that_cannot_be_kept(store, light, units):
+    (store.path / TOWERS).write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match=r"could not be kept and will be converted again: .*towers"):
+        two = encode(store, light, NUMBERS, "openvino")["text"]
+    assert cosines(encode(store, light, NUMBERS, "tensorflow")["text"], two).min() > 0.999
+
+
+@needs_openvino
+def test_another_process_is_first_to_keep_the_tower(store, light, units, monkeypatch):
+    place, real = [], engines._keep
+
+    def late(model, where):
+        real(model, where)  # the other process
+        place.append(where.stat().st_mtime_ns)
+        real(model, where)
+        place.append(where.stat().st_mtime_ns)
+
+    monkeypatch.setattr(engines, "_keep", late)
+    encode(store, light, NUMBERS, "openvino")
+    assert place[0] == place[1] and [path.name.startswith("part-") for path in (store.path / TOWERS).iterdir()] == [
+        False
+    ]
+
+
+CHILD = """
+import sys
+import keras, numpy as np, pandas as pd
+import mmkeras as mm
+from mmkeras import engines
+from mmkeras.features import encode_rows, layout_of, open_store
+engines._bfloat16_units = lambda: "amx_bf16"
+keras.utils.set_random_seed(0)
+number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")
+prepare = keras.Model({"x": number}, {"text.x": keras.layers.Reshape((1,))(number)})
+tower = keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}, name="text_frozen")
+x = np.arange(1.0, 60.0, dtype="float32")
+store = open_store(sys.argv[1])
+real = engines._convert
+def convert(tower):
+    print("converting", flush=True)
+    sys.stdin.readline()  # until the other one converts, too
+    return real(tower)
+engines._convert = convert
+row_keys = [number.tobytes() * 4 for number in x]
+keys = encode_rows(store, prepare, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
+print(store.read(keys, layout_of(tower))["text"].sum())
+"""
+
+
+@needs_openvino
+def test_two_processes_convert_the_same_tower_at_once(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    children = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    assert [child.stdout.readline() for child in children] == ["converting\n"] * 2
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    results = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert results[0] == results[1] and float(results[0]) != 0
+    (kept,) = (tmp_path / TOWERS).iterdir()
+    assert not kept.name.startswith("part-")
