@@ -1,6 +1,6 @@
 """Film genres from text and numbers on real data: the figures of the README.
 
-    python benchmarks/movies.py DATA_FOLDER [--seed 0] [--fine-tune] [--cache FOLDER]
+    python benchmarks/movies.py DATA_FOLDER [--seed 0] [--fine-tune] [--top 2] [--cache FOLDER]
 
 DATA_FOLDER holds data/movies/movies.csv (tidy) and weights/all-MiniLM-L6-v2. Labels are the genres with at least 50
 films; 20% of the rows, chosen by the seed, are judged and never seen before.
@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", help="folder of the feature cache; without it the cache is cold")
     parser.add_argument("--fine-tune", action="store_true", help="a second phase that trains the whole tower")
+    parser.add_argument("--top", type=int, help="with --fine-tune: only so many of the tower's top blocks")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--fine-tune-epochs", type=int, default=4)
     parser.add_argument("--fine-tune-learning-rate", type=float, default=1e-4)
@@ -40,7 +41,9 @@ def main():
     task = mm.MultiLabel("genres", classes=list(counts.index[counts >= 50]))
     train, test = mm.split_frame(df, 0.2, seed=options.seed)
     weights = options.folder / "weights/all-MiniLM-L6-v2"
-    pipe = mm.Pipeline(modalities(weights, trainable=options.fine_tune), task, fusion="hybrid")
+    pipe = mm.Pipeline(
+        modalities(weights, trainable=options.fine_tune and (options.top or True)), task, fusion="hybrid"
+    )
     pipe.fit(
         train,
         epochs=options.epochs,

@@ -46,7 +46,9 @@ def check_engine(name):
 
 
 def candidates(name):
-    """The engines to try in turn for a name of `ENGINES`; each says in `why` what speaks for it."""
+    """The engines to try in turn for a name of `ENGINES` or one engine; each says in `why` what speaks for it."""
+    if not isinstance(name, str):
+        return [name]
     check_engine(name)
     if name == "tensorflow":
         return [TensorFlow("float32", "as asked for")]

@@ -264,7 +264,7 @@ def encode_rows(
         columns: {column: array} of raw values.
         row_keys: list of 16-byte digests of the rows, see `Modality.row_keys`.
         describe: str, what `mmkeras cache info` shows for this tower.
-        engine: one of `engines.ENGINES`.
+        engine: one of `engines.ENGINES`, or an engine.
         batch_size: int, most rows of a pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
 

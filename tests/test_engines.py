@@ -380,6 +380,30 @@ def test_an_error_while_rows_are_read_comes_through(store, light, units):
     assert len(list(run([sample] * 5))) == 5
 
 
+# === Fine-tuning above the cut ===
+
+
+def test_what_lies_below_the_trained_blocks_runs_once(tiny_bert, sentences, monkeypatch):
+    rows, real = [], engines.compiled
+
+    def counting(model):
+        run = real(model)
+        return lambda tensors: rows.append(len(next(iter(tensors.values())))) or run(tensors)
+
+    monkeypatch.setattr(engines, "compiled", counting)
+    df = sentences.drop_duplicates()
+    df = df.assign(y=np.arange(len(df), dtype=float))
+    text = mm.Text("overview", encoder=tiny_bert, sequence_length=32, trainable=1)
+    pipe = mm.Pipeline([text], mm.Regression("y"))
+    pipe.fit(df, validation_data=False, epochs=3, verbose=0)
+    assert sum(rows) == len(df)
+    above = pipe._part(pipe.head, fine_tune=True).model
+    assert "text.stored_0" in above.input and "text.token_ids" not in above.input
+    whole, head = (sum(np.prod(w.shape) for w in m.weights) for m in (pipe.model, pipe.head))
+    block = 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 2 * 2 * 16  # attention, two dense layers, two norms
+    assert sum(np.prod(w.shape) for w in above.weights) == head + block < whole
+
+
 # === Folders and other processes ===
 
 

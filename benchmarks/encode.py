@@ -1,0 +1,238 @@
+"""Frozen towers over many rows: rows per second of each engine and precision, from files or strings to features on disk.
+
+    python benchmarks/encode.py DATA_FOLDER [--rows 1000] [--rounds 3] [--towers distilbert,resnet50v2]
+    python benchmarks/encode.py DATA_FOLDER --part fine-tuning [--rows 512]
+
+Engines take turns on the same rows in the same batches; printed are medians of the rounds, and of the rounds' ratios to
+TensorFlow in float32. "Outside" is the share of that time which the same engine does not need for the same batches when
+they lie ready in memory. FLOP/s count the products of matrices on tokens that are not padding, beside the fastest bfloat16
+product of two matrices that TensorFlow or OpenVINO does here. Conversion of a tower is paid once and told apart.
+
+Fine-tuning: an epoch of the top 2 of MiniLM's 6 blocks on what is cached below them, against one that runs all of them.
+
+Texts are film overviews, images photos of Flickr8k. Weights are random, but for MiniLM: speed does not depend on them.
+"""
+
+import argparse
+import pathlib
+import statistics
+import tempfile
+import time
+
+import keras
+import keras_hub
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from genre import Seconds
+
+import mmkeras as mm
+from mmkeras import engines, features
+from mmkeras.datasets import batches, raw_values
+from mmkeras.features import encode_rows, open_store, token_lengths
+from mmkeras.graph import submodel
+from mmkeras.models.entailment import SMALL_BERT
+from mmkeras.models.genre import DISTILBERT_BASE
+from mmkeras.stages import chain, cut_frozen
+
+IMAGES = {
+    "resnet50v2": ("ResNet50V2", 128),
+    "inceptionresnetv2": ("InceptionResNetV2", 299),
+    "mobilenetv2": ("MobileNetV2", 224),
+}
+TEXTS = ("distilbert", "minilm", "bertsmall")
+SIDES = {
+    "TensorFlow float32": lambda: engines.TensorFlow("float32"),
+    "TensorFlow bfloat16": lambda: engines.TensorFlow("mixed_bfloat16"),
+    "OpenVINO float32": lambda: engines.OpenVINO("f32"),
+    "OpenVINO bfloat16": lambda: engines.OpenVINO("bf16"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--part", choices=["towers", "fine-tuning"], default="towers")
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--towers", default=",".join((*TEXTS, *IMAGES)))
+    parser.add_argument("--sides", default=",".join(SIDES), help="some of: %(default)s")
+    options = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    engines.LEAST_COSINE = -1.0  # random weights are no test of agreement
+    if options.part == "fine-tuning":
+        return fine_tuning(options.folder, options.rows, options.rounds)
+    sides = {name: SIDES[name]() for name in options.sides.split(",")}
+    for side in sides.values():
+        side.rows, side.tokens = 16, 1024
+    peak = matrix_product()
+    print(f"a bfloat16 product of two matrices reaches {peak / 1e9:.0f} GFLOP/s")
+    for name in options.towers.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            compare(name, options.folder, options.rows, options.rounds, sides, peak, pathlib.Path(folder))
+
+
+# === Towers ===
+
+
+def compare(name, data, rows, rounds, sides, peak, folder):
+    """Print a line for each side."""
+    modality, df = tower_rows(name, data, rows, folder)
+    prepare = mm.build_prepare([modality])
+    encode = mm.build_encode([modality], prepare)
+    for layer in modality.tower_layers(False):
+        encode.get_layer(layer).trainable = False
+    (tower,) = cut_frozen(encode).towers.values()
+    prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
+    columns = raw_values(df, [modality])
+    size = None if features._masks(prepare) else 16
+    parts = list(features._parts(features._windows(prepare, columns, size), None, 1024))
+    lengths = [part_lengths for _, part_lengths, _ in parts]
+    padding = 0.0
+    if lengths[0] is not None:
+        padding = 1 - sum(part.sum() for part in lengths) / sum(part.max() * len(part) for part in lengths)
+    work = flops(tower, None if lengths[0] is None else np.concatenate(lengths), len(df))
+    print(f"\n{name}: {len(df)} rows, {work / len(df) / 1e9:.2f} GFLOP a row, padding {padding:.1%} of the tokens")
+    whole, bare, first = {}, {}, {}
+    for number in range(rounds + 1):  # the first one is a warm-up
+        for side, engine in sides.items():
+            seconds = end_to_end(engine, df, modality, prepare, tower, folder)
+            if number == 0:
+                first[side] = seconds
+                continue
+            whole.setdefault(side, []).append(seconds)
+            bare.setdefault(side, []).append(tower_alone(engine, prepare, tower, parts, size, folder))
+    reference = whole[next(iter(whole))]
+    for side in sides:
+        times, ratio = whole[side], statistics.median(a / b for a, b in zip(reference, whole[side], strict=True))
+        outside = statistics.median(1 - one / all_ for one, all_ in zip(bare[side], times, strict=True))
+        rate = len(df) / statistics.median(times)
+        speed = work / statistics.median(bare[side])
+        print(
+            f"  {side:20} {rate:8.1f} rows/s  {ratio:5.2f} times  outside the tower {max(outside, 0):5.1%}  "
+            f"{speed / 1e9:7.0f} GFLOP/s ({speed / peak:.0%} of the product)  first time +{first[side] - statistics.median(times):.1f} s"
+        )
+
+
+def tower_rows(name, data, rows, folder):
+    """(adapted modality, DataFrame)."""
+    if name in IMAGES:
+        network, size = IMAGES[name]
+        photos = sorted(map(str, (data / "data/flickr8k/images").glob("*.jpg")))[:rows]
+        df = pd.DataFrame({"image": photos})
+        return mm.Image("image", network, weights=None, image_size=(size, size)).adapt(df), df
+    df = mm.sources.movies(data / "data/movies/movies.csv").head(rows)
+    preset = data / "weights/all-MiniLM-L6-v2"
+    if name != "minilm":
+        words = (preset / "vocab.txt").read_text(encoding="utf-8").split("\n")[:30522]
+        kind, size = ("DistilBert", DISTILBERT_BASE) if name == "distilbert" else ("Bert", SMALL_BERT)
+        preset = folder / name
+        getattr(keras_hub.models, f"{kind}Backbone")(**size).save_to_preset(str(preset))
+        tokenizer = getattr(keras_hub.models, f"{kind}Tokenizer")(vocabulary=words, lowercase=True)
+        tokenizer.save_to_preset(str(preset))
+    return mm.Text("overview", encoder=preset, sequence_length=512, pooling="mean").adapt(df), df
+
+
+def end_to_end(engine, df, modality, prepare, tower, folder):
+    """Seconds from a DataFrame of paths or strings to features on disk; only the converted tower is kept."""
+    cache = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    (folder / engines.TOWERS).mkdir(exist_ok=True)
+    (cache / engines.TOWERS).symlink_to(folder / engines.TOWERS)
+    mm.files._known.clear()  # files are read anew
+    mm.files._faults.clear()
+    start = time.perf_counter()
+    columns = raw_values(df, [modality])
+    store = open_store(cache)
+    encode_rows(store, prepare, tower, columns, modality.row_keys(columns), engine=engine, verbose=0)
+    seconds = time.perf_counter() - start
+    store.close()
+    return seconds
+
+
+def tower_alone(engine, prepare, tower, parts, size, folder):
+    """Seconds of the tower over batches that lie ready in memory."""
+    key = engine.key(features.fingerprint(prepare, tower))
+    sample = features._some(parts[0])
+    run = engine.open(tower, key, folder / engines.TOWERS, size, *sample)
+    start = time.perf_counter()
+    for _ in run(tensors for _, _, tensors in parts):
+        pass
+    return time.perf_counter() - start
+
+
+def flops(tower, lengths, rows):
+    """Multiplications and additions of matrix products and convolutions over all rows."""
+    total = 0
+    for layer in tower._flatten_layers(include_self=False):
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None:
+            continue
+        if lengths is None:
+            places = np.prod(layer.output.shape[1:3]) if len(kernel.shape) == 4 else 1
+            total += 2 * np.prod(kernel.shape) * places * rows
+        else:
+            total += 2 * np.prod(kernel.shape) * lengths.sum()
+        if lengths is not None and layer.name == "attention_output":  # scores, and the mean by them
+            total += 4 * kernel.shape[-1] * (lengths.astype(float) ** 2).sum()
+    return float(total)
+
+
+def matrix_product(size=2048, rounds=5):
+    """FLOP/s of the fastest bfloat16 product of two matrices."""
+    square = tf.cast(tf.random.normal((size, size)), tf.bfloat16)
+    product = tf.function(lambda a: tf.reduce_sum(a @ square), autograph=False)
+    runs = [lambda: product(square).numpy()]
+    if engines._installed():
+        openvino = engines._openvino()
+        given = openvino.opset13.parameter([size, size], np.float32)
+        weights = openvino.opset13.constant(np.float32(square.numpy()))
+        total = openvino.opset13.reduce_sum(openvino.opset13.matmul(given, weights, False, False), np.array([0, 1]))
+        model = openvino.Model([total], [given], "product")
+        network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+        values = np.float32(square.numpy())
+        runs.append(lambda: network(values))
+    best = np.inf
+    for run in runs:
+        run()
+        for _ in range(rounds):
+            start = time.perf_counter()
+            run()
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+# === Fine-tuning ===
+
+
+def fine_tuning(data, rows, rounds, blocks=2):
+    """Seconds of an epoch that trains the top blocks, on cached features below them and through the whole tower."""
+    df = mm.sources.movies(data / "data/movies/movies.csv").head(rows)
+    text = mm.Text("overview", encoder=data / "weights/all-MiniLM-L6-v2", pooling="mean", trainable=blocks)
+    with tempfile.TemporaryDirectory() as cache:
+        pipe = mm.Pipeline([text], mm.MultiLabel("genres"))
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0, cache_dir=cache)
+        part = pipe._part(pipe.head, fine_tune=True)
+        target = pipe.task.encode(df)
+        cached, _ = part.dataset(df, 32, target=target, seed=0)
+        columns = raw_values(df, pipe.modalities)
+        whole, _ = batches(columns, target, 32, token_lengths(pipe.prepare, columns), 0, pipe.prepare)
+        times = {}
+        for name, model, dataset in (("cached", part.model, cached), ("whole", chain(pipe.encode, pipe.head), whole)):
+            model.compile("adam", "binary_crossentropy", jit_compile=False)
+            model.fit(dataset, epochs=1, verbose=0)  # traced, and warm
+            times[name] = (model, dataset, [])
+        for _ in range(rounds):
+            for model, dataset, found in times.values():
+                seconds = Seconds()
+                model.fit(dataset, epochs=1, verbose=0, callbacks=[seconds])
+                found += seconds.epochs
+    below, all_ = times["cached"][2], times["whole"][2]
+    ratio = statistics.median(a / b for a, b in zip(below, all_, strict=True))
+    print(
+        f"{len(df)} films, an epoch of the top {blocks} of MiniLM's 6 blocks: {statistics.median(below):.1f} s on cached features,"
+    )
+    print(f"{statistics.median(all_):.1f} s through the whole tower: {ratio:.2f} of the time")
+
+
+if __name__ == "__main__":
+    main()
