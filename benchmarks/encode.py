@@ -27,9 +27,11 @@ import tensorflow as tf
 from genre import Seconds
 
 import mmkeras as mm
-from mmkeras import engines, features
+from mmkeras import encoding, engines, features
 from mmkeras.datasets import batches, raw_values
-from mmkeras.features import encode_rows, open_store, token_lengths
+from mmkeras.encoding import encode_rows, token_lengths
+from mmkeras.engines import base, converted
+from mmkeras.features import TOWERS, open_store
 from mmkeras.graph import submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
@@ -59,7 +61,7 @@ def main():
     parser.add_argument("--sides", default=",".join(SIDES), help="some of: %(default)s")
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
-    engines.LEAST_COSINE = -1.0  # random weights are no test of agreement
+    base.LEAST_COSINE = -1.0  # random weights are no test of agreement
     if options.part == "fine-tuning":
         return fine_tuning(options.folder, options.rows, options.rounds)
     sides = {name: SIDES[name]() for name in options.sides.split(",")}
@@ -85,8 +87,8 @@ def compare(name, data, rows, rounds, sides, peak, folder):
     (tower,) = cut_frozen(encode).towers.values()
     prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     columns = raw_values(df, [modality])
-    size = None if features._masks(prepare) else 16
-    parts = list(features._parts(features._windows(prepare, columns, size), None, 1024))
+    size = None if encoding.token_masks(prepare) else 16
+    parts = list(encoding.cut_windows(prepare, encoding.windows_of(prepare, columns, size), None, 1024))
     lengths = [part_lengths for _, part_lengths, _ in parts]
     padding = 0.0
     if lengths[0] is not None:
@@ -136,8 +138,8 @@ def tower_rows(name, data, rows, folder):
 def end_to_end(engine, df, modality, prepare, tower, folder):
     """Seconds from a DataFrame of paths or strings to features on disk; only the converted tower is kept."""
     cache = pathlib.Path(tempfile.mkdtemp(dir=folder))
-    (folder / engines.TOWERS).mkdir(exist_ok=True)
-    (cache / engines.TOWERS).symlink_to(folder / engines.TOWERS)
+    (folder / TOWERS).mkdir(exist_ok=True)
+    (cache / TOWERS).symlink_to(folder / TOWERS)
     mm.files._known.clear()  # files are read anew
     mm.files._faults.clear()
     start = time.perf_counter()
@@ -152,8 +154,8 @@ def end_to_end(engine, df, modality, prepare, tower, folder):
 def tower_alone(engine, prepare, tower, parts, size, folder):
     """Seconds of the tower over batches that lie ready in memory."""
     key = engine.key(features.fingerprint(prepare, tower))
-    sample = features._some(parts[0])
-    run = engine.open(tower, key, folder / engines.TOWERS, size, *sample)
+    sample = encoding.sample_of(parts[0])
+    run = engine.open(tower, key, folder / TOWERS, size, *sample)
     start = time.perf_counter()
     for _ in run(tensors for _, _, tensors in parts):
         pass
@@ -182,8 +184,8 @@ def matrix_product(size=2048, rounds=5):
     square = tf.cast(tf.random.normal((size, size)), tf.bfloat16)
     product = tf.function(lambda a: tf.reduce_sum(a @ square), autograph=False)
     runs = [lambda: product(square).numpy()]
-    if engines._installed():
-        openvino = engines._openvino()
+    if converted.installed():
+        openvino = converted.openvino()
         given = openvino.opset13.parameter([size, size], np.float32)
         weights = openvino.opset13.constant(np.float32(square.numpy()))
         total = openvino.opset13.reduce_sum(openvino.opset13.matmul(given, weights, False, False), np.array([0, 1]))

@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import engines, features
-from mmkeras.features import token_lengths
+from mmkeras import encoding, engines, features
+from mmkeras.encoding import token_lengths
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.stages import cut_frozen
@@ -132,10 +132,10 @@ def bare_pass(df, preset, name):
     prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     engine = engines.candidates(name)[0]
     columns = mm.datasets.raw_values(df, [modality])
-    parts = list(features._parts(features._windows(prepare, columns, None), None, engine.tokens))
+    parts = list(encoding.cut_windows(prepare, encoding.windows_of(prepare, columns, None), None, engine.tokens))
     with tempfile.TemporaryDirectory() as folder:
         key = engine.key(features.fingerprint(prepare, tower))
-        run = engine.open(tower, key, folder, None, *features._some(parts[0]))
+        run = engine.open(tower, key, folder, None, *encoding.sample_of(parts[0]))
 
     def once():
         start = time.perf_counter()

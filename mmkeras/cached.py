@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from mmkeras.datasets import batches, raw_values
-from mmkeras.features import encode_rows, layout_of, open_store, token_lengths
+from mmkeras.encoding import encode_rows, token_lengths
+from mmkeras.features import layout_of, open_store
 from mmkeras.graph import compiled, submodel
 from mmkeras.heads import training_head
 from mmkeras.stages import chain, cut_frozen

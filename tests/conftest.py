@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
-from mmkeras import engines
+from mmkeras.engines import choice
 
 TINY = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 64}
 
@@ -96,7 +96,7 @@ def tiny_keras_hub(tiny_bert, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def same_engine_everywhere(monkeypatch):
     """Without it, processors with bfloat16 units would give other features than those without."""
-    monkeypatch.setattr(engines, "_bfloat16_units", lambda: "")
+    monkeypatch.setattr(choice, "bfloat16_units", lambda: "")
 
 
 @pytest.fixture

@@ -12,14 +12,15 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import engines, features
+from mmkeras import encoding, engines, features
 from mmkeras.datasets import raw_values
-from mmkeras.engines import TOWERS, EngineError, OpenVINO, TensorFlow, candidates, check_agreement
-from mmkeras.features import encode_rows, fingerprint, layout_of, open_store, plan_parts
+from mmkeras.encoding import encode_rows, plan_parts
+from mmkeras.engines import EngineError, OpenVINO, TensorFlow, base, candidates, check_agreement, choice, converted
+from mmkeras.features import TOWERS, fingerprint, layout_of, open_store
 from mmkeras.stages import cut_frozen
 
 ROOT = pathlib.Path(engines.__file__).parent.parent
-needs_openvino = pytest.mark.skipif(not engines._installed(), reason="openvino is not installed")
+needs_openvino = pytest.mark.skipif(not converted.installed(), reason="openvino is not installed")
 UNITS = "amx_bf16 and avx512_bf16"
 
 
@@ -32,7 +33,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def units(monkeypatch):
-    monkeypatch.setattr(engines, "_bfloat16_units", lambda: UNITS)
+    monkeypatch.setattr(choice, "bfloat16_units", lambda: UNITS)
 
 
 def parts_of(modality, df):
@@ -103,8 +104,8 @@ def cosines(one, two):
 
 def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
     def names(units, installed, gpus=()):
-        monkeypatch.setattr(engines, "_bfloat16_units", lambda: units)
-        monkeypatch.setattr(engines, "_installed", lambda: installed)
+        monkeypatch.setattr(choice, "bfloat16_units", lambda: units)
+        monkeypatch.setattr(choice, "installed", lambda: installed)
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(gpus))
         return [f"{one}: {one.why}" for one in candidates("auto")]
 
@@ -119,9 +120,9 @@ def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
 @needs_openvino
 def test_by_name_there_is_no_second_choice(monkeypatch):
     assert [str(one) for one in candidates("tensorflow")] == ["TensorFlow in float32"]
-    monkeypatch.setattr(engines, "_bfloat16_units", lambda: "avx512_bf16")
+    monkeypatch.setattr(choice, "bfloat16_units", lambda: "avx512_bf16")
     assert [str(one) for one in candidates("openvino")] == ["OpenVINO in bfloat16"]
-    monkeypatch.setattr(engines, "_bfloat16_units", lambda: "")
+    monkeypatch.setattr(choice, "bfloat16_units", lambda: "")
     assert [str(one) for one in candidates("openvino")] == ["OpenVINO in float32"]
 
 
@@ -130,7 +131,7 @@ def test_units_are_read_from_the_processors_flags(monkeypatch):
     for flags, found in (("fpu avx512f", ""), ("amx_bf16 avx2", "amx_bf16"), ("avx512_bf16 amx_bf16", UNITS)):
         text = f"processor : 0\nflags\t\t: {flags}\nbugs : amx_bf16\n"
         monkeypatch.setattr(pathlib.Path, "read_text", lambda self, text=text: text)
-        assert engines._bfloat16_units() == found
+        assert choice.bfloat16_units() == found
 
 
 def test_an_unknown_engine_is_an_error():
@@ -139,7 +140,7 @@ def test_an_unknown_engine_is_an_error():
 
 
 def test_openvino_without_the_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(engines, "_installed", lambda: False)
+    monkeypatch.setattr(choice, "installed", lambda: False)
     with pytest.raises(
         ImportError, match=r"needs the package openvino.*pip install 'mmkeras\[openvino\]'.*or use 'auto'"
     ):
@@ -177,7 +178,7 @@ def test_limits_of_parts(lengths, rows, tokens, sizes):
 
 
 def test_each_row_keeps_its_features_over_many_windows(store, bert, sentences, monkeypatch):
-    monkeypatch.setattr(features, "WINDOW", 7)
+    monkeypatch.setattr(encoding, "WINDOW", 7)
     modality, prepare, tower = bert
     got = encode(store, bert, sentences, "tensorflow")["text"]
     tensors = prepare(raw_values(sentences, [modality]))
@@ -198,7 +199,7 @@ def test_progress_counts_rows_per_second(store, light, capsys):
 
 @needs_openvino
 def test_texts_by_openvino(store, bert, sentences, units, monkeypatch):
-    monkeypatch.setattr(features, "WINDOW", 16)
+    monkeypatch.setattr(encoding, "WINDOW", 16)
     one = encode(store, bert, sentences, "tensorflow")["text"]
     two = encode(store, bert, sentences, "openvino")["text"]
     assert one.shape == two.shape and one.dtype == two.dtype
@@ -228,7 +229,7 @@ def test_towers_of_other_dtypes_by_openvino(store, tiny_bert, sentences, units):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_tensorflow_in_mixed_precision(bert, sentences, policy, monkeypatch):
-    monkeypatch.setattr(engines, "LEAST_COSINE", 0.99)  # random weights are not kind to 8 bits
+    monkeypatch.setattr(base, "LEAST_COSINE", 0.99)  # random weights are not kind to 8 bits
     modality, prepare, tower = bert
     tensors = prepare(raw_values(sentences.tail(8), [modality]))
     engine = TensorFlow(policy)
@@ -275,8 +276,8 @@ def test_one_engine_does_not_read_what_another_wrote(store, light, units):
 @pytest.fixture
 def conversions(monkeypatch):
     """The towers that were converted, by name."""
-    names, real = [], engines._convert
-    monkeypatch.setattr(engines, "_convert", lambda tower: names.append(tower.name) or real(tower))
+    names, real = [], converted._convert
+    monkeypatch.setattr(converted, "_convert", lambda tower: names.append(tower.name) or real(tower))
     return names
 
 
@@ -310,13 +311,13 @@ def test_clear_deletes_converted_towers_too(store, light, units):
 
 @needs_openvino
 def test_a_tower_that_is_not_equal_is_refused_with_the_figure(store, units, monkeypatch):
-    parts, real = light_parts(keras.layers.Dense(16)), engines._convert
+    parts, real = light_parts(keras.layers.Dense(16)), converted._convert
 
     def wrong(tower):
         exact, model = real(tower)
         return lambda tensors: {key: -value for key, value in exact(tensors).items()}, model
 
-    monkeypatch.setattr(engines, "_convert", wrong)
+    monkeypatch.setattr(converted, "_convert", wrong)
     message = r"OpenVINO in bfloat16 must give the features.*cosine of 0.999 or more. Received: -1.00000"
     with pytest.raises(EngineError, match=message):
         encode(store, parts, NUMBERS, "openvino")
@@ -384,13 +385,13 @@ def test_an_error_while_rows_are_read_comes_through(store, light, units):
 
 
 def test_what_lies_below_the_trained_blocks_runs_once(tiny_bert, sentences, monkeypatch):
-    rows, real = [], engines.compiled
+    rows, real = [], base.compiled
 
     def counting(model):
         run = real(model)
         return lambda tensors: rows.append(len(next(iter(tensors.values())))) or run(tensors)
 
-    monkeypatch.setattr(engines, "compiled", counting)
+    monkeypatch.setattr(base, "compiled", counting)
     df = sentences.drop_duplicates()
     df = df.assign(y=np.arange(len(df), dtype=float))
     text = mm.Text("overview", encoder=tiny_bert, sequence_length=32, trainable=1)
@@ -433,7 +434,7 @@ def test_converted_towers_that_cannot_be_kept(store, light, units):
 
 @needs_openvino
 def test_another_process_is_first_to_keep_the_tower(store, light, units, monkeypatch):
-    place, real = [], engines._keep
+    place, real = [], converted._keep
 
     def late(model, where):
         real(model, where)  # the other process
@@ -441,7 +442,7 @@ def test_another_process_is_first_to_keep_the_tower(store, light, units, monkeyp
         real(model, where)
         place.append(where.stat().st_mtime_ns)
 
-    monkeypatch.setattr(engines, "_keep", late)
+    monkeypatch.setattr(converted, "_keep", late)
     encode(store, light, NUMBERS, "openvino")
     assert place[0] == place[1] and [path.name.startswith("part-") for path in (store.path / TOWERS).iterdir()] == [
         False
@@ -452,21 +453,22 @@ CHILD = """
 import sys
 import keras, numpy as np, pandas as pd
 import mmkeras as mm
-from mmkeras import engines
-from mmkeras.features import encode_rows, layout_of, open_store
-engines._bfloat16_units = lambda: "amx_bf16"
+from mmkeras.encoding import encode_rows
+from mmkeras.engines import choice, converted
+from mmkeras.features import layout_of, open_store
+choice.bfloat16_units = lambda: "amx_bf16"
 keras.utils.set_random_seed(0)
 number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")
 prepare = keras.Model({"x": number}, {"text.x": keras.layers.Reshape((1,))(number)})
 tower = keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}, name="text_frozen")
 x = np.arange(1.0, 60.0, dtype="float32")
 store = open_store(sys.argv[1])
-real = engines._convert
+real = converted._convert
 def convert(tower):
     print("converting", flush=True)
     sys.stdin.readline()  # until the other one converts, too
     return real(tower)
-engines._convert = convert
+converted._convert = convert
 row_keys = [number.tobytes() * 4 for number in x]
 keys = encode_rows(store, prepare, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
 print(store.read(keys, layout_of(tower))["text"].sum())

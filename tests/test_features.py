@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import Tabular, Text, build_encode, build_prepare, engines, features, split_frame
+from mmkeras import Tabular, Text, build_encode, build_prepare, encoding, features, split_frame
 from mmkeras.datasets import raw_values
-from mmkeras.features import clear, encode_rows, fingerprint, layout_of, open_store, token_lengths
+from mmkeras.encoding import encode_rows, token_lengths
+from mmkeras.engines import base
+from mmkeras.features import clear, fingerprint, layout_of, open_store
 from mmkeras.stages import cut_frozen
 
 ROOT = pathlib.Path(features.__file__).parent.parent
@@ -75,7 +77,7 @@ def encode(store, parts, df, **settings):
 @pytest.fixture
 def encoded_rows(monkeypatch):
     """How many rows each call of a tower encoded."""
-    counts, real = [], engines.compiled
+    counts, real = [], base.compiled
 
     def counting(model):
         run = real(model)
@@ -88,7 +90,7 @@ def encoded_rows(monkeypatch):
 
         return count
 
-    monkeypatch.setattr(engines, "compiled", counting)
+    monkeypatch.setattr(base, "compiled", counting)
     return counts
 
 
@@ -134,10 +136,10 @@ def test_other_splits_and_more_rows_encode_only_what_is_new(store, light, frame,
 
 def test_what_was_encoded_before_an_interruption_is_kept(store, light, monkeypatch):
     df = pd.DataFrame({"x": np.arange(20.0)})
-    real, clock = engines.compiled, iter(range(0, 10_000, 10))
+    real, clock = base.compiled, iter(range(0, 10_000, 10))
     # Each batch is a long time after the last.
     fake = types.SimpleNamespace(monotonic=lambda: next(clock), strftime=time.strftime)
-    monkeypatch.setattr(features, "time", fake)
+    monkeypatch.setattr(encoding, "time", fake)
 
     def failing(model):
         run, calls = real(model), []
@@ -150,7 +152,7 @@ def test_what_was_encoded_before_an_interruption_is_kept(store, light, monkeypat
 
         return fail
 
-    monkeypatch.setattr(engines, "compiled", failing)
+    monkeypatch.setattr(base, "compiled", failing)
     with pytest.raises(KeyboardInterrupt):
         encode(store, light, df, batch_size=4)
     assert store.info()[0]["rows"] == 12
@@ -329,7 +331,7 @@ def test_dtypes_and_several_tensors_round_trip(store, dtype):
     layout = {"a": {"dtype": dtype, "shape": [None, 2]}, "b": {"dtype": "float32", "shape": [3]}}
     first = {"a": keras.ops.convert_to_numpy(keras.ops.ones((2, 2), dtype)), "b": np.arange(3, dtype="float32")}
     second = {"a": keras.ops.convert_to_numpy(keras.ops.zeros((2, 2), dtype) + 7), "b": -first["b"]}
-    store.write([(b"1", features._pack(first, layout, 1)), (b"2", features._pack(second, layout, 2))])
+    store.write([(b"1", features.pack(first, layout, 1)), (b"2", features.pack(second, layout, 2))])
     got = store.read([b"2", b"1"], layout)
     assert str(got["a"].dtype) == dtype and got["a"].shape == (2, 2, 2)
     np.testing.assert_array_equal(got["a"].astype("float32"), [[[7, 7], [7, 7]], [[1, 1], [0, 0]]])

@@ -1,0 +1,20 @@
+"""What runs a frozen tower over many rows: TensorFlow, or OpenVINO, which has faster bfloat16 kernels on processors.
+
+An engine turns a tower into `run(batches)`, an iterator from batches of tensors to their outputs, in the same order, as
+NumPy arrays. Only `encode_rows` uses engines. A converted tower is kept in a folder, under the name of its features.
+"""
+
+from mmkeras.engines.base import EngineError, TensorFlow, check_agreement, with_policy
+from mmkeras.engines.choice import ENGINES, candidates, check_engine
+from mmkeras.engines.converted import OpenVINO
+
+__all__ = [
+    "ENGINES",
+    "EngineError",
+    "OpenVINO",
+    "TensorFlow",
+    "candidates",
+    "check_agreement",
+    "check_engine",
+    "with_policy",
+]

@@ -1,0 +1,58 @@
+"""Which engine runs a tower on this machine."""
+
+import pathlib
+
+import tensorflow as tf
+
+from mmkeras.engines.base import TensorFlow
+from mmkeras.engines.converted import OpenVINO, core, installed
+
+ENGINES = ("auto", "tensorflow", "openvino")
+
+
+def check_engine(name):
+    """Raise unless `name` is the name of an engine that is installed.
+
+    Raises:
+        ValueError: no such engine.
+        ImportError: "openvino" without the package.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"`encode_engine` must be one of {ENGINES}. Received: {name!r}.")
+    if name == "openvino" and not installed():
+        raise ImportError(
+            "`encode_engine='openvino'` needs the package openvino. Received: a Python without it. "
+            "Run `pip install 'mmkeras[openvino]'`, or use 'auto'."
+        )
+
+
+def candidates(name):
+    """The engines to try in turn for a name of `ENGINES` or one engine; each says in `why` what speaks for it."""
+    if not isinstance(name, str):
+        return [name]
+    check_engine(name)
+    if name == "tensorflow":
+        return [TensorFlow("float32", "as asked for")]
+    units = bfloat16_units()
+    if name == "openvino":
+        why = f"as asked for; the processor has {units or 'no bfloat16 units, so it is no faster'}"
+        return [OpenVINO("bf16" if units else "f32", why)]
+    plain = TensorFlow("float32", "OpenVINO is not installed" if units else "the processor has no bfloat16 units")
+    if tf.config.list_physical_devices("GPU"):
+        return [TensorFlow("mixed_float16", "there is a GPU"), plain]
+    if units and installed():
+        return [OpenVINO("bf16", f"the processor has {units}"), plain]
+    return [plain]
+
+
+def bfloat16_units():
+    """The processor's flags of bfloat16 units as a text, '' when it has none.
+
+    Not by OpenVINO's list of capabilities, where there is a choice: it names bfloat16 also where it is emulated.
+    """
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text().split("flags", 1)[-1].split("\n", 1)[0].split()
+        return " and ".join(flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags)
+    except OSError:  # not Linux
+        known = installed() and "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "bfloat16" if known else ""
