@@ -221,12 +221,12 @@ def fine_tuning(data, rows, rounds, blocks=2):
         times = {}
         for name, model, dataset in (("cached", part.model, cached), ("whole", chain(pipe.encode, pipe.head), whole)):
             model.compile("adam", "binary_crossentropy", jit_compile=False)
-            model.fit(dataset, epochs=1, verbose=0)  # traced, and warm
+            model.fit(dataset, epochs=1, verbose=0, shuffle=False)  # traced, and warm
             times[name] = (model, dataset, [])
         for _ in range(rounds):
             for model, dataset, found in times.values():
                 seconds = Seconds()
-                model.fit(dataset, epochs=1, verbose=0, callbacks=[seconds])
+                model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[seconds])
                 found += seconds.epochs
     below, all_ = times["cached"][2], times["whole"][2]
     ratio = statistics.median(a / b for a, b in zip(below, all_, strict=True))
