@@ -112,7 +112,7 @@ def compare(name, data, rows, rounds, sides, peak, folder):
         speed = work / statistics.median(bare[side])
         print(
             f"  {side:20} {rate:8.1f} rows/s  {ratio:5.2f} times  outside the tower {max(outside, 0):5.1%}  "
-            f"{speed / 1e9:7.0f} GFLOP/s ({speed / peak:.0%} of the product)  first time +{first[side] - statistics.median(times):.1f} s"
+            f"{speed / 1e9:7.0f} GFLOP/s ({speed / peak:.0%} of the product)  first time {first[side] - statistics.median(times):+.1f} s"
         )
 
 
