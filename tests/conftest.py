@@ -93,10 +93,12 @@ def tiny_keras_hub(tiny_bert, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def same_engine_everywhere(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def same_engine_everywhere():
     """Without it, processors with bfloat16 units would give other features than those without."""
-    monkeypatch.setattr(choice, "bfloat16_units", lambda: "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "bfloat16_units", lambda: "")
+        yield
 
 
 @pytest.fixture

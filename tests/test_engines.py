@@ -16,6 +16,7 @@ from mmkeras import encoding, engines, features
 from mmkeras.datasets import raw_values
 from mmkeras.encoding import encode_rows, plan_parts
 from mmkeras.engines import EngineError, OpenVINO, TensorFlow, base, candidates, check_agreement, choice, converted
+from mmkeras.engines.choice import bfloat16_units
 from mmkeras.features import TOWERS, fingerprint, layout_of, open_store
 from mmkeras.stages import cut_frozen
 
@@ -127,11 +128,10 @@ def test_by_name_there_is_no_second_choice(monkeypatch):
 
 
 def test_units_are_read_from_the_processors_flags(monkeypatch):
-    monkeypatch.undo()
     for flags, found in (("fpu avx512f", ""), ("amx_bf16 avx2", "amx_bf16"), ("avx512_bf16 amx_bf16", UNITS)):
         text = f"processor : 0\nflags\t\t: {flags}\nbugs : amx_bf16\n"
         monkeypatch.setattr(pathlib.Path, "read_text", lambda self, text=text: text)
-        assert choice.bfloat16_units() == found
+        assert bfloat16_units() == found
 
 
 def test_an_unknown_engine_is_an_error():
