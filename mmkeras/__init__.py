@@ -1,7 +1,7 @@
 """mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
 
 import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
-from mmkeras import layers, losses, samples, sources
+from mmkeras import fusion, hub, layers, losses, samples, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
@@ -36,8 +36,10 @@ __all__ = [
     "Report",
     "ablate",
     "Ablation",
+    "fusion",
     "layers",
     "losses",
+    "hub",
     # captions
     "generate",
     "Captions",

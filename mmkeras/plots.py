@@ -75,6 +75,45 @@ def write_html(report, path):
     return write_text(path, "\n".join(parts) + "</html>\n")
 
 
+def write_index(parts, path):
+    """Write a page that links several reports, atomically. Returns the path.
+
+    Args:
+        parts: list of dicts: title, story (str), report (`Report`), link (str, relative), seconds (float).
+        path: the HTML file.
+    """
+    page = _page("mmkeras quickstart", "What mmkeras learnt just now")
+    page.append(
+        "<p>Models trained on this machine, on made-up data. Each report has plots, baselines and more rows.</p>"
+    )
+    for part in parts:
+        report = part["report"]
+        low, high = report.intervals[report.primary]
+        cards = [
+            (
+                report.primary,
+                f"{report.metrics[report.primary]:.3f}",
+                f"[{low:.3f}, {high:.3f}], {report.rows} unseen rows",
+            )
+        ]
+        if not report.baselines.empty:
+            best = report.baselines.iloc[0]
+            cards.append(("best baseline", f"{best[report.primary]:.3f}", str(best.name)))
+        cards.append(("time", f"{part['seconds']:.0f} s", "training, evaluation, saving"))
+        page.append(f"<h2>{html.escape(part['title'])}</h2><p>{html.escape(part['story'])}</p><div class=cards>")
+        page += [
+            f"<div class=card>{html.escape(name)}<b>{value}</b><small>{html.escape(note)}</small></div>"
+            for name, value, note in cards
+        ]
+        page.append(f"</div><p><a href='{html.escape(part['link'])}'>The whole report</a></p>")
+        page.append(
+            _gallery(report.gallery.iloc[:: max(1, len(report.gallery) // 4)].head(4))
+            if len(report.gallery)
+            else _table(report.examples.head(4))
+        )
+    return write_text(path, "\n".join(page) + "</html>\n")
+
+
 def _gallery(rows):
     """Pictures with what was written and what people wrote."""
     cards = []

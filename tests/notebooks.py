@@ -30,6 +30,8 @@ def execute(path, folder, timeout=900):
 def store(notebook, path):
     """Write a notebook with its outputs; what changes from run to run without need is left out."""
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get("outputs", ()):
             # A table's random id, which pandas' Styler makes anew.
             if "text/html" in output.get("data", {}):
@@ -42,6 +44,17 @@ def store(notebook, path):
         "language_info": {"name": "python"},
     }
     path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def _joined(outputs):
+    """Outputs in which pieces of the same stream are one; a kernel sends them as they come."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def outputs(notebook):
