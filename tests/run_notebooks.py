@@ -1,4 +1,4 @@
-"""Run the notebooks: `python tests/notebooks.py [WORDS…]` runs those whose names hold a word, and stores their outputs."""
+"""Run the notebooks: `python tests/run_notebooks.py [WORDS…]` runs those whose names hold a word, and stores their outputs."""
 
 import os
 import pathlib
