@@ -1,6 +1,7 @@
 """The reference that is made of docstrings: every public name says what goes in, what comes out and what can go wrong."""
 
 import inspect
+import pathlib
 import re
 import types
 
@@ -10,6 +11,7 @@ import pytest
 import mmkeras as mm
 from mmkeras import fusion, hub
 
+ROOT = pathlib.Path(__file__).parents[1]
 MODULES = {"mm": mm, "mm.layers": mm.layers, "mm.losses": mm.losses, "mm.samples": mm.samples, "mm.sources": mm.sources}
 MODULES |= {"mm.hub": hub, "mm.fusion": fusion}
 # What an evaluation or a decoding hands over: nobody makes these by hand.
@@ -99,3 +101,13 @@ def test_one_command_makes_the_reference(tmp_path):
     )
     page = (tmp_path / "mmkeras.html").read_text(encoding="utf-8")
     assert "Pipeline" in page and "build_captioner" in page and (tmp_path / "mmkeras" / "layers.html").is_file()
+
+
+def test_what_the_readme_names_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", text):
+        assert f"def {name}" in (ROOT / file).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((notebooks/[^)]+)\)", text):
+        assert (ROOT / link).is_file()
+    for script in re.findall(r"python (benchmarks/\w+\.py)", text):
+        assert (ROOT / script).is_file()
