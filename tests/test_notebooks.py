@@ -1,8 +1,12 @@
 """Every notebook runs from top to bottom in an empty folder, and the outputs that are committed are fit to be seen."""
 
+import ast
+import inspect
 import re
 
 import pytest
+
+import mmkeras as mm
 
 pytest.importorskip("nbclient")
 
@@ -60,6 +64,22 @@ def test_links_between_notebooks_lead_somewhere(path):
     for cell in notebook.cells:
         for link in re.findall(r"\]\((\w+\.ipynb)\)", cell.source):
             assert (FOLDER / link).is_file()
+
+
+def test_what_the_notebooks_name_is_public(path):
+    """Also where FULL = True alone would run it."""
+    code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    tree = ast.parse("\n".join(line for line in code.splitlines() if not line.strip().startswith("%")))
+    chains = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    for chain in {chain for chain in chains if re.fullmatch(r"mm(\.\w+)+", chain)}:
+        thing = mm
+        for name in chain.split(".")[1:]:
+            thing = getattr(thing, name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and re.fullmatch(r"mm\.[A-Z]\w+", ast.unparse(node.func)):
+            taken = inspect.signature(getattr(mm, node.func.attr)).parameters
+            given = {keyword.arg for keyword in node.keywords} - {None}
+            assert given <= set(taken) or any(p.kind == p.VAR_KEYWORD for p in taken.values())
 
 
 def test_a_notebook_runs_in_an_empty_folder(path, tmp_path):
