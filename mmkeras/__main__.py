@@ -201,6 +201,7 @@ def _modalities(mm, options):
 
 def _finish(pipe, test_rows, out):
     """Write report, model and served model. Returns the `Report`."""
+    print(f"\nJudging it on {len(test_rows)} unseen rows, beside baselines that learn now …", flush=True)
     report = pipe.evaluate(test_rows)
     print(f"\n{report}\n")
     pipe.save(out / "model")
