@@ -526,4 +526,6 @@ def _short(value, length=90):
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "(none)"
     text = str(value)
+    if text.lower().endswith((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")) and " " not in text:
+        return text  # a report shows the picture
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -95,12 +95,6 @@ def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     assert len(list((out / "entailment" / "images").iterdir())) > 100
 
 
-def test_quickstart_of_one_task(tmp_path, capsys):
-    assert main(["quickstart", "--task", "genre", "--out", str(tmp_path / "q"), "--rows", "60"]) == 0
-    assert capsys.readouterr().out.count("  true:") == 5
-    assert all((tmp_path / "q" / name).exists() for name in ("model", "served", "report.html"))
-
-
 def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):
     assert main(["quickstart", "--task", "entailment", "--out", str(tmp_path / "q"), "--rows", "0"]) == 2
     assert "`n` must be a positive int" in capsys.readouterr().err
