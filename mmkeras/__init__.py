@@ -1,20 +1,7 @@
 """mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
 
-import os as _os
-
-# Before TensorFlow is loaded: it reports a missing GPU as an error; real errors still come as exceptions.
-_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras as _keras
-
-if _keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "mmkeras runs on Keras's TensorFlow backend: its preparation and serving are TensorFlow graphs. "
-        f"Received: the {_keras.backend.backend()!r} backend. Set the environment variable KERAS_BACKEND=tensorflow "
-        "before Keras is imported."
-    )
-
-from mmkeras import layers, losses, samples, search, sources
+import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
+from mmkeras import fusion, hub, layers, losses, samples, search, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.caption_scores import score_captions
 from mmkeras.datasets import make_dataset, split_frame
@@ -50,8 +37,10 @@ __all__ = [
     "ablate",
     "Ablation",
     "search",
+    "fusion",
     "layers",
     "losses",
+    "hub",
     # captions
     "generate",
     "Captions",

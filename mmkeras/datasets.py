@@ -129,6 +129,14 @@ def split_frame(df, fraction, seed=0):
 
     The order of rows within each part is that of `df`; index labels stay with their rows.
 
+    Args:
+        df: pandas DataFrame; never modified.
+        fraction: float, the share of rows of `part`.
+        seed: int; the same seed gives the same parts.
+
+    Returns:
+        (rest, part), two DataFrames.
+
     Raises:
         ValueError: unless 0 < fraction < 1 and both parts get a row.
 

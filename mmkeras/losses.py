@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 PACKAGE = "mmkeras"
+__all__ = ["MaskedTokenAccuracy", "MaskedTokenCrossentropy", "SparseCategoricalFocalCrossentropy", "sample_weights"]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -7,6 +7,7 @@ The folder holds `pipeline.json` and a subfolder with the files it names. Saving
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -164,7 +165,8 @@ def export_saved_model(model, path, info, others=None):
         for name, one in models.items():
             archive.track(one)
             archive.add_endpoint(name, serve(one), input_signature=[signature])
-        archive.write_out(str(fresh), verbose=False)
+        with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
+            archive.write_out(str(fresh), verbose=False)
         (fresh / "assets.extra").mkdir()
         (fresh / "assets.extra" / "mmkeras.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
         if path.exists():
@@ -227,3 +229,14 @@ def write_changed(path, data):
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return path
     return write_bytes(path, data)
+
+
+@contextlib.contextmanager
+def _quiet(logger):
+    """Only a logger's warnings and errors pass."""
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -313,7 +313,10 @@ class Pipeline:
         return self.task.frame(self._predict(df, verbose), df.index)
 
     def predict_labels(self, df, verbose=0):
-        """Decisions as a Series on the index of `df`: a list of labels, a class, or a number for each row."""
+        """Decisions as a Series on the index of `df`: a list of labels, a class, or a number for each row.
+
+        Args and errors are those of `predict`: df, and verbose.
+        """
         import pandas as pd
 
         self.check_fitted()
@@ -432,6 +435,9 @@ class Pipeline:
         The folder holds the three stages as `.keras` files, settings, thresholds, and the baselines if
         `evaluate` has fitted them; no training rows.
 
+        Args:
+            path: the folder, new or of an earlier save.
+
         Raises:
             ValueError: the folder holds something else, or the Pipeline has no model yet.
             OSError: the folder cannot be written.
@@ -464,6 +470,9 @@ class Pipeline:
         are strings such as "1995-10-30". A WordPiece tokenizer needs `import tensorflow_text` before the SavedModel is
         loaded. For Caption it returns strings and "score", by the task's way of decoding, and `serve_greedy` does so by
         the fastest. `assets.extra/mmkeras.json` tells names, classes and thresholds.
+
+        Args:
+            path: the folder, new, empty, or of an earlier export.
 
         Raises:
             ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
@@ -536,4 +545,6 @@ def _short(value, length=90):
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "(none)"
     text = str(value)
+    if text.lower().endswith((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")) and " " not in text:
+        return text  # a report shows the picture
     return text if len(text) <= length else text[: length - 1] + "…"

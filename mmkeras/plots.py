@@ -8,6 +8,8 @@ import numpy as np
 
 from mmkeras.persistence import write_bytes, write_text
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+NAMES = {"map": "mean average precision", "macro_f1": "macro-F1", "cider": "CIDEr-D", "r2": "R²"}
 SHOWN = 8  # captions of the best and of the worst
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -15,6 +17,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); }
 th { text-align: left; } td { text-align: right; } td:first-child, td.text { text-align: left; }
+td.text { min-width: 9rem; } td.picture img { width: 6rem; display: block; } td.picture p { margin: 0; opacity: .7; }
 .scroll { overflow-x: auto; } .first td { font-weight: 600; background: var(--soft); }
 img { max-width: 100%; background: #fff; border-radius: 6px; } li.bad { font-weight: 600; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; } .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; }
@@ -74,8 +77,47 @@ def write_html(report, path):
         best, worst = report.gallery.head(SHOWN), report.gallery.tail(min(SHOWN, max(0, len(report.gallery) - SHOWN)))
         parts += ["<h2>Best captions</h2>", _gallery(best), "<h2>Worst captions</h2>", _gallery(worst.iloc[::-1])]
     if not report.examples.empty:
-        parts += ["<h2>Some rows</h2>", html_table(report.examples)]
+        parts += ["<h2>Some rows</h2>", html_table(report.examples, pictures=True)]
     return write_text(path, "\n".join(parts) + "</html>\n")
+
+
+def write_index(parts, path):
+    """Write a page that links several reports, atomically. Returns the path.
+
+    Args:
+        parts: list of dicts: title, story (str), report (`Report`), link (str, relative), seconds (float).
+        path: the HTML file.
+    """
+    page = _page("mmkeras quickstart", "What mmkeras learnt just now")
+    page.append(
+        "<p>Models trained on this machine, on made-up data. Each report has plots, baselines and more rows.</p>"
+    )
+    for part in parts:
+        report = part["report"]
+        low, high = report.intervals[report.primary]
+        cards = [
+            (
+                NAMES[report.primary],
+                f"{report.metrics[report.primary]:.3f}",
+                f"[{low:.3f}, {high:.3f}], {report.rows} unseen rows",
+            )
+        ]
+        if not report.baselines.empty:
+            best = report.baselines.iloc[0]
+            cards.append(("best baseline", f"{best[report.primary]:.3f}", str(best.name)))
+        cards.append(("time", f"{part['seconds']:.0f} s", "training, evaluation, saving"))
+        page.append(f"<h2>{html.escape(part['title'])}</h2><p>{html.escape(part['story'])}</p><div class=cards>")
+        page += [
+            f"<div class=card>{html.escape(name)}<b>{value}</b><small>{html.escape(note)}</small></div>"
+            for name, value, note in cards
+        ]
+        page.append(f"</div><p><a href='{html.escape(part['link'])}'>The whole report</a></p>")
+        page.append(
+            _gallery(report.gallery.iloc[:: max(1, len(report.gallery) // 4)].head(4))
+            if len(report.gallery)
+            else html_table(report.examples.head(4), pictures=True)
+        )
+    return write_text(path, "\n".join(page) + "</html>\n")
 
 
 def _gallery(rows):
@@ -177,8 +219,10 @@ def html_note(note):
     return f"<li{' class=bad' if 'NOT' in note else ''}>{html.escape(note)}</li>"
 
 
-def html_table(frame, first=False):
+def html_table(frame, first=False, pictures=False):
     def cell(value):
+        if pictures and isinstance(value, str) and value.lower().endswith(ENDINGS):
+            return f"<td class=picture>{_picture(value, 96)}</td>"
         if isinstance(value, float):
             return f"<td>{'–' if value != value else f'{value:.3f}'}</td>"
         return f"<td{' class=text' if isinstance(value, str) else ''}>{html.escape(str(value))}</td>"

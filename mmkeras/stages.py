@@ -52,6 +52,9 @@ def build_encode(modalities, prepare):
         keras.Model from {"modality.tensor": tensor} to {modality: (B, D) or (B, T, D)}; tensors that no encoder
         uses, such as {"modality.present": (B, 1)}, are handed on.
 
+    Raises:
+        ValueError, FileNotFoundError: an encoder that cannot be loaded, or weights that do not fit.
+
     Example:
         >>> import mmkeras as mm
         >>> df = mm.samples.movies(20, seed=0)
@@ -93,6 +96,9 @@ def chain(*models, name=None):
 
     Returns:
         keras.Model from the first inputs to the last model's outputs.
+
+    Raises:
+        ValueError: models whose tensors do not fit together, as Keras says.
 
     Example:
         >>> import keras, mmkeras as mm

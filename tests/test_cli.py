@@ -1,5 +1,7 @@
 """The command line, as a person would use it."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -78,21 +80,19 @@ def test_train_on_images_with_rare_classes(tmp_path, capsys):
     assert main(["predict", f"{tmp_path}/out", "--csv", f"{tmp_path}/posts.csv"]) == 0
 
 
-def test_quickstart_writes_everything(tmp_path, capsys):
-    assert main(["quickstart", "--out", str(tmp_path / "q"), "--rows", "120"]) == 0
-    printed = capsys.readouterr().out
-    assert "predicted:" in printed and "Beside its baselines" in printed
-    assert all((tmp_path / "q" / name).exists() for name in ("model", "served", "report.html"))
-
-
-def test_quickstart_with_pictures_writes_everything(tmp_path, capsys):
+def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     out = tmp_path / "q"
-    assert main(["quickstart", "--task", "entailment", "--out", str(out), "--rows", "60"]) == 0
+    assert main(["quickstart", "--out", str(out), "--rows", "60"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("predicted:") == printed.count("true:") == 5 and "Beside its baselines" in printed
-    assert "image alone" in printed and "text alone" in printed
-    assert all((out / name).exists() for name in ("model", "served", "report.html"))
-    assert len(list((out / "images").iterdir())) > 100
+    assert printed.count("Beside its baselines") == 3 and printed.count("  predicted:") == 10
+    assert "image alone" in printed and "text alone" in printed and "all right in" in printed
+    for task in ("genre", "entailment", "captions"):
+        assert all((out / task / name).exists() for name in ("model", "served", "report.html"))
+    page = (out / "index.html").read_text(encoding="utf-8")
+    links = re.findall("href='([^']+)'", page)
+    assert links == [f"{task}/report.html" for task in ("genre", "entailment", "captions")]
+    assert all((out / link).is_file() for link in links) and str(tmp_path) not in re.sub("<td.*?</td>", "", page)
+    assert len(list((out / "entailment" / "images").iterdir())) > 100
 
 
 def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The layout that CONTRIBUTING.md draws: a file imports only from lower floors."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import mmkeras
 
 ROOT = pathlib.Path(mmkeras.__file__).parent
 FLOORS = {
-    "graph": 0, "head_inputs": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "datasets": 0, "metrics": 0, "caption_scores": 0,
+    "backend": 0, "graph": 0, "head_inputs": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "datasets": 0, "metrics": 0, "caption_scores": 0,
     "persistence": 0, "modalities": 1, "samples": 1, "tasks": 1, "decoding": 1, "sources": 2, "stages": 2, "heads": 2,
     "engines": 1, "features": 1, "encoding": 2, "evaluation": 2, "plots": 2, "training": 2, "cached": 3, "models": 3, "baselines": 3, "caption_head": 2, "captioning": 4, "pipeline": 5,
     "ablation": 6, "generate": 6, "search": 6, "__init__": 7,
@@ -81,6 +82,13 @@ def test_importing_mmkeras_loads_no_heavy_package():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_importing_mmkeras_writes_nothing_and_leaves_standard_error_open():
+    code = "import os, mmkeras; os.write(2, b'open')"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert (run.stdout, run.stderr) == ("", "open")
 
 
 def test_every_public_name_has_a_docstring_with_an_example():

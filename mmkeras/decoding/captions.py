@@ -41,13 +41,13 @@ class Captions:
         return len(self.texts)
 
     def in_order(self, rows):
-        """The captions with these numbers, in this order."""
+        """The captions with these numbers, `rows`, in this order."""
         arrays = ("log_probabilities", "step_log_probabilities", "tokens", "lengths", "attention")
         chosen = {name: getattr(self, name)[rows] for name in arrays}
         return dataclasses.replace(self, texts=[self.texts[row] for row in rows], **chosen)
 
     def maps(self, number):
-        """[(word, (h, w) attention), …] of one caption, or (P,) attention when there is no grid."""
+        """[(word, (h, w) attention), …] of the caption `number`, or (P,) attention when there is no grid."""
         seen = self.attention[number, : self.lengths[number]]
         if self.grid is not None:
             seen = seen.reshape(-1, *self.grid)

@@ -29,6 +29,14 @@ class CrossAttentionFusion(keras.layers.Layer):
     Raises:
         ValueError: fewer than two inputs; features of rank 2, over which attention would run across the batch; as many
             masks as features are not given; `heads` does not divide `units`.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> tokens, patches, there = np.ones((4, 7, 3)), np.ones((4, 9, 5)), np.ones((4, 1))
+        >>> masks = [np.ones((4, 7)), np.ones((4, 9))]
+        >>> mm.fusion.CrossAttentionFusion(8)([tokens, patches], masks, [there, there]).shape
+        TensorShape([4, 16])
     """
 
     def __init__(self, units, heads=4, dropout=0.0, **kwargs):

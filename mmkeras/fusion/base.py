@@ -53,6 +53,13 @@ class ModalityDropout(keras.layers.Layer):
 
     Raises:
         ValueError: a rate outside its range.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image = mm.fusion.ModalityDropout(0.5, seed=0)([np.ones((100, 1))] * 2, training=True)
+        >>> bool(np.all(text.numpy() + image.numpy() > 0)), bool(np.all(text.numpy() > 0))
+        (True, False)
     """
 
     def __init__(self, rate, seed=None, **kwargs):
@@ -87,6 +94,14 @@ class NormalizePresent(keras.layers.BatchNormalization):
 
     Otherwise the zeros of absent inputs would count as measured. It is Ioffe & Szegedy, 2015
     (https://arxiv.org/abs/1502.03167), with the arguments of `keras.layers.BatchNormalization`.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> rows, there = np.array([[1.0], [3.0], [0.0]]), np.array([[1.0], [1.0], [0.0]])
+        >>> normalised = mm.fusion.NormalizePresent()(rows, there, training=True).numpy()
+        >>> normalised[:2].round().ravel().tolist()
+        [-1.0, 1.0]
     """
 
     def build(self, inputs_shape, presence_shape=None):

@@ -18,6 +18,16 @@ class LateFusion(keras.layers.Layer):
 
     Raises:
         ValueError: inputs of different widths, or a number of masks other than that of inputs.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image = np.array([[2.0, 0.0]]), np.array([[0.0, 4.0]])
+        >>> there, absent = np.ones((1, 1)), np.zeros((1, 1))
+        >>> mm.fusion.LateFusion()([text, image], [there, there]).numpy().tolist()
+        [[1.0, 2.0]]
+        >>> mm.fusion.LateFusion()([text, image], [there, absent]).numpy().tolist()
+        [[2.0, 0.0]]
     """
 
     def __init__(self, learned=True, **kwargs):
@@ -58,6 +68,13 @@ class HybridFusion(keras.layers.Layer):
 
     Raises:
         ValueError: decisions of different widths, or a number of masks other than that of inputs.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> joint, text, there, absent = np.ones((1, 2)), np.zeros((1, 2)), np.ones((1, 1)), np.zeros((1, 1))
+        >>> mm.fusion.HybridFusion()(joint, [text, text], [there, absent]).numpy().tolist()
+        [[[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]]
     """
 
     def build(self, joint_shape, own_shape, presence_shape):

@@ -13,6 +13,13 @@ class ConcatFusion(keras.layers.Layer):
 
     Raises:
         ValueError: features that are not of rank 2, or as many masks as features are not given.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image, there = np.ones((4, 3)), np.ones((4, 5)), np.ones((4, 1))
+        >>> mm.fusion.ConcatFusion()([text, image], [there, there]).shape
+        TensorShape([4, 8])
     """
 
     def build(self, features_shape, presence_shape):
@@ -43,6 +50,13 @@ class EarlyFusion(keras.layers.Layer):
 
     Raises:
         ValueError: features that are not of rank 2, or as many masks as features are not given.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image, there = np.ones((4, 3)), np.ones((4, 5)), np.ones((4, 1))
+        >>> mm.fusion.EarlyFusion()([text, image], [there, there]).shape
+        TensorShape([4, 10])
     """
 
     def build(self, features_shape, presence_shape):
@@ -99,6 +113,13 @@ class GatedFusion(_Projected):
 
     Raises:
         ValueError: units below 1; features that are not of rank 2; as many masks as features are not given.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image, there = np.ones((4, 3)), np.ones((4, 5)), np.ones((4, 1))
+        >>> mm.fusion.GatedFusion(6)([text, image], [there, there]).shape
+        TensorShape([4, 6])
     """
 
     def build(self, features_shape, presence_shape):
@@ -132,6 +153,13 @@ class BilinearFusion(_Projected):
 
     Raises:
         ValueError: units below 1; features that are not of rank 2; as many masks as features are not given.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> text, image, there = np.ones((4, 3)), np.ones((4, 5)), np.ones((4, 1))
+        >>> mm.fusion.BilinearFusion(6)([text, image], [there, there]).shape
+        TensorShape([4, 6])
     """
 
     def call(self, features, presence):

@@ -19,12 +19,34 @@ folders = weakref.WeakValueDictionary()  # by digest: what clones are made from,
 
 
 def is_handle(handle):
-    """Whether a string is a TF-Hub handle, that is, an address and not a folder."""
+    """Whether a string is a TF-Hub handle, that is, an address and not a folder.
+
+    Args:
+        handle: str.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> is_handle("https://tfhub.dev/google/experts/bert/wiki_books/2"), is_handle("models/bert")
+        (True, False)
+    """
     return handle.startswith(("https://", "http://"))
 
 
 def is_saved_model(handle):
-    """Whether a string is a TF-Hub handle, or a folder that holds a SavedModel."""
+    """Whether a string is a TF-Hub handle, or a folder that holds a SavedModel.
+
+    Args:
+        handle: str.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> is_saved_model("no/such/folder")
+        False
+    """
     return is_handle(handle) or (pathlib.Path(handle).expanduser() / "saved_model.pb").is_file()
 
 

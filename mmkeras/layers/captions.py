@@ -22,6 +22,9 @@ def plain_words(captions):
     Letters, marks and digits of any script make words, and so does an apostrophe between them ("dog's"). Everything else
     separates: "black-and-white" is three words.
 
+    Args:
+        captions: sequence of strings.
+
     Example:
         >>> plain_words(["A dog's black-and-white 'ball'."]).numpy()[0].decode()
         "a dog's black and white ball"
@@ -36,6 +39,9 @@ def plain_words(captions):
 
 def count_words(captions):
     """How many words each caption has, start and end not counted: (N,) strings → (N,) ints.
+
+    Args:
+        captions: sequence of strings.
 
     Example:
         >>> count_words(["A well-known dog.", "!"]).tolist()
@@ -100,6 +106,9 @@ def teacher_forcing(tokens):
     """What the decoder reads and what it should answer: (B, T) → (B, T − 1) inputs and (B, T − 1) targets.
 
     The target of each word is the next one; the target of the end and of padding is padding, which losses leave out.
+
+    Args:
+        tokens: (B, T) ints, from `CaptionTokens`.
 
     Example:
         >>> [part.tolist() for part in teacher_forcing(np.array([[2, 7, 3, 0]]))]

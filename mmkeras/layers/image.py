@@ -29,6 +29,14 @@ class DecodeImage(keras.layers.Layer):
 
     Raises:
         tf.errors.InvalidArgumentError: bytes that are no image, are cut short, or claim too many pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> file = tf.io.encode_png(np.full((30, 40, 3), 200, "uint8"))
+        >>> mm.layers.DecodeImage((8, 8))(tf.stack([file, ""])).numpy()[:, 0, 0, 0].tolist()
+        [200, 0]
     """
 
     def __init__(self, image_size=(224, 224), max_pixels=MAX_PIXELS, **kwargs):

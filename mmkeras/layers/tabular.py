@@ -18,6 +18,13 @@ class CleanNumbers(keras.layers.Layer):
     Args:
         zero_is_missing: list of K bools.
         log1p: list of K bools.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> clean = mm.layers.CleanNumbers(zero_is_missing=[True, False], log1p=[False, True])
+        >>> clean(np.array([[0.0, 0.0], [5.0, np.e - 1]])).numpy().round(3).tolist()
+        [[nan, 0.0], [5.0, 1.0]]
     """
 
     def __init__(self, zero_is_missing, log1p, **kwargs):
@@ -49,6 +56,13 @@ class PiecewiseLinear(keras.layers.Layer):
 
     Args:
         bins: list of M [column, low, high] with low < high.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> bins = mm.layers.PiecewiseLinear([[0, 0.0, 10.0], [0, 10.0, 20.0]])
+        >>> bins(np.array([[5.0], [12.5]])).numpy().round(3).tolist()
+        [[0.5, 0.0], [1.0, 0.25]]
     """
 
     def __init__(self, bins, **kwargs):
@@ -74,6 +88,12 @@ class FillMissing(keras.layers.Layer):
 
     The first K outputs are the numbers, the last K are 1 where the number was missing. The learned values
     start at 0, which is the mean of a standardised column.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.FillMissing()(np.array([[2.0, np.nan]])).numpy().tolist()
+        [[2.0, 0.0, 0.0, 1.0]]
     """
 
     def build(self, shape):
@@ -90,7 +110,14 @@ class FillMissing(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AnyNumber(keras.layers.Layer):
-    """Whether a row has at least one number that is not NaN: (B, K) → (B, 1) of 0. and 1."""
+    """Whether a row has at least one number that is not NaN: (B, K) → (B, 1) of 0. and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.AnyNumber()(np.array([[2.0, np.nan], [np.nan, np.nan]])).numpy().ravel().tolist()
+        [1.0, 0.0]
+    """
 
     def call(self, numbers):
         present = keras.ops.any(~keras.ops.isnan(numbers), axis=-1, keepdims=True)
@@ -106,6 +133,13 @@ class CalendarParts(keras.layers.Layer):
 
     The parts are: year with its fraction, then sine and cosine of the day in the year, of the weekday and
     of the hour. Accepts "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00"; anything else is missing.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> parts = mm.layers.CalendarParts()(tf.constant(["2021-04-03", "soon"])).numpy()
+        >>> parts.shape, int(parts[0, 0]), bool((parts[1] != parts[1]).all())
+        ((2, 7), 2021, True)
     """
 
     PATTERN = r"^\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2}).*)?\s*$"

@@ -13,7 +13,14 @@ def _sublayer(layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Present(keras.layers.Layer):
-    """Whether a row has any text at all: (B,) strings, or a list of them, → (B, 1) of 0. and 1."""
+    """Whether a row has any text at all: (B,) strings, or a list of them, → (B, 1) of 0. and 1.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> mm.layers.Present()(tf.constant(["a film", " "])).numpy().ravel().tolist()
+        [1.0, 0.0]
+    """
 
     def call(self, texts):
         columns = texts if isinstance(texts, list | tuple) else [texts]
@@ -47,6 +54,16 @@ class Tokenize(keras.layers.Layer):
 
     Raises:
         ValueError: when `sequence_length` cannot hold a token of text.
+
+    Example:
+        >>> import keras_hub
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film"]
+        >>> tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=words, lowercase=True)
+        >>> tokens = mm.layers.Tokenize(tokenizer, start_id=2, end_id=3)(tf.constant(["A film", "film"]))
+        >>> tokens["token_ids"].numpy().tolist()
+        [[2, 5, 6, 3], [2, 6, 3, 0]]
     """
 
     def __init__(self, tokenizer, start_id, end_id, pad_id=0, sequence_length=256, separators=1, **kwargs):
@@ -136,6 +153,15 @@ class TermWeights(keras.layers.Layer):
 
     Returns:
         dict: "term_ids" (B, T) int32, "term_weights" (B, T) float; both 0 where padded.
+
+    Example:
+        >>> import keras
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> bag = keras.layers.TextVectorization(output_mode="count", sparse=True, vocabulary=["red", "dog"])
+        >>> terms = mm.layers.TermWeights(bag, idf=[1.0, 3.0, 4.0])(tf.constant(["a red dog", "a cat"]))
+        >>> terms["term_weights"].numpy().astype(float).round(2).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
     """
 
     def __init__(self, vectorizer, idf=None, max_words=512, **kwargs):
@@ -194,6 +220,13 @@ class TermBag(keras.layers.Layer):
         units: int, D.
         dropout: float, the share of a row's terms that training leaves out, the rest scaled up.
         scale: float, what the weights are multiplied by, and so how fast the table learns.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> bag = mm.layers.TermBag(vocabulary_size=100, units=8)
+        >>> bag(np.array([[1, 2, 0]]), np.array([[0.6, 0.8, 0.0]])).shape
+        TensorShape([1, 8])
     """
 
     def __init__(self, vocabulary_size, units, dropout=0.0, scale=4.0, **kwargs):
@@ -229,7 +262,15 @@ class TermBag(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class MaskedMean(keras.layers.Layer):
-    """Mean over the tokens that are not padding: (B, T, D) and (B, T) mask → (B, D); zeros for an empty row."""
+    """Mean over the tokens that are not padding: (B, T, D) and (B, T) mask → (B, D); zeros for an empty row.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> tokens, mask = np.array([[[1.0], [3.0], [9.0]]]), np.array([[1, 1, 0]])
+        >>> mm.layers.MaskedMean()(tokens, mask).numpy().tolist()
+        [[2.0]]
+    """
 
     def call(self, sequence, padding_mask):
         mask = keras.ops.cast(keras.ops.expand_dims(padding_mask, -1), sequence.dtype)

@@ -2,7 +2,8 @@
 
 from mmkeras.samples.captions import captions
 from mmkeras.samples.films import movies
+from mmkeras.samples.listings import listings
 from mmkeras.samples.posts import entailment
 from mmkeras.samples.scenes import caption_content
 
-__all__ = ["caption_content", "captions", "entailment", "movies"]
+__all__ = ["caption_content", "captions", "entailment", "listings", "movies"]

@@ -52,6 +52,10 @@ class MultiLabel(_Classes):
 
     Predictions: (B, classes) probabilities.
 
+    Raises:
+        ValueError: no column name, `classes` without a name or with the same one twice; when adapting, labels in none of the
+            forms, or the same in all rows.
+
     Example:
         >>> import mmkeras as mm
         >>> mm.MultiLabel("genres").names("Drama|War")
@@ -167,6 +171,10 @@ class MultiClass(_Classes):
         classes: class names in the order of the outputs; None takes all of the training rows, sorted.
 
     Predictions: (B, classes) probabilities that add to 1.
+
+    Raises:
+        ValueError: no column name, `classes` without a name or with the same one twice; when adapting, fewer than two classes,
+            or classes that are not among the given ones.
 
     Example:
         >>> import mmkeras as mm

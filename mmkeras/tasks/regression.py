@@ -15,8 +15,12 @@ class Regression(Task):
 
     Args:
         column: the target column.
+        mean, scale: float, of the training rows; `fit` learns them.
 
     Predictions: (B, 1), in the units of the column.
+
+    Raises:
+        ValueError: no column name; when adapting, cells that are no finite numbers, or the same in all rows.
 
     Example:
         >>> import mmkeras as mm
