@@ -88,7 +88,7 @@ def write_index(parts, path):
         parts: list of dicts: title, story (str), report (`Report`), link (str, relative), seconds (float).
         path: the HTML file.
     """
-    page = _page("mmkeras quickstart", "What mmkeras learnt just now")
+    page = html_page("mmkeras quickstart", "What mmkeras learnt just now")
     page.append(
         "<p>Models trained on this machine, on made-up data. Each report has plots, baselines and more rows.</p>"
     )
