@@ -542,6 +542,8 @@ def _warn_unknown(task, validation):
 def _short(value, length=90):
     if isinstance(value, bytes):
         return f"({len(value):,} bytes)"
+    if isinstance(value, float) and value != value:
+        return "–"
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "(none)"
     text = str(value)

@@ -20,6 +20,8 @@ PRIVATE = re.compile(r"/(home|root|tmp|opt|work|Users|usr|var)/|[A-Z]:\\\\|at 0x
 
 @pytest.fixture(params=PATHS, ids=[path.stem for path in PATHS])
 def path(request):
+    if request.param.stem.startswith("4_") and not hasattr(mm, "search"):
+        pytest.skip("the notebook needs mmkeras.search")
     return request.param
 
 
@@ -69,7 +71,7 @@ def test_links_between_notebooks_lead_somewhere(path):
 def test_what_the_notebooks_name_is_public(path):
     """Also where FULL = True alone would run it."""
     code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-    tree = ast.parse("\n".join(line for line in code.splitlines() if not line.strip().startswith("%")))
+    tree = ast.parse(re.sub(r"(?m)^(\s*)%.*", r"\1pass", code))
     chains = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     for chain in {chain for chain in chains if re.fullmatch(r"mm(\.\w+)+", chain)}:
         thing = mm
