@@ -4,6 +4,7 @@ Importing this file imports AutoKeras.
 """
 
 import tempfile
+import warnings
 
 import autokeras as ak
 import keras
@@ -146,10 +147,13 @@ class ColumnModel(ak.AutoModel):
             train, validation,
             {"epochs": min(epochs or 10, 10), "batch_size": batch_size, "seed": 0, "learning_rate": 1e-3, "verbose": 0},
         )  # fmt: skip
-        return super().fit(
-            self.arrays(train), self._targets(train), epochs=epochs, batch_size=batch_size, callbacks=callbacks,
-            validation_data=(self.arrays(validation), self._targets(validation)), verbose=verbose, **settings,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # AutoKeras loads its best model without the optimizer's state, which nobody needs any more.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return super().fit(
+                self.arrays(train), self._targets(train), epochs=epochs, batch_size=batch_size, callbacks=callbacks,
+                validation_data=(self.arrays(validation), self._targets(validation)), verbose=verbose, **settings,
+            )  # fmt: skip
 
     def predict(self, df, batch_size=64, verbose=0, **settings):
         """What `ak.AutoModel.predict` gives for rows of a DataFrame."""
