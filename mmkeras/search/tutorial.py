@@ -3,6 +3,7 @@
 Importing this file imports AutoKeras.
 """
 
+import contextlib
 import tempfile
 import warnings
 
@@ -96,6 +97,14 @@ class _ImageInput(ak.ImageInput):
         return ak.ImageBlock(block_type=self.block_type)
 
 
+@contextlib.contextmanager
+def without_optimizer():
+    """AutoKeras loads its best model without the optimizer's state, which nobody needs any more: no word of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        yield
+
+
 class ColumnModel(ak.AutoModel):
     """An `ak.AutoModel` of columns. Use `auto_model`.
 
@@ -147,9 +156,7 @@ class ColumnModel(ak.AutoModel):
             train, validation,
             {"epochs": min(epochs or 10, 10), "batch_size": batch_size, "seed": 0, "learning_rate": 1e-3, "verbose": 0},
         )  # fmt: skip
-        with warnings.catch_warnings():
-            # AutoKeras loads its best model without the optimizer's state, which nobody needs any more.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        with without_optimizer():
             return super().fit(
                 self.arrays(train), self._targets(train), epochs=epochs, batch_size=batch_size, callbacks=callbacks,
                 validation_data=(self.arrays(validation), self._targets(validation)), verbose=verbose, **settings,
@@ -157,7 +164,13 @@ class ColumnModel(ak.AutoModel):
 
     def predict(self, df, batch_size=64, verbose=0, **settings):
         """What `ak.AutoModel.predict` gives for rows of a DataFrame."""
-        return super().predict(self.arrays(df), batch_size=batch_size, verbose=verbose, **settings)
+        with without_optimizer():
+            return super().predict(self.arrays(df), batch_size=batch_size, verbose=verbose, **settings)
+
+    def export_model(self):
+        """The best model as a keras.Model of AutoKeras's numeric inputs."""
+        with without_optimizer():
+            return super().export_model()
 
     def _tell_columns(self, df):
         """Which structured columns are numbers: by their type, and not, as AutoKeras does, by how often values repeat."""
