@@ -135,7 +135,7 @@ def bare_pass(df, preset, name):
     parts = list(encoding.cut_windows(prepare, encoding.windows_of(prepare, columns, None), None, engine.tokens))
     with tempfile.TemporaryDirectory() as folder:
         key = engine.key(features.fingerprint(prepare, tower))
-        run = engine.open(tower, key, folder, None, *encoding.sample_of(parts[0]))
+        run = engine.open(tower, key, folder, None, *encoding.sample_of(prepare, parts[0]))
 
     def once():
         start = time.perf_counter()

@@ -2,13 +2,18 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from mmkeras import layers
 from mmkeras.datasets import batches, raw_values
 from mmkeras.encoding import encode_rows, token_lengths
-from mmkeras.features import layout_of, open_store
+from mmkeras.features import layout_of, open_store, row_bytes
+from mmkeras.files import Files, examine
 from mmkeras.graph import compiled, submodel
 from mmkeras.heads import training_head
 from mmkeras.stages import chain, cut_frozen
+
+IN_MEMORY = 1 << 28  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 
 
 class CachedModel:
@@ -44,11 +49,17 @@ class CachedModel:
         self._prepare = submodel(
             prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
         )
+        self._marked = [  # columns of which it matters only whether there is something
+            key
+            for key, tensor in self._prepare.input.items()
+            if all(isinstance(n.operation, layers.Present) for n in tensor._keras_history.operation._outbound_nodes)
+        ]
         self._towers = {}
         for name, tower in cut.towers.items():
             if needed & set(tower.output):
                 before = {key: prepare.output[key] for key in tower.input}
                 self._towers[name] = (submodel(prepare.input, before, name=f"{name}_prepare"), tower)
+        self._opened, self._run_prepare = {}, None  # made when they are needed, and kept
         self.run = compiled(self.model)
 
     def training_model(self, task):
@@ -66,24 +77,18 @@ class CachedModel:
     def dataset(self, df, batch_size, verbose=0, *, target=None, seed=None, weights=None):
         """Encode what is not yet cached, then give batches of what `model` takes; see `datasets.batches`."""
         columns = raw_values(df, self._modalities)
-        store = open_store(self._directory)
-        stored = []
+        raw = {name: columns[name] for name in self._prepare.input}
+        for name in self._marked:
+            if isinstance(raw[name], Files):
+                raw[name] = raw[name].marks()
+        examine(raw.values())  # these are decoded in each epoch
+        store, stored, size = open_store(self._directory), [], 0
         for modality in self._modalities:
-            if modality.name not in self._towers:
-                continue
-            before, tower = self._towers[modality.name]
-            own = {name: columns[name] for name in before.input}
-            keys = encode_rows(
-                store,
-                before,
-                tower,
-                own,
-                modality.row_keys(columns),
-                describe=repr(modality),
-                engine=self._engine,
-                verbose=verbose,
-            )
-            stored.append((np.array(keys, dtype=object), layout_of(tower)))
+            if modality.name in self._towers:
+                layout = layout_of(self._towers[modality.name][1])
+                keys = self._encoded(modality, store, columns, verbose)
+                stored.append((np.array(keys, dtype=object), layout))
+                size += row_bytes(layout) * len(keys)
 
         def fetch(rows):
             features = {}
@@ -91,6 +96,32 @@ class CachedModel:
                 features.update(store.read(keys[rows], layout))
             return features
 
-        raw = {name: columns[name] for name in self._prepare.input}
-        lengths = token_lengths(self._prepare, raw)
-        return batches(raw, target, batch_size, lengths, seed, self._prepare, fetch, weights)
+        plan = {"target": target, "batch_size": batch_size, "seed": seed, "weights": weights}
+        size += row_bytes(layout_of(self._prepare)) * len(df)
+        if size > IN_MEMORY or any(isinstance(values, Files) for values in raw.values()):
+            lengths = token_lengths(self._prepare, raw)
+            return batches(raw, lengths=lengths, prepare=self._prepare, fetch=fetch, **plan)
+        return batches({**fetch(slice(None)), **self._prepared(raw)}, **plan)
+
+    def _prepared(self, raw, chunk=1024):
+        """{tensor: array} of all rows."""
+        if self._run_prepare is None:
+            self._run_prepare = compiled(self._prepare)
+        rows = len(next(iter(raw.values()), ()))
+        parts = [
+            self._run_prepare({name: values[start : start + chunk] for name, values in raw.items()})
+            for start in range(0, rows, chunk)
+        ]
+        return {key: np.concatenate([part[key].numpy() for part in parts]) for key in self._prepare.output}
+
+    def _encoded(self, modality, store, columns, verbose):
+        """Keys of the features of all rows, which are encoded if need be."""
+        before, tower = self._towers[modality.name]
+        own = {name: columns[name] for name in before.input}
+        settings = {"describe": repr(modality), "engine": self._engine, "verbose": verbose, "opened": self._opened}
+        while True:
+            try:
+                return encode_rows(store, before, tower, own, modality.row_keys(columns), **settings)
+            except tf.errors.OpError:
+                if not examine(own.values()):
+                    raise

@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.files import examine
+
 
 def check_frame(df, columns, what="the model"):
     """Raise unless `df` is a non-empty pandas DataFrame that has every column of `columns`.
@@ -220,7 +222,7 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     """The one tf.data pipeline: every training, validation, prediction and encoding pass is made here.
 
     Args:
-        columns: {name: array}, raw values by row.
+        columns: {name: array}, values by row.
         target: array by row, `Sentences`, or None.
         batch_size, lengths: see `plan_batches`; of `Sentences`, about so many share a batch.
         seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
@@ -238,26 +240,24 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
         batch_size, lengths, target = max(1, round(batch_size * rows / len(sentences))), sentences.lengths, None
     epoch = iter(range(2**31))
     plan = plan_batches(rows, batch_size, lengths) if seed is None else None
+    extra = [values for values in (target, weights) if values is not None]
 
+    # 1. which rows go together
+    def next_plan():
+        return plan or plan_batches(rows, batch_size, lengths, np.random.default_rng([seed, next(epoch)]))
+
+    # 2. their raw values and cached features, apart, as names may be the same; their targets and weights
     def take(numbers):
         raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
         cached = {} if fetch is None else fetch(numbers)
-        extra = [values[numbers] for values in (target, weights) if values is not None]
+        given = [values[numbers] for values in extra]
         if sentences is not None:
             words, answers = sentences.take(numbers)
-            cached, extra = {**cached, **words}, [answers, *extra]
-        return (raw, cached, *extra)  # raw and cached apart: names may be the same
+            cached, given = {**cached, **words}, [answers, *given]
+        return (raw, cached, *given)
 
-    def generate():
-        # 1. which rows go together
-        order = plan
-        if order is None:
-            order = plan_batches(rows, batch_size, lengths, np.random.default_rng([seed, next(epoch)]))
-        # 2. their raw values, cached features, targets and weights
-        for numbers in order:
-            yield take(numbers)
-
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=_signature(take(np.arange(min(rows, 1)))))
+    in_memory = sentences is None and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values())
+    dataset = (_gathered if in_memory else _generated)(next_plan, take, rows)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
 
     # 3. tokens, vocabularies, scaling, pixels: several batches at once, in order
@@ -270,6 +270,33 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     # 4. the next batches are made ready while the model works
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     return dataset, None if plan is None else np.concatenate(plan)
+
+
+def _generated(next_plan, take, rows):
+    """Batches that Python makes one by one, for what is too large for memory, or of many lengths."""
+    return tf.data.Dataset.from_generator(
+        lambda: map(take, next_plan()), output_signature=_signature(take(np.arange(min(rows, 1))))
+    )
+
+
+def _gathered(next_plan, take, rows):
+    """Batches that TensorFlow cuts from tensors of all rows: Python is asked once per epoch."""
+    everything = tf.nest.map_structure(tf.convert_to_tensor, take(slice(None)))
+
+    def planned():
+        plan = next_plan()
+        yield np.concatenate(plan), [len(part) for part in plan]
+
+    @tf.autograph.experimental.do_not_convert
+    def split(order, sizes):
+        return tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(order, sizes))
+
+    @tf.autograph.experimental.do_not_convert
+    def gather(numbers):
+        return tf.nest.map_structure(lambda values: tf.gather(values, numbers), everything)
+
+    vector = tf.TensorSpec([None], tf.int64)
+    return tf.data.Dataset.from_generator(planned, output_signature=(vector, vector)).flat_map(split).map(gather)
 
 
 def _signature(example):
@@ -313,6 +340,7 @@ def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=
         TensorShape([4])
     """
     columns = raw_values(df, modalities)
+    examine(columns.values())
     target = None if task is None else task.encode(df)
     lengths = None
     if training:

@@ -22,7 +22,17 @@ MOST_ROWS = 64  # of short texts that a tower takes at a time
 
 
 def encode_rows(
-    store, prepare, tower, columns, row_keys, *, describe="", engine="tensorflow", batch_size=None, verbose=1
+    store,
+    prepare,
+    tower,
+    columns,
+    row_keys,
+    *,
+    describe="",
+    engine="tensorflow",
+    batch_size=None,
+    verbose=1,
+    opened=None,
 ):
     """Make sure that the tower's features of all rows are stored, encoding each missing distinct row once.
 
@@ -36,14 +46,17 @@ def encode_rows(
         engine: one of `engines.ENGINES`, or an engine.
         batch_size: int, most rows of a pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
+        opened: dict in which towers that are ready to run stay from call to call; None opens them anew.
 
     Returns:
         list of bytes, the key of each row in the store.
 
     Raises:
         EngineError: an engine that was named cannot run the tower; "auto" warns and takes TensorFlow.
+        tf.errors.OpError: a row that cannot be prepared; the rows before it are stored.
     """
     own = fingerprint(prepare, tower)
+    opened = {} if opened is None else opened
     for one in engines.candidates(engine):
         key = one.key(own)
         keys = [key + row for row in row_keys]
@@ -54,18 +67,18 @@ def encode_rows(
         windows = windows_of(prepare, {name: values[todo] for name, values in columns.items()}, size)
         first = next(windows)
         try:
-            run = one.open(tower, key, store.path / TOWERS, size, *sample_of(first))
-            break
+            if (key, size) not in opened:
+                opened[key, size] = one.open(tower, key, store.path / TOWERS, size, *sample_of(prepare, first))
+            if verbose:
+                print(f"Encoding {len(todo):,} rows with {describe} by {one}: {one.why}")
+            store.describe(key, describe if key == own else f"{describe} by {one}")
+            parts = cut_windows(prepare, itertools.chain([first], windows), batch_size, one.tokens)
+            _write_features(store, opened[key, size], parts, layout_of(tower), [keys[row] for row in todo], verbose)
+            return keys
         except engines.EngineError as error:
             if engine != "auto":
                 raise
             warnings.warn(f"{error} TensorFlow encodes in float32 instead.", stacklevel=2)
-    if verbose:
-        print(f"Encoding {len(todo):,} rows with {describe} by {one}: {one.why}")
-    store.describe(key, describe if key == own else f"{describe} by {one}")
-    parts = cut_windows(prepare, itertools.chain([first], windows), batch_size, one.tokens)
-    _write_features(store, run, parts, layout_of(tower), [keys[row] for row in todo], verbose)
-    return keys
 
 
 def _write_features(store, run, parts, layout, keys, verbose):
@@ -79,17 +92,20 @@ def _write_features(store, run, parts, layout, keys, verbose):
             sent.append((rows, lengths))
             yield part
 
-    for outputs in run(tensors()):
-        rows, lengths = sent.popleft()
-        for position, row in enumerate(rows):
-            length = None if lengths is None else int(lengths[position])
-            pending.append((keys[row], pack({k: v[position] for k, v in outputs.items()}, layout, length)))
-        done += len(rows)
-        now = time.monotonic()
-        if now - last > 1.0 or done == len(keys):  # what a killed process loses: a second's work
-            store.write(pending)
-            pending, last = [], now
-        bar.update(done, [("rows/s", done / max(now - start, 1e-9))])
+    try:
+        for outputs in run(tensors()):
+            rows, lengths = sent.popleft()
+            for position, row in enumerate(rows):
+                length = None if lengths is None else int(lengths[position])
+                pending.append((keys[row], pack({k: v[position] for k, v in outputs.items()}, layout, length)))
+            done += len(rows)
+            now = time.monotonic()
+            if now - last > 1.0:  # what a killed process loses: a second's work
+                store.write(pending)
+                pending, last = [], now
+            bar.update(done, [("rows/s", done / max(now - start, 1e-9))])
+    finally:
+        store.write(pending)
 
 
 def windows_of(prepare, columns, batch_size):
@@ -112,16 +128,25 @@ def cut_windows(prepare, windows, most_rows, most_tokens):
 
     The long ones come first: memory is then taken once, and the cores finish together.
     """
-    padded = [name for name, tensor in prepare.output.items() if None in tensor.shape[1:2]]
     for rows, lengths, tensors in windows:
         if lengths is None:
             yield rows, lengths, tensors
             continue
-        arrays = {name: value.numpy() for name, value in tensors.items()}
+        window = (rows, lengths, {name: np.asarray(value) for name, value in tensors.items()})
         for part in plan_parts(lengths, most_rows or MOST_ROWS, most_tokens):
-            longest = lengths[part[0]]
-            cut = {name: v[part, :longest] if name in padded else v[part] for name, v in arrays.items()}
-            yield rows[part], lengths[part], cut
+            yield rows_of(prepare, window, part)
+
+
+def rows_of(prepare, window, part):
+    """Some rows of a window, padded to the longest of them."""
+    rows, lengths, tensors = window
+    padded = [] if lengths is None else [name for name, tensor in prepare.output.items() if None in tensor.shape[1:2]]
+    longest = None if lengths is None else max(lengths[part])
+    cut = {}
+    for name, value in tensors.items():
+        value = np.asarray(value)
+        cut[name] = value[part, :longest] if name in padded else value[part]
+    return rows[part], None if lengths is None else lengths[part], cut
 
 
 def plan_parts(lengths, most_rows, most_tokens, padding=0.05):
@@ -144,12 +169,14 @@ def plan_parts(lengths, most_rows, most_tokens, padding=0.05):
     yield order[start:]
 
 
-def sample_of(window, most=8):
-    """(tensors of a few rows of a window, from all of it; their lengths or None)."""
-    rows, lengths, tensors = window
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))
-    some = {name: tf.gather(value, chosen) for name, value in tensors.items()}
-    return some, None if lengths is None else lengths[chosen]
+def sample_of(prepare, window, most=8):
+    """(tensors of a few rows of a window, their lengths or None); of the shorter half, as both engines must run them."""
+    rows, lengths, _ = window
+    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")[: len(rows) // 2 + 1]
+    _, lengths, tensors = rows_of(
+        prepare, window, order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).astype(int))]
+    )
+    return tensors, lengths
 
 
 def token_masks(prepare):

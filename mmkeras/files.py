@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-Known = collections.namedtuple("Known", "fault digest")
+Known = collections.namedtuple("Known", "fault digest tried")
 _known = {}  # (path, size, time of change) → Known, so that a file is read and tried once per process
 _faults = {}  # digest → fault, so that the bytes of a cell are tried once, too
 MOST_FAULTS = 100_000  # about 20 MB
@@ -25,6 +25,8 @@ class Files:
         column: str, for messages.
         attempt: function of bytes that raises `tf.errors.OpError` when they cannot be used.
         on_error: "raise", or "missing" to take a file that cannot be used for no file, with a warning.
+        trust: function of bytes → bool, whether they may go without an attempt until somebody calls `examine`; None
+            trusts nothing.
 
     Attributes:
         faulty: int, how many cells count as missing because they could not be read or used.
@@ -33,26 +35,48 @@ class Files:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
     """
 
-    def __init__(self, cells, index, column, attempt, on_error="raise"):
+    def __init__(self, cells, index, column, attempt, on_error="raise", trust=None):
         self.cells = [_cell(cell, column) for cell in cells]
+        self.faulty = 0
+        self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
+        self._look(trust)
+
+    def examine(self):
+        """Attempt also what was trusted.
+
+        Returns:
+            bool, whether a cell turned out to be at fault, and counts as missing now.
+
+        Raises:
+            As the constructor does.
+        """
+        before = self.faulty
+        self._look(None)
+        return self.faulty > before
+
+    def _look(self, trust):
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            known = list(pool.map(lambda cell: _examine(cell, attempt), self.cells))
+            known = list(pool.map(lambda cell: _examine(cell, self._attempt, trust), self.cells))
         faulty = [row for row, one in enumerate(known) if one.fault]
-        self.faulty = len(faulty)
+        self.faulty += len(faulty)
         if faulty:
             row = faulty[0]
-            label = getattr(index[row], "item", lambda: index[row])()  # 3, not np.int64(3)
-            what = f"row {label!r} of {column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
-            if on_error == "raise":
+            label = getattr(self._index[row], "item", lambda: self._index[row])()  # 3, not np.int64(3)
+            what = f"row {label!r} of {self._column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
+            if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
                     f"Every image must be readable. Received: {what}. {len(faulty)} of {len(known)} cells are at fault. "
                     "Correct them, leave the cells empty, or use on_error='missing'."
                 )
-            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {what}.", stacklevel=2)
+            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {what}.", stacklevel=3)
         for row in faulty:
-            self.cells[row], known[row] = b"", Known("", _digest(b""))
+            self.cells[row], known[row] = b"", Known("", _digest(b""), True)
         self.digests = [one.digest for one in known]
+
+    def marks(self):
+        """An array with bytes where there is a file and b"" where there is none, without reading any."""
+        return np.array([b"file" if cell else b"" for cell in self.cells], dtype=object)
 
     def __len__(self):
         return len(self.cells)
@@ -68,6 +92,12 @@ class Files:
         values = np.empty(len(self.cells), dtype=object)
         values[:] = [_read(cell) for cell in self.cells]
         return values
+
+
+def examine(columns):
+    """Attempt all files of the columns that hold any; returns whether one turned out to be at fault, see `Files`."""
+    found = [values.examine() for values in columns if isinstance(values, Files)]
+    return any(found)
 
 
 def _cell(cell, column):
@@ -92,27 +122,29 @@ def _read(cell):
         return file.read()
 
 
-def _examine(cell, attempt):
+def _examine(cell, attempt, trust):
     """Known of a cell; from memory when its file has not changed."""
     key = None
     try:
         if not isinstance(cell, bytes):
             if tf.io.gfile.isdir(cell):
-                return Known("a folder, not a file", b"")
+                return Known("a folder, not a file", b"", True)
             state = tf.io.gfile.stat(cell)
             key = (cell, state.length, state.mtime_nsec)
-            if key in _known:
+            if key in _known and (_known[key].tried or trust):
                 return _known[key]
         data = _read(cell)
     except tf.errors.NotFoundError:
-        return Known("there is no file of this name", b"")
+        return Known("there is no file of this name", b"", True)
     except tf.errors.OpError as error:
-        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"")
+        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"", True)
     digest = _digest(data)
-    if data:
-        found = Known(_fault(data, digest, attempt), digest)
+    if not data:
+        found = Known("a file of zero bytes" if key else "", digest, True)
+    elif digest not in _faults and trust and trust(data):
+        found = Known("", digest, False)
     else:
-        found = Known("a file of zero bytes" if key else "", digest)
+        found = Known(_fault(data, digest, attempt), digest, True)
     if key is not None:
         _known[key] = found
     return found

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.datasets import (
@@ -299,6 +300,23 @@ def test_batches_carry_targets_weights_and_cached_features_of_the_same_rows():
         assert features["text"].shape[1] == row.max() + 1
         seen += row.tolist()
     assert sorted(seen) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_batches_cut_in_memory_are_those_that_python_makes(seed):
+    columns = {"row": np.arange(23.0), "text": np.array([f"é{i}" for i in range(23)], dtype=object)}
+    target, lengths, weights = np.arange(46).reshape(23, 2), np.arange(23) % 5, np.arange(23.0)
+    found = []
+    for fetch in (None, lambda rows: {}):  # what is fetched is not in memory
+        dataset, order = batches(columns, target, 4, lengths, seed, fetch=fetch, weights=weights)
+        found.append(([tf.nest.map_structure(lambda x: x.numpy(), batch) for batch in dataset.repeat(2)], order))
+    (one, first), (two, second) = found
+    np.testing.assert_equal(one, two)
+    np.testing.assert_equal(first, second)
+    assert len(one) == 12 and {len(y) for _, y, _ in one} == {3, 4}
+    texts = [[text for batch in epoch for text in batch[0]["text"]] for epoch in (one[:6], one[6:])]
+    assert sorted(texts[0]) == sorted(text.encode() for text in columns["text"])
+    assert (texts[0] == texts[1]) == (seed is None)
 
 
 def test_batches_prepare_tensors(movies):

@@ -366,6 +366,34 @@ def test_a_tower_that_cannot_be_converted(store, units):
 
 
 @needs_openvino
+def test_a_tower_that_fails_while_it_runs(store, light, units):
+    """What was kept under the tower's name takes two numbers where the tower takes one."""
+    _, prepare, tower = light
+    inner = keras.Input((2,), name="text.x")
+    _, other = converted._convert(keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}))
+    engine = OpenVINO("bf16")
+    converted._keep(
+        other, store.path / TOWERS / f"{engine.key(fingerprint(prepare, tower)).hex()}-{converted._version()}"
+    )
+    with pytest.raises(EngineError, match=r"able to run the tower 'text_frozen'. Received: .*Use .*'tensorflow'"):
+        encode(store, light, NUMBERS, "openvino")
+    with pytest.warns(UserWarning, match=r"able to run the tower.*TensorFlow encodes in float32 instead"):
+        got = encode(store, light, NUMBERS, "auto")["text"]
+    np.testing.assert_allclose(got, tower({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
+
+
+def test_an_opened_tower_stays_open(store, light, monkeypatch):
+    times, real = [], TensorFlow.open
+    monkeypatch.setattr(TensorFlow, "open", lambda *args: times.append(1) or real(*args))
+    opened = {}
+    for start in (0, 100):
+        encode(store, light, NUMBERS + start, "tensorflow", opened=opened)
+    assert len(times) == 1
+    encode(store, light, NUMBERS + 200, "tensorflow")
+    assert len(times) == 2
+
+
+@needs_openvino
 def test_an_error_while_rows_are_read_comes_through(store, light, units):
     _, prepare, tower = light
     engine = OpenVINO()

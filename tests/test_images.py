@@ -277,6 +277,59 @@ def test_the_same_bytes_are_tried_once(monkeypatch):
     assert len(files._faults) <= 3
 
 
+def looks_whole():
+    """Bytes that begin and end as a JPEG does, and are none."""
+    return b"\xff\xd8\xff" + bytes(40) + b"\xff\xd9"
+
+
+def jpegs(count):
+    arrays = np.random.default_rng(0).integers(0, 256, (count, 20, 30, 3), dtype="uint8")
+    return [encoded(picture(array), "JPEG") for array in arrays]
+
+
+def frozen(**settings):
+    image = mm.Image("photo", "MobileNetV2", weights=None, image_size=(32, 32), **settings)
+    return mm.Pipeline([image, mm.Tabular(numeric=["x"])], mm.Regression("y"), encode_engine="tensorflow")
+
+
+def test_the_pass_finds_what_a_look_at_a_file_does_not(tmp_path):
+    good = jpegs(5)
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(looks_whole())
+    df = pd.DataFrame({"photo": [*good[:2], str(path), *good[2:]], "x": range(6), "y": range(6)})
+    with pytest.raises(ValueError, match=r"Every image must be readable. Received: row 2 of 'photo'.*1 of 6 cells"):
+        frozen().fit(df, validation_data=False, epochs=1, verbose=0)
+    pipe = frozen(on_error="missing")
+    with pytest.warns(UserWarning, match="1 of 6 images count as missing: row 2"):
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match="count as missing"):
+        notes = pipe.evaluate(df).notes
+        one, two = pipe.predict(df)["y"], pipe.predict(df.assign(photo=[*good[:2], "", *good[2:]]))["y"]
+    np.testing.assert_array_equal(one, two)
+    assert any("1 of 6 images in 'photo' could not be read" in note for note in notes)
+
+
+def test_files_that_are_decoded_in_each_epoch_are_tried_before():
+    df = pd.DataFrame({"photo": [encoded(picture(), "JPEG"), looks_whole()], "x": [0, 1], "y": [0, 1]})
+    pipe = mm.Pipeline([mm.Image("photo", "scratch", image_size=(32, 32))], mm.Regression("y"))
+    with pytest.raises(ValueError, match="Every image must be readable. Received: row 1 of 'photo'"):
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+
+
+def test_files_of_a_frozen_tower_are_read_for_the_pass_only(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for path, data in zip(paths, jpegs(4), strict=True):
+        path.write_bytes(data)
+    df = pd.DataFrame({"photo": [*map(str, paths), ""], "x": range(5), "y": range(5)})
+    read, real = [], files._read
+    monkeypatch.setattr(files, "_read", lambda cell: read.append(cell) or real(cell))
+    pipe = frozen()
+    pipe.fit(df, validation_data=False, epochs=3, verbose=0)
+    assert all(read.count(str(path)) == 2 for path in paths)  # for its digest, and for its pixels
+    pipe.predict(df)
+    assert all(read.count(str(path)) == 2 for path in paths)
+
+
 def test_one_column_as_text_and_as_image_is_an_error(folder):
     df = pd.DataFrame({"photo": [str(folder / "a.png")]})
     both = [mm.Text("photo", "lexical"), mm.Image("photo", "scratch")]

@@ -1,5 +1,7 @@
 """Towers converted to OpenVINO: the only file that imports it."""
 
+import collections
+import contextlib
 import importlib.util
 import pathlib
 import re
@@ -71,25 +73,23 @@ class OpenVINO:
 
     def _runner(self, model, tower, rows):
         shapes = {name: list(tensor.shape) for name, tensor in tower.input.items()}
+        tower_name = tower.name  # not the tower itself, which `run` would keep in memory
         names = {f"input_{i}": name for i, name in enumerate(sorted(shapes))}
         results = {f"output_{i}": name for i, name in enumerate(sorted(tower.output))}
         dtypes = output_dtypes(tower)
-        if rows:  # kernels for one size are faster, and need no warming up
-            model = model.clone()
-            model.reshape({port: [rows, *shapes[names[_name(port)]][1:]] for port in model.inputs})
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
         }
-        network = core().compile_model(model, "CPU", settings)
+        with _telling(tower_name):
+            if rows:  # kernels for one size are faster, and need no warming up
+                model = model.clone()
+                model.reshape({port: [rows, *shapes[names[_name(port)]][1:]] for port in model.inputs})
+            network = core().compile_model(model, "CPU", settings)
         inputs = {names[_name(port)]: port for port in network.inputs}
         outputs = {results[_name(port)]: index for index, port in enumerate(network.outputs)}
-        requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
-
-        def fetch(request, count):
-            found = {name: request.get_output_tensor(index).data[:count] for name, index in outputs.items()}
-            return {name: np.array(value, dtypes[name]) for name, value in found.items()}
+        most = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 2  # one is filled, one is read
 
         def feed(tensors):
             given = {port: np.asarray(tensors[name]) for name, port in inputs.items()}
@@ -98,20 +98,46 @@ class OpenVINO:
                 given = {port: np.concatenate([v, np.repeat(v[-1:], rows - count, 0)]) for port, v in given.items()}
             return given, count
 
+        def fetch(request, count):
+            with _telling(tower_name):
+                request.wait()
+            found = {name: request.get_output_tensor(index).data[:count] for name, index in outputs.items()}
+            return {name: np.array(value, dtypes[name]) for name, value in found.items()}
+
         def run(batches):
-            queue, done, given = openvino().AsyncInferQueue(network, requests), {}, 0
-            queue.set_callback(lambda request, job: done.update({job[0]: fetch(request, job[1])}))
-            number = -1
-            for number, tensors in enumerate(batches):
-                arrays, count = feed(tensors)
-                queue.start_async(arrays, (number, count))  # waits while all requests are at work
-                while given in done:
-                    yield done.pop(given)
-                    given += 1
-            queue.wait_all()
-            yield from (done.pop(rest) for rest in range(given, number + 1))
+            # Not AsyncInferQueue: its threads call back into Python, and a network that is let go meanwhile waits for
+            # them for ever, holding the lock that they wait for.
+            idle, busy = [network.create_infer_request() for _ in range(most)], collections.deque()
+            try:
+                for tensors in batches:
+                    arrays, count = feed(tensors)
+                    with _telling(tower_name):
+                        idle[-1].start_async(arrays)
+                    busy.append((idle.pop(), count))
+                    if not idle:
+                        idle.append(busy[0][0])
+                        yield fetch(*busy.popleft())
+                while busy:
+                    yield fetch(*busy.popleft())
+            finally:
+                for request, _ in busy:  # of a pass that was broken off
+                    request.cancel()
+                    with contextlib.suppress(RuntimeError):
+                        request.wait()
 
         return run
+
+
+@contextlib.contextmanager
+def _telling(tower_name):
+    """Turn what OpenVINO complains of into an EngineError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(
+            f"OpenVINO must be able to run the tower {tower_name!r}. Received: {_operations(str(error))}. "
+            "Use encode_engine='tensorflow'."
+        ) from error
 
 
 def _in_float32(tower):

@@ -118,7 +118,8 @@ class Image(Modality):
         return {column: string_input(column) for column in self.columns}
 
     def raw_values(self, df):
-        return {column: Files(df[column], df.index, column, _attempt, self.on_error) for column in self.columns}
+        settings = (_attempt, self.on_error, _whole_jpeg)
+        return {column: Files(df[column], df.index, column, *settings) for column in self.columns}
 
     def notes(self, df):
         with warnings.catch_warnings():
@@ -170,6 +171,11 @@ class Image(Modality):
 def _attempt(data):
     """Raise `tf.errors.OpError` if bytes cannot be decoded."""
     _small_decoder()(tf.constant([data]))
+
+
+def _whole_jpeg(data):
+    """Whether bytes begin and end as a JPEG does: what cuts or replaces files would show. Decoding finds the rest."""
+    return data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")
 
 
 @functools.cache
