@@ -13,7 +13,7 @@ from mmkeras.graph import compiled, submodel
 from mmkeras.heads import training_head
 from mmkeras.stages import chain, cut_frozen
 
-IN_MEMORY = 1 << 28  # bytes of features that are read, and columns that are prepared, once and not in each epoch
+IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 
 
 class CachedModel:
@@ -118,10 +118,16 @@ class CachedModel:
         """Keys of the features of all rows, which are encoded if need be."""
         before, tower = self._towers[modality.name]
         own = {name: columns[name] for name in before.input}
-        settings = {"describe": repr(modality), "engine": self._engine, "verbose": verbose, "opened": self._opened}
+        settings = {
+            "describe": repr(modality),
+            "engine": self._engine,
+            "verbose": verbose,
+            "opened": self._opened.setdefault(modality.name, {}),
+        }
         while True:
             try:
                 return encode_rows(store, before, tower, own, modality.row_keys(columns), **settings)
-            except tf.errors.OpError:
-                if not examine(own.values()):
-                    raise
+            except tf.errors.OpError as error:
+                failure = error
+            if not examine(own.values()):  # it tells which file is at fault
+                raise failure

@@ -46,7 +46,7 @@ def encode_rows(
         engine: one of `engines.ENGINES`, or an engine.
         batch_size: int, most rows of a pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
-        opened: dict in which towers that are ready to run stay from call to call; None opens them anew.
+        opened: dict in which the graphs of one `prepare` and `tower` stay from call to call; None makes them anew.
 
     Returns:
         list of bytes, the key of each row in the store.
@@ -64,7 +64,9 @@ def encode_rows(
         if not todo:
             return keys
         size = None if token_masks(prepare) else min(batch_size or one.rows, len(todo))
-        windows = windows_of(prepare, {name: values[todo] for name, values in columns.items()}, size)
+        if "prepare" not in opened:
+            opened["prepare"] = compiled(prepare)
+        windows = windows_of(opened["prepare"], {name: values[todo] for name, values in columns.items()}, size)
         first = next(windows)
         try:
             if (key, size) not in opened:

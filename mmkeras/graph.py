@@ -56,8 +56,16 @@ def submodel(inputs, outputs, name=None):
 
 
 def compiled(model):
-    """A Functional model with dict inputs as one inference graph for batches of any size and length."""
+    """A Functional model with dict inputs as one inference graph for batches of any size and length.
+
+    The graph can be called inside others, too, as of a tf.data pipeline, which then need not trace the model again.
+    """
     signature = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in model.input.items()}
     infer = tf.function(lambda tensors: model(tensors, training=False), input_signature=[signature], autograph=False)
     graph = infer.get_concrete_function()  # traced now, once; calls of it count as no retracing
-    return lambda tensors: graph({key: tf.convert_to_tensor(tensors[key]) for key in signature})
+
+    def run(tensors):
+        return graph({key: tf.convert_to_tensor(tensors[key]) for key in signature})
+
+    run.input, run.output = model.input, model.output
+    return run

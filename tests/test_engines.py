@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import encoding, engines, features
+from mmkeras import encoding, engines, evaluation, features
 from mmkeras.datasets import raw_values
 from mmkeras.encoding import encode_rows, plan_parts
 from mmkeras.engines import EngineError, OpenVINO, TensorFlow, base, candidates, check_agreement, choice, converted
@@ -250,6 +250,21 @@ def test_training_on_either_engines_features_gives_the_same_metric(tiny_bert, un
         pipe.fit(train, validation_data=False, epochs=3, verbose=0)
         scores.append(pipe.evaluate(test).metrics["map"])
     assert scores[0] == pytest.approx(scores[1], abs=0.005) and scores[0] > 0
+
+
+@needs_openvino
+@pytest.mark.real
+def test_training_on_either_engines_features_of_real_films_gives_the_same_metric(real_data, units):
+    train, test = mm.split_frame(mm.sources.movies(real_data / "data/movies/movies.csv").head(2000), 0.4, seed=0)
+    task = mm.MultiLabel("genres").adapt(train)
+    text = mm.Text("overview", encoder=real_data / "weights/all-MiniLM-L6-v2", pooling="mean")
+    found = []
+    for engine in ("tensorflow", "openvino"):
+        pipe = mm.Pipeline([text], task, encode_engine=engine)
+        pipe.fit(train, validation_data=False, epochs=5, batch_size=64, verbose=0)
+        scores, _ = evaluation.scores(task, task.encode(test), pipe.predict(test).to_numpy(), samples=1)
+        found.append(scores["map"])
+    assert found[0] == pytest.approx(found[1], abs=0.005) and found[0] > 0.3
 
 
 # === Keys ===
