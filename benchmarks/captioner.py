@@ -1,7 +1,7 @@
 """Image captioner: mmkeras against the tutorial's procedure, with the same weights and images.
 
     python benchmarks/captioner.py [--part decoding] [--images 256] [--naive 8] [--rounds 3]
-    python benchmarks/captioner.py --part training [--images 48] [--naive 32]
+    python benchmarks/captioner.py --part training [--images 48] [--naive 32] [--dtype mixed_bfloat16]
     python benchmarks/captioner.py --part memory
 
 Decoding: the tutorial runs one image at a time, a Keras model called eagerly word by word, its answer looked up in a vocabulary
@@ -42,6 +42,7 @@ def main():
     parser.add_argument(
         "--naive", type=int, help="images that the tutorial's procedure captions in a round (8), or learns from (all)"
     )
+    parser.add_argument("--dtype", help="of mmkeras's head in training, for example mixed_bfloat16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -51,7 +52,7 @@ def main():
     elif options.part == "memory":
         memory()
     elif options.part == "training":
-        training(options.images or 48, options.naive)
+        training(options.images or 48, options.naive, options.dtype)
     else:
         decoding(options.images or 256, options.naive or 8, options.rounds)
 
@@ -135,7 +136,7 @@ class Tutorial:
 # === Training ===
 
 
-def training(images, some=None):
+def training(images, some=None, dtype=None):
     """Ten epochs: the tutorial's procedure against a Pipeline with a cold cache, and with a warm one."""
     with tempfile.TemporaryDirectory() as folder:
         df = mm.samples.captions(images, 0, f"{folder}/scenes")
@@ -145,7 +146,7 @@ def training(images, some=None):
         build(include_top=False, weights=None, input_shape=(299, 299, 3)).save_weights(weights)
         first, second = tutorial_training(model, df.head(5 * (some or images)))
         naive = first - second + EPOCHS * second * images / (some or images)
-        cold, warm = (pipeline_training(df, weights, f"{folder}/cache") for _ in range(2))
+        cold, warm = (pipeline_training(df, weights, f"{folder}/cache", dtype) for _ in range(2))
     print(f"\n{images} images with five captions each, {EPOCHS} epochs, InceptionResNetV2 at 299 × 299")
     print(f"tutorial's procedure   {naive:8.1f} s")
     print(f"mmkeras, cold cache    {cold:8.1f} s   {naive / cold:7.1f} times faster")
@@ -172,9 +173,9 @@ def tutorial_training(model, df):
     return found
 
 
-def pipeline_training(df, weights, cache):
+def pipeline_training(df, weights, cache, dtype):
     image = mm.Image("image", "InceptionResNetV2", weights, (299, 299), pooling=None)
-    pipe = mm.Pipeline([image], mm.Caption("caption"), width=WIDTH)
+    pipe = mm.Pipeline([image], mm.Caption("caption"), width=WIDTH, dtype=dtype)
     settings = {"validation_data": False, "epochs": EPOCHS, "batch_size": 32, "verbose": 0, "cache_dir": cache}
     return seconds(lambda: pipe.fit(df, **settings))
 
