@@ -5,12 +5,12 @@ All models share one pipeline, visible in `batches`: row numbers grouped by leng
 """
 
 import difflib
+import threading
+import time
 import warnings
 
 import numpy as np
 import tensorflow as tf
-
-from mmkeras.files import examine
 
 
 def check_frame(df, columns, what="the model"):
@@ -272,10 +272,54 @@ def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepar
     return dataset, None if plan is None else np.concatenate(plan)
 
 
+class _Python:
+    """Whether threads of tf.data are at work in Python."""
+
+    def __init__(self):
+        self.lock, self.running, self.last = threading.Lock(), 0, -np.inf
+
+    def watched(self, items):
+        """The items of an iterable, each of which is made under watch."""
+        items = iter(items)
+        while True:
+            with self.lock:
+                self.running += 1
+            try:
+                item = next(items, None)
+            finally:
+                with self.lock:
+                    self.running -= 1
+                    self.last = time.monotonic()
+            if item is None:
+                return
+            yield item
+
+    def settle(self, quiet, longest):
+        end = time.monotonic() + longest
+        while time.monotonic() < end and (self.running or time.monotonic() - self.last < quiet):
+            time.sleep(0.01)
+
+
+_python = _Python()
+
+
+def settle(quiet=0.2, longest=10.0):
+    """Wait until no thread of tf.data is at work in Python; call it before an unfinished iterator is let go.
+
+    TensorFlow lets an iterator go while it holds Python's lock, and waits for its threads: one that is about to call
+    Python then waits for the lock, for ever. With full buffers, they rest.
+
+    Args:
+        quiet: float, seconds without work after which they count as resting.
+        longest: float, seconds after which it returns in any case.
+    """
+    _python.settle(quiet, longest)
+
+
 def _generated(next_plan, take, rows):
     """Batches that Python makes one by one, for what is too large for memory, or of many lengths."""
     return tf.data.Dataset.from_generator(
-        lambda: map(take, next_plan()), output_signature=_signature(take(np.arange(min(rows, 1))))
+        lambda: _python.watched(map(take, next_plan())), output_signature=_signature(take(np.arange(min(rows, 1))))
     )
 
 
@@ -296,7 +340,8 @@ def _gathered(next_plan, take, rows):
         return tf.nest.map_structure(lambda values: tf.gather(values, numbers), everything)
 
     vector = tf.TensorSpec([None], tf.int64)
-    return tf.data.Dataset.from_generator(planned, output_signature=(vector, vector)).flat_map(split).map(gather)
+    plans = tf.data.Dataset.from_generator(lambda: _python.watched(planned()), output_signature=(vector, vector))
+    return plans.flat_map(split).map(gather)
 
 
 def _signature(example):
@@ -340,7 +385,9 @@ def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=
         TensorShape([4])
     """
     columns = raw_values(df, modalities)
-    examine(columns.values())
+    for values in columns.values():
+        if hasattr(values, "examine"):  # files, which their reader will decode
+            values.examine()
     target = None if task is None else task.encode(df)
     lengths = None
     if training:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import engines
-from mmkeras.datasets import batches
+from mmkeras.datasets import batches, settle
 from mmkeras.features import TOWERS, fingerprint, layout_of, pack
 from mmkeras.graph import compiled, submodel
 
@@ -118,11 +118,15 @@ def windows_of(prepare, columns, batch_size):
     masks = token_masks(prepare)
     dataset, order = batches(columns, batch_size=batch_size or WINDOW, prepare=prepare)
     done = 0
-    for (tensors,) in dataset:
-        count = len(next(iter(tensors.values())))
-        lengths = np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0) if masks else None
-        yield order[done : done + count], lengths, tensors
-        done += count
+    try:
+        for (tensors,) in dataset:
+            count = len(next(iter(tensors.values())))
+            lengths = np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0) if masks else None
+            yield order[done : done + count], lengths, tensors
+            done += count
+    except BaseException:  # the rest is not wanted
+        settle()
+        raise
 
 
 def cut_windows(prepare, windows, most_rows, most_tokens):

@@ -16,7 +16,7 @@ from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
 from mmkeras.cached import CachedModel
 from mmkeras.caption_head import build_caption_head, writing_head
 from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
-from mmkeras.datasets import check_frame, split_frame
+from mmkeras.datasets import check_frame, settle, split_frame
 from mmkeras.engines import check_engine
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
@@ -275,18 +275,22 @@ class Pipeline:
         steps = int(rows.cardinality())
         rate = rate(epochs * steps)
         compile_for_training(model, self.task, rate, watched, loss, optimizer, weight_decay)
-        return model.fit(
-            # One endless iterator: Keras makes two for each epoch otherwise, and both would prepare rows.
-            rows.repeat(),
-            steps_per_epoch=steps,
-            validation_data=held_out,
-            validation_steps=None if held_out is None else int(held_out.cardinality()),
-            initial_epoch=first,
-            epochs=first + epochs,
-            callbacks=list(callbacks),
-            verbose=verbose,
-            shuffle=False,  # the dataset does it
-        )
+        try:
+            return model.fit(
+                # One iterator for all epochs: Keras makes two for each otherwise, and both would prepare rows.
+                rows.repeat(epochs),
+                steps_per_epoch=steps,
+                validation_data=held_out,
+                validation_steps=None if held_out is None else int(held_out.cardinality()),
+                initial_epoch=first,
+                epochs=first + epochs,
+                callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())],
+                verbose=verbose,
+                shuffle=False,  # the dataset does it
+            )
+        except BaseException:  # an interruption, too
+            settle()
+            raise
 
     # --- prediction
 

@@ -1,5 +1,7 @@
 """Reading columns, splitting frames, and the order of batches."""
 
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras import datasets
 from mmkeras.datasets import (
     batches,
     categories,
@@ -17,6 +20,7 @@ from mmkeras.datasets import (
     numbers,
     plan_batches,
     raw_values,
+    settle,
     split_frame,
     texts,
 )
@@ -317,6 +321,27 @@ def test_batches_cut_in_memory_are_those_that_python_makes(seed):
     texts = [[text for batch in epoch for text in batch[0]["text"]] for epoch in (one[:6], one[6:])]
     assert sorted(texts[0]) == sorted(text.encode() for text in columns["text"])
     assert (texts[0] == texts[1]) == (seed is None)
+
+
+def test_settle_waits_for_threads_that_are_at_work_in_python():
+    started = threading.Event()
+
+    def fetch(rows):
+        started.set()
+        time.sleep(0.3)
+        return {}
+
+    dataset, _ = batches({"row": np.arange(8.0)}, batch_size=1, fetch=fetch)
+    settle()
+    assert not datasets._python.running
+    started.clear()
+    iterator, before = iter(dataset), time.monotonic()
+    threading.Thread(target=lambda: next(iterator), daemon=True).start()
+    assert started.wait(10) and datasets._python.running
+    settle(longest=0.05)
+    assert datasets._python.running  # it does not wait for ever
+    settle()
+    assert not datasets._python.running and time.monotonic() - before > 0.5
 
 
 def test_batches_prepare_tensors(movies):
