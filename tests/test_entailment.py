@@ -94,7 +94,7 @@ def test_both_images_go_through_one_tower():
 
 
 def test_a_local_bert_is_loaded(tiny_bert):
-    model = small(text_encoder=str(tiny_bert), modalities=["text"])
+    model = small(text_encoder=tiny_bert, modalities=["text"])
     values = {name: value % 50 for name, value in posts(model).items()}
     assert np.isfinite(model(values)["label"]).all()
 

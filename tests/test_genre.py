@@ -1,5 +1,7 @@
 """The tutorial's graph, number for number."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def test_genre_classifier_has_the_tutorials_parameters():
 
 
 def test_genre_classifier_with_a_local_encoder_trains_and_reloads(tiny_bert, tmp_path):
-    model = mm.build_genre_classifier(str(tiny_bert), num_numeric=2, num_classes=3, sequence_length=None)
+    model = mm.build_genre_classifier(pathlib.Path(tiny_bert), num_numeric=2, num_classes=3, sequence_length=None)
     x = {
         "token_ids": np.ones((4, 6), "int32"),
         "padding_mask": np.ones((4, 6), "int32"),

@@ -63,6 +63,7 @@ def load_pretrained(encoder, kind, **kwargs):
         FileNotFoundError: a path that does not exist.
         ValueError: a directory that holds something else, or a preset that cannot be had.
     """
+    encoder = os.fspath(encoder)
     if hub.is_saved_model(encoder):
         return _hub_backbone(encoder, **kwargs) if kind == "Backbone" else _hub_tokenizer(encoder)
     import keras_hub
