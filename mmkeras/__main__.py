@@ -309,7 +309,10 @@ def cache(options):
     elif not (directory / "data.mdb").is_file():
         print(f"There is no feature cache in {directory}.")
     else:
-        for tower in features.open_store(directory).info():
+        towers = features.open_store(directory).info()
+        if not towers:
+            print(f"The feature cache in {directory} is empty: only frozen pretrained towers fill it.")
+        for tower in towers:
             print(f"{tower['rows']:>8} rows {tower['bytes'] / 2**20:>9.1f} MiB  {tower['created']}  {tower['tower']}")
 
 

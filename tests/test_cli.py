@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import mmkeras as mm
+from mmkeras import features
 from mmkeras.__main__ import main
 
 
@@ -47,6 +48,9 @@ def test_export_and_cache(trained, capsys):
     assert main(["cache", "clear", "--cache-dir", f"{trained}/cache"]) == 0
     assert main(["cache", "info", "--cache-dir", f"{trained}/cache"]) == 0
     assert "no feature cache" in capsys.readouterr().out
+    features.open_store(trained / "unused").close()
+    assert main(["cache", "info", "--cache-dir", f"{trained}/unused"]) == 0
+    assert "is empty: only frozen pretrained towers fill it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -587,6 +587,7 @@ def test_fingerprint_changes_with_weights_and_graph(tmp_path):
 PREDICT = """
 import sys, numpy as np, pandas as pd, mmkeras as mm
 pipe = mm.load(sys.argv[1] + "/model")
+pipe.encode_engine = "tensorflow"  # as in these tests
 pipe.predict(pd.read_pickle(sys.argv[1] + "/rows.pkl")).to_pickle(sys.argv[1] + "/predicted.pkl")
 """
 

@@ -396,7 +396,7 @@ def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
         "def refuse(*a, **k): raise SystemExit('encoded again')\n"
         "train = mm.split_frame(mm.samples.movies(260, seed=3), .25, seed=0)[0]\n"
         "pipe = mm.Pipeline([mm.Text('overview', sys.argv[1], sequence_length=32, pooling='mean', name='renamed')],"
-        " mm.MultiLabel('genres'))\n"
+        " mm.MultiLabel('genres'), encode_engine='tensorflow')\n"  # as in these tests
         "f.Store.write = refuse\n"
         "pipe.fit(train, epochs=1, verbose=0, cache_dir=sys.argv[2])\n"
     )
