@@ -32,7 +32,7 @@ from mmkeras.datasets import batches, raw_values
 from mmkeras.encoding import encode_rows, token_lengths
 from mmkeras.engines import base, converted
 from mmkeras.features import TOWERS, open_store
-from mmkeras.graph import submodel
+from mmkeras.graph import compiled, submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.stages import chain, cut_frozen
@@ -88,7 +88,7 @@ def compare(name, data, rows, rounds, sides, peak, folder):
     prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     columns = raw_values(df, [modality])
     size = None if encoding.token_masks(prepare) else 16
-    parts = list(encoding.cut_windows(prepare, encoding.windows_of(prepare, columns, size), None, 1024))
+    parts = list(encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, size), None, 1024))
     lengths = [part_lengths for _, part_lengths, _ in parts]
     padding = 0.0
     if lengths[0] is not None:

@@ -111,18 +111,30 @@ def _write_features(store, run, parts, layout, keys, verbose):
 
 
 def windows_of(prepare, columns, batch_size):
-    """(row numbers, lengths or None, tensors) of rows in their order, made ready while earlier ones are encoded.
+    """(row numbers, lengths or None, tensors) of rows in their order.
 
-    Rows of tokens come in windows of many batches, for `cut_windows` to sort and cut; other rows in batches.
+    Rows of tokens come in windows of many batches, for `cut_windows` to sort and cut. Other rows come in batches, made
+    ready while earlier ones are encoded.
+
+    Args:
+        prepare: what `compiled` made of the model.
+        columns: {name: array}.
+        batch_size: int, of rows without tokens.
     """
     masks = token_masks(prepare)
-    dataset, order = batches(columns, batch_size=batch_size or WINDOW, prepare=prepare)
+    if masks:  # words take so little time that tf.data would take more to begin
+        rows = len(next(iter(columns.values())))
+        for start in range(0, rows, WINDOW):
+            tensors = prepare({name: values[start : start + WINDOW] for name, values in columns.items()})
+            lengths = np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0)
+            yield np.arange(start, start + len(lengths)), lengths, tensors
+        return
+    dataset, order = batches(columns, batch_size=batch_size, prepare=prepare)
     done = 0
     try:
         for (tensors,) in dataset:
             count = len(next(iter(tensors.values())))
-            lengths = np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0) if masks else None
-            yield order[done : done + count], lengths, tensors
+            yield order[done : done + count], None, tensors
             done += count
     except BaseException:  # the rest is not wanted
         settle()
