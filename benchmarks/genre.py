@@ -132,7 +132,9 @@ def bare_pass(df, preset, name):
     prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     engine = engines.candidates(name)[0]
     columns = mm.datasets.raw_values(df, [modality])
-    parts = list(encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, None), None, engine.tokens))
+    parts = list(
+        encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, None), None, engine.tokens)
+    )
     with tempfile.TemporaryDirectory() as folder:
         key = engine.key(features.fingerprint(prepare, tower))
         run = engine.open(tower, key, folder, None, *encoding.sample_of(prepare, parts[0]))
