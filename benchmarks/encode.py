@@ -28,7 +28,8 @@ from genre import Seconds
 
 import mmkeras as mm
 from mmkeras import encoding, engines, features
-from mmkeras.datasets import batches, raw_values
+from mmkeras.columns import raw_values
+from mmkeras.datasets import batches
 from mmkeras.encoding import encode_rows, token_lengths
 from mmkeras.engines import base, converted
 from mmkeras.features import TOWERS, open_store

@@ -115,7 +115,7 @@ def tower_batches(df, preset, **settings):
     """The compiled tower, and its unpadded batches."""
     modality = text(preset, **settings).adapt(df)
     prepare = mm.build_prepare([modality])
-    columns = mm.datasets.raw_values(df, [modality])
+    columns = mm.columns.raw_values(df, [modality])
     lengths = token_lengths(prepare, columns)
     dataset, order = mm.datasets.batches(columns, batch_size=BATCH, lengths=lengths, prepare=prepare)
     run = compiled(mm.build_encode([modality], prepare))
@@ -131,7 +131,7 @@ def bare_pass(df, preset, name):
     tower = cut_frozen(encode).towers["text"]
     prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     engine = engines.candidates(name)[0]
-    columns = mm.datasets.raw_values(df, [modality])
+    columns = mm.columns.raw_values(df, [modality])
     parts = list(
         encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, None), None, engine.tokens)
     )

@@ -19,7 +19,7 @@ import numpy as np
 from autokeras.engine.block import Block
 
 import mmkeras as mm
-from mmkeras.datasets import raw_values
+from mmkeras.columns import raw_values
 from mmkeras.graph import submodel
 from mmkeras.search.blocks import NamedInput
 from mmkeras.search.study import read_records

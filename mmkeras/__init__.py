@@ -4,7 +4,8 @@ import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
 from mmkeras import fusion, hub, layers, losses, samples, search, sources
 from mmkeras.ablation import Ablation, ablate
 from mmkeras.caption_scores import score_captions
-from mmkeras.datasets import make_dataset, split_frame
+from mmkeras.columns import split_frame
+from mmkeras.datasets import make_dataset
 from mmkeras.decoding import Captions
 from mmkeras.evaluation import Report
 from mmkeras.generate import generate

@@ -205,7 +205,7 @@ def search(options):
 
 def _read_task(mm, options, kinds):
     """The rows, and the task of the one target that is given."""
-    from mmkeras.datasets import check_frame
+    from mmkeras.columns import check_frame
 
     df = _read(options.csv)
     targets = [kind for kind in kinds if getattr(options, kind)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmkeras import metrics
 from mmkeras.baselines import PriorBaseline, TfidfBaseline, text_columns
-from mmkeras.datasets import check_frame
+from mmkeras.columns import check_frame
 from mmkeras.evaluation import PRIMARY, indent, scores
 from mmkeras.features import close_store
 from mmkeras.pipeline import Pipeline

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mmkeras.datasets import texts
+from mmkeras.columns import texts
 from mmkeras.evaluation import tune_thresholds
 from mmkeras.heads import side_by_side
 from mmkeras.modalities import Text

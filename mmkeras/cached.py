@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.datasets import batches, raw_values
+from mmkeras.columns import raw_values
+from mmkeras.datasets import batches
 from mmkeras.encoding import encode_rows, token_lengths
 from mmkeras.features import layout_of, open_store, row_bytes
 from mmkeras.files import Files, examine
@@ -77,11 +78,24 @@ class CachedModel:
     def dataset(self, df, batch_size, verbose=0, *, target=None, seed=None, weights=None):
         """Encode what is not yet cached, then give batches of what `model` takes; see `datasets.batches`."""
         columns = raw_values(df, self._modalities)
-        raw = {name: columns[name] for name in self._prepare.input}
-        for name in self._marked:
-            if isinstance(raw[name], Files):
-                raw[name] = raw[name].marks()
+        raw = self._raw(columns)
         examine(raw.values())  # these are decoded in each epoch
+        fetch, size = self._features(columns, verbose)
+        size += row_bytes(layout_of(self._prepare)) * len(df)
+        plan = {"target": target, "batch_size": batch_size, "seed": seed, "weights": weights}
+        if size > IN_MEMORY or any(isinstance(values, Files) for values in raw.values()):
+            lengths = token_lengths(self._prepare, raw)
+            return batches(raw, lengths=lengths, prepare=self._prepare, fetch=fetch, **plan)
+        return batches({**fetch(slice(None)), **self._prepared(raw)}, **plan)
+
+    def _raw(self, columns):
+        """The columns that are prepared in each epoch; of some files, only whether they are there."""
+        raw = {name: columns[name] for name in self._prepare.input}
+        marked = {name: raw[name].marks() for name in self._marked if isinstance(raw[name], Files)}
+        return {**raw, **marked}
+
+    def _features(self, columns, verbose):
+        """(function of row numbers → {key: array} of frozen features, the bytes that those of all rows take)."""
         store, stored, size = open_store(self._directory), [], 0
         for modality in self._modalities:
             if modality.name in self._towers:
@@ -96,12 +110,7 @@ class CachedModel:
                 features.update(store.read(keys[rows], layout))
             return features
 
-        plan = {"target": target, "batch_size": batch_size, "seed": seed, "weights": weights}
-        size += row_bytes(layout_of(self._prepare)) * len(df)
-        if size > IN_MEMORY or any(isinstance(values, Files) for values in raw.values()):
-            lengths = token_lengths(self._prepare, raw)
-            return batches(raw, lengths=lengths, prepare=self._prepare, fetch=fetch, **plan)
-        return batches({**fetch(slice(None)), **self._prepared(raw)}, **plan)
+        return fetch, size
 
     def _prepared(self, raw, chunk=1024):
         """{tensor: array} of all rows."""

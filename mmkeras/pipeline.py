@@ -16,7 +16,8 @@ from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
 from mmkeras.cached import CachedModel
 from mmkeras.caption_head import build_caption_head, writing_head
 from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
-from mmkeras.datasets import check_frame, settle, split_frame
+from mmkeras.columns import check_frame, split_frame
+from mmkeras.datasets import settle
 from mmkeras.engines import check_engine
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store

@@ -11,19 +11,8 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras import datasets
-from mmkeras.datasets import (
-    batches,
-    categories,
-    check_frame,
-    iso_dates,
-    make_dataset,
-    numbers,
-    plan_batches,
-    raw_values,
-    settle,
-    split_frame,
-    texts,
-)
+from mmkeras.columns import categories, check_frame, iso_dates, numbers, raw_values, split_frame, texts
+from mmkeras.datasets import batches, make_dataset, plan_batches, settle
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras import encoding, engines, evaluation, features
-from mmkeras.datasets import raw_values
+from mmkeras.columns import raw_values
 from mmkeras.encoding import encode_rows, plan_parts
 from mmkeras.engines import EngineError, OpenVINO, TensorFlow, base, candidates, check_agreement, choice, converted
 from mmkeras.engines.choice import bfloat16_units

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from mmkeras import Tabular, Text, build_encode, build_prepare, encoding, features, split_frame
-from mmkeras.datasets import raw_values
+from mmkeras.columns import raw_values
 from mmkeras.encoding import encode_rows, token_lengths
 from mmkeras.engines import base
 from mmkeras.features import clear, fingerprint, layout_of, open_store

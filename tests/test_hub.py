@@ -18,7 +18,7 @@ from saved_models import WIDTH, Encoder, save_encoder, save_preprocessor, shared
 
 import mmkeras as mm
 from mmkeras import hub
-from mmkeras.datasets import raw_values
+from mmkeras.columns import raw_values
 from mmkeras.features import fingerprint
 from mmkeras.hub import HubEncoder, HubPreprocessor
 

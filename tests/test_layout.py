@@ -10,7 +10,7 @@ import mmkeras
 
 ROOT = pathlib.Path(mmkeras.__file__).parent
 FLOORS = {
-    "backend": 0, "graph": 0, "head_inputs": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "datasets": 0, "metrics": 0, "caption_scores": 0,
+    "backend": 0, "graph": 0, "head_inputs": 0, "files": 0, "hub": 0, "layers": 0, "fusion": 0, "losses": 0, "columns": 0, "datasets": 1, "metrics": 0, "caption_scores": 0,
     "persistence": 0, "modalities": 1, "samples": 1, "tasks": 1, "decoding": 1, "sources": 2, "stages": 2, "heads": 2,
     "engines": 1, "features": 1, "encoding": 2, "evaluation": 2, "plots": 2, "training": 2, "cached": 3, "models": 3, "baselines": 3, "caption_head": 2, "captioning": 4, "pipeline": 5,
     "ablation": 6, "generate": 6, "search": 6, "__init__": 7,

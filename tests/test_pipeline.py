@@ -71,7 +71,7 @@ def test_one_row_alone_equals_the_row_in_a_batch(fitted, rows):
 
 
 def test_stages_are_plain_models_that_share_weights(fitted, rows):
-    raw = {name: tf.constant(v[:5]) for name, v in mm.datasets.raw_values(rows[1], fitted.modalities).items()}
+    raw = {name: tf.constant(v[:5]) for name, v in mm.columns.raw_values(rows[1], fitted.modalities).items()}
     expected = fitted.predict(rows[1].head(5)).to_numpy()
     for model in (fitted.prepare, fitted.encode, fitted.head, fitted.model, fitted.serving_model):
         assert isinstance(model, keras.Model)
@@ -120,7 +120,7 @@ def test_served_model_in_a_fresh_process_equals_predict(fitted, rows, tmp_path):
     test.iloc[1, test.columns.get_loc("runtime")] = np.nan
     test.iloc[2, test.columns.get_loc("overview")] = "🎬 " * 40
     fitted.export(tmp_path / "served")
-    values = {name: list(v) for name, v in mm.datasets.raw_values(test, fitted.modalities).items()}
+    values = {name: list(v) for name, v in mm.columns.raw_values(test, fitted.modalities).items()}
     values = {k: [x if isinstance(x, str) else float(x) for x in v] for k, v in values.items()}
     (tmp_path / "raw.json").write_text(json.dumps(values))
     code = (
@@ -170,14 +170,14 @@ def test_top_blocks_alone_are_fine_tuned(rows, tiny_bert, tmp_path):
 
     assert gap("text_tower") == 0.0
     assert gap("text_tower_top") > 1e-4
-    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(rows[1], pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(rows[1], pipe.modalities).items()}
     np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
 
 
 def test_full_sequences_are_cached_and_read_back(rows, tiny_bert, tmp_path):
     pipe = mm.Pipeline([mm.Text("overview", str(tiny_bert), 32, pooling=None)], mm.MultiLabel("genres"))
     pipe.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path)
-    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(rows[1], pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(rows[1], pipe.modalities).items()}
     np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
 
 
@@ -385,7 +385,7 @@ def test_column_names_may_be_odd(rows, tmp_path):
     pipe.export(tmp_path / "served")
     served = tf.saved_model.load(str(tmp_path / "served"))
     names = {"the_plot_summary": "overview", "budget__in___": "budget", "laufzeit_gr__e": "runtime"}
-    raw = mm.datasets.raw_values(test, pipe.modalities)
+    raw = mm.columns.raw_values(test, pipe.modalities)
     given = {name: tf.constant(raw[odd[column]]) for name, column in names.items()}
     np.testing.assert_allclose(served.serve(given)["genres"], pipe.predict(test), atol=1e-5)
 

@@ -117,7 +117,7 @@ def test_winners_load_and_predict_without_autokeras(rows, place, auto, tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "one.pkl"), pipe.predict(test), atol=1e-5)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "two.pkl"), auto.predict(test), atol=1e-5)
-    raw = {name: tf.constant(v) for name, v in mm.datasets.raw_values(test, pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(test, pipe.modalities).items()}
     served = tf.saved_model.load(str(tmp_path / "served"))
     np.testing.assert_allclose(served.serve(raw)["genres"], pipe.predict(test), atol=1e-5)
 

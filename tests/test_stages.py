@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmkeras import MultiClass, MultiLabel, Tabular, Text, build_encode, build_head, build_prepare, chain
-from mmkeras.datasets import raw_values
+from mmkeras.columns import raw_values
 from mmkeras.graph import submodel
 from mmkeras.stages import cut_frozen
 

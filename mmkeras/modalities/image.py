@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.datasets import check_frame
+from mmkeras.columns import check_frame
 from mmkeras.files import Files
 from mmkeras.modalities.base import Modality, check_name, column_names, digest, string_input
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mmkeras import hub, layers
-from mmkeras.datasets import check_frame, texts
+from mmkeras.columns import check_frame, texts
 from mmkeras.graph import submodel
 from mmkeras.modalities.base import Modality, check_name, column_names, string_input
 from mmkeras.modalities.pretrained import (

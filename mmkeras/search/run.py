@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 
-from mmkeras.datasets import check_frame, split_frame
+from mmkeras.columns import check_frame, split_frame
 from mmkeras.evaluation import PRIMARY
 from mmkeras.features import close_store
 from mmkeras.persistence import write_text

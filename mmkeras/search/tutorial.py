@@ -11,7 +11,8 @@ import autokeras as ak
 import keras
 import numpy as np
 
-from mmkeras.datasets import batches, check_frame, raw_values, split_frame
+from mmkeras.columns import check_frame, raw_values, split_frame
+from mmkeras.datasets import batches
 from mmkeras.evaluation import tune_thresholds
 from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
 from mmkeras.pipeline import Pipeline

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.datasets import Sentences, check_frame
+from mmkeras.columns import Sentences, check_frame
 from mmkeras.layers.captions import CaptionTokens, count_words, learn_vocabulary
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
 from mmkeras.tasks.base import Task
