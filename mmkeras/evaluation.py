@@ -119,7 +119,7 @@ class Report:
         baselines: DataFrame with a row per baseline; the metrics, and the interval of the primary one.
         labels: DataFrame with a row per class.
         notes: list of sentences about what the figures mean here.
-        examples: DataFrame of some rows: what was read, the truth, the prediction.
+        examples: DataFrame of some rows: the truth, the prediction, what was read.
         rows: int, how many rows were evaluated.
         confusion: DataFrame for MultiClass: rows of each true class (index) by predicted class (columns).
         missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.

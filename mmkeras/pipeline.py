@@ -426,10 +426,12 @@ class Pipeline:
         rows = np.unique(np.linspace(0, len(df) - 1, min(count, len(df))).astype(int))
         decided = self.task.decide(predictions[rows], self._cuts())
         columns = dict.fromkeys(c for m in self.modalities for c in m.all_columns)
-        shown = {c: [_short(value) for value in df[c].iloc[rows]] for c in columns}
         truth = [target[row] for row in rows] if isinstance(target, list) else target[rows]
-        shown[f"{self.task.column} (true)"] = [_short(v) for v in self.task.read(truth)]
-        shown[f"{self.task.column} (predicted)"] = [_short(v) for v in decided]
+        shown = {  # what a reader wants to see first, left of columns that may be many
+            f"{self.task.column} (true)": [_short(v) for v in self.task.read(truth)],
+            f"{self.task.column} (predicted)": [_short(v) for v in decided],
+            **{c: [_short(value) for value in df[c].iloc[rows]] for c in columns},
+        }
         return pd.DataFrame(shown, index=df.index[rows])
 
     # --- keeping and serving

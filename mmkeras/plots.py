@@ -289,7 +289,7 @@ def _by_label(report):
     )
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, frameon=False)
     return figure
 
 
