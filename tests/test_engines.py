@@ -113,7 +113,10 @@ def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
     plain = "TensorFlow in float32"
     assert names("", True) == [f"{plain}: the processor has no bfloat16 units"]
     assert names("amx_bf16", False) == [f"{plain}: OpenVINO is not installed"]
-    assert names("amx_bf16", True)[0] == "OpenVINO in bfloat16: the processor has amx_bf16"
+    assert names("amx_bf16", True) == [
+        "OpenVINO in bfloat16: the processor has amx_bf16",
+        f"{plain}: the faster engine did not take this tower",
+    ]
     assert names("", False, ["gpu"])[0] == "TensorFlow in mixed_float16: there is a GPU"
     assert all(plain in names(units, True, gpus)[-1] for units in ("", "x") for gpus in ([], ["gpu"]))
 

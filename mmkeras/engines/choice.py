@@ -37,12 +37,12 @@ def candidates(name):
     if name == "openvino":
         why = f"as asked for; the processor has {units or 'no bfloat16 units, so it is no faster'}"
         return [OpenVINO("bf16" if units else "f32", why)]
-    plain = TensorFlow("float32", "OpenVINO is not installed" if units else "the processor has no bfloat16 units")
+    instead = TensorFlow("float32", "the faster engine did not take this tower")
     if tf.config.list_physical_devices("GPU"):
-        return [TensorFlow("mixed_float16", "there is a GPU"), plain]
+        return [TensorFlow("mixed_float16", "there is a GPU"), instead]
     if units and installed():
-        return [OpenVINO("bf16", f"the processor has {units}"), plain]
-    return [plain]
+        return [OpenVINO("bf16", f"the processor has {units}"), instead]
+    return [TensorFlow("float32", "OpenVINO is not installed" if units else "the processor has no bfloat16 units")]
 
 
 def bfloat16_units():
