@@ -1,5 +1,7 @@
 """The third stage: features of every modality → fusion → the task's output."""
 
+import difflib
+
 import keras
 
 from mmkeras.fusion import (
@@ -17,6 +19,16 @@ from mmkeras.head_inputs import HeadInputs, modality_names
 from mmkeras.layers import MaskedMean
 
 FUSIONS = ("concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention")
+
+
+def check_fusion(name):
+    """Raise a ValueError unless there is such a fusion."""
+    if name not in FUSIONS:
+        near = difflib.get_close_matches(str(name), FUSIONS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`fusion` must be one of {FUSIONS}. Received: {name!r}.{hint}")
+
+
 DECISIONS = "decisions"
 DROPOUT = 0.5
 # A short memory of statistics: heads see few steps, and their moving averages must have converged by then.
@@ -71,8 +83,7 @@ def build_head(
         >>> head.output["label"].shape
         (None, 2)
     """
-    if fusion not in FUSIONS:
-        raise ValueError(f"`fusion` must be one of {FUSIONS}. Received: {fusion!r}.")
+    check_fusion(fusion)
     for name, value in (("units", units), ("depth", depth)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")

@@ -21,8 +21,10 @@ from mmkeras.datasets import settle
 from mmkeras.engines import check_engine
 from mmkeras.evaluation import make_report, tune_thresholds
 from mmkeras.features import close_store, open_store
-from mmkeras.heads import build_head
+from mmkeras.heads import build_head, check_fusion
+from mmkeras.modalities.base import Modality
 from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
+from mmkeras.tasks.base import Task
 from mmkeras.training import check_optimizer, compile_for_training, planned_rate
 
 STAGES = ("prepare", "encode", "head")
@@ -52,7 +54,8 @@ class Pipeline:
         trail: `search.Trail` of the search that chose the model, else None; it is not saved.
 
     Raises:
-        ValueError: no modality, or two of the same name; an unknown engine.
+        ValueError: no modality, or two of the same name; an unknown fusion or engine.
+        TypeError: no list of modalities, or no task.
         ImportError: `encode_engine="openvino"` without the package.
 
     Example:
@@ -65,8 +68,15 @@ class Pipeline:
     """
 
     def __init__(self, modalities, task, fusion="concat", *, encode_engine="auto", **head):
+        if isinstance(modalities, Modality) or not isinstance(task, Task):
+            raise TypeError(
+                "A Pipeline takes a list of modalities and a task. "
+                f"Received: {type(modalities).__name__} and {type(task).__name__}. "
+                "Use for example mm.Pipeline([mm.Text('overview')], mm.MultiLabel('genres'))."
+            )
         self.modalities = list(modalities)
         check_modalities(self.modalities)
+        check_fusion(fusion)
         check_engine(encode_engine)
         self.task = task
         self.fusion = fusion
@@ -153,10 +163,16 @@ class Pipeline:
                 raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
         if not 0 <= weight_decay < float("inf"):
             raise ValueError(f"`weight_decay` must be 0 or more. Received: {weight_decay!r}. Use for example 0.05.")
+        for name, rate in (("learning_rate", learning_rate), ("fine_tune_learning_rate", fine_tune_learning_rate)):
+            if isinstance(rate, str) or (isinstance(rate, float | int) and not 0 <= rate < float("inf")):
+                raise ValueError(
+                    f"`{name}` must be a number of 0 or more, or a schedule. Received: {rate!r}. Use for example 1e-3."
+                )
         loss = self._given[1].choose_loss(loss)
         check_optimizer(optimizer)
         keras.utils.set_random_seed(seed)
         self._build(train, class_weight)
+        validation = self._known(validation)
         self._use_cache(cache_dir)
         weights = self.task.row_weights(self.task.encode(train), class_weight)
         settings = {
@@ -234,6 +250,19 @@ class Pipeline:
             **self.head_settings,
         )  # fmt: skip
 
+    def _known(self, validation):
+        """The validation rows but those of classes that no training row has; None when none is left."""
+        unknown = {} if validation is None else self.task.unknown(validation)
+        if not unknown:
+            return validation
+        rows_go = self.task.kind == "multiclass"
+        if rows_go or self._given[1] is not self.task:  # some labels may be left out on purpose
+            what = "Their rows are left out." if rows_go else "They count in no metric."
+            warnings.warn(f"Validation rows hold labels never seen in training: {unknown}. {what}", stacklevel=3)
+        if rows_go:
+            validation = validation[self.task.encode(validation) >= 0]
+        return validation if len(validation) else None
+
     def _use_cache(self, cache_dir):
         directory = cache_dir or self._cache_dir or os.environ.get("MMKERAS_CACHE_DIR")
         if directory is None:
@@ -268,8 +297,6 @@ class Pipeline:
         rows, _ = part.dataset(train, batch_size, verbose, target=target, seed=seed + first, weights=weights)
         held_out = None
         if validation is not None:
-            if self._given[1] is not self.task:
-                _warn_unknown(self.task, validation)
             held_out, _ = part.dataset(validation, batch_size, verbose, target=self.task.encode(validation))
             if self.task.kind == "caption":
                 callbacks = [WatchCider(self, validation), *callbacks]
@@ -535,15 +562,6 @@ def load(path):
 def _rebuild(module, config):
     config = dict(config)
     return getattr(module, config.pop("class"))(**config)
-
-
-def _warn_unknown(task, validation):
-    unknown = task.unknown(validation)
-    if unknown:
-        warnings.warn(
-            f"validation_data holds labels never seen in training: {unknown}. They count in no metric.",
-            stacklevel=4,
-        )
 
 
 def _short(value, length=90):

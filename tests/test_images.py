@@ -502,3 +502,13 @@ def test_absent_images_of_a_pair_are_not_attended_to(folder):
     np.testing.assert_allclose(head(values)["label"], before, atol=1e-6)
     values["image"][1, :4] = 50.0
     assert np.abs(head(values)["label"].numpy() - before).max() > 1e-4
+
+
+def test_weights_that_cannot_be_downloaded():
+    def build(weights, **settings):
+        raise Exception("URL fetch failure on https://example.org/w.h5")
+
+    with pytest.raises(
+        ValueError, match=r"download the weights of ResNet50V2 once. Received: URL fetch.*give a file of weights"
+    ):
+        mm.modalities.image._load_weights(None, build, "ResNet50V2", "imagenet", (32, 32), "avg")

@@ -1,10 +1,13 @@
 """The layout that CONTRIBUTING.md draws: a file imports only from lower floors."""
 
 import ast
+import logging
 import os
 import pathlib
 import subprocess
 import sys
+
+import pytest
 
 import mmkeras
 
@@ -100,3 +103,11 @@ def test_every_public_name_has_a_docstring_with_an_example():
         if ">>>" not in (thing.__doc__ or ""):
             lacking.append(name)
     assert lacking == []
+
+
+@pytest.mark.parametrize(
+    ("function", "heard"), [("TensorFlowTrainer._make_function.<locals>.multi_step_on_iterator", False), ("mine", True)]
+)
+def test_many_fits_are_no_reason_to_warn_of_tracing(function, heard):
+    message = f"5 out of the last 11 calls to <function {function} at 0x7f> triggered tf.function retracing."
+    assert bool(logging.getLogger("tensorflow").filter(logging.makeLogRecord({"msg": message}))) == heard

@@ -405,3 +405,48 @@ def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
         capture_output=True, text=True, env={**os.environ},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_validation_rows_of_unseen_classes_are_left_out():
+    df = pd.DataFrame({"x": np.arange(40.0), "label": ["a", "b"] * 20})
+    judged = df.head(4).assign(label=["a", "b", "new", "new"])
+    pipe = mm.Pipeline([mm.Tabular(numeric=["x"])], mm.MultiClass("label"))
+    with pytest.warns(UserWarning, match=r"labels never seen in training: {'new': 2}. Their rows are left out"):
+        found = pipe.fit(df, judged, epochs=1, verbose=0).history
+    known = pipe.fit(df, judged.head(2), epochs=1, verbose=0).history
+    assert found["val_loss"] == known["val_loss"]
+    with pytest.warns(UserWarning, match="are left out"):
+        assert "val_loss" not in pipe.fit(df, judged.tail(2), epochs=1, verbose=0).history
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (
+            (mm.Text("t"), mm.MultiLabel("g")),
+            TypeError,
+            r"takes a list of modalities and a task. Received: Text and MultiL",
+        ),
+        (([mm.Text("t")], "genres"), TypeError, r"Received: list and str. Use for example mm.Pipeline\("),
+        (
+            ([mm.Text("t")], mm.MultiLabel("g"), "concatt"),
+            ValueError,
+            r"must be one of .*'concatt'. Did you mean 'concat'",
+        ),
+    ],
+)
+def test_a_pipeline_of_something_else(arguments, error, words):
+    with pytest.raises(error, match=words):
+        mm.Pipeline(*arguments)
+
+
+@pytest.mark.parametrize("rate", ["1e-3", -1.0, float("nan")])
+def test_learning_rates_are_numbers(rows, rate):
+    pipe = mm.Pipeline([mm.Tabular(numeric=["budget"])], mm.MultiLabel("genres"))
+    with pytest.raises(
+        ValueError,
+        match="`learning_rate` must be a number of 0 or more, or a schedule. Received: .*Use for example 1e-3",
+    ):
+        pipe.fit(rows[0], learning_rate=rate)
+    with pytest.raises(ValueError, match="`fine_tune_learning_rate` must be a number of 0"):
+        pipe.fit(rows[0], fine_tune_learning_rate=rate)

@@ -218,7 +218,13 @@ def _load_weights(bare, build, encoder, weights, image_size, pooling):
     if weights is None:
         return
     if weights == "imagenet":
-        source = build(include_top=False, weights="imagenet", input_shape=(*image_size, 3), pooling=pooling)
+        try:
+            source = build(include_top=False, weights="imagenet", input_shape=(*image_size, 3), pooling=pooling)
+        except Exception as error:  # Keras has no kind of its own for a failed download
+            raise ValueError(
+                f"`weights='imagenet'` needs to download the weights of {encoder} once. Received: {error}. "
+                "Check the connection, or give a file of weights, or None for random ones."
+            ) from error
         bare.set_weights(source.get_weights())
         return
     if not pathlib.Path(weights).is_file():
