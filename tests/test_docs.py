@@ -4,6 +4,7 @@ import inspect
 import pathlib
 import re
 import types
+import warnings
 
 import keras
 import pytest
@@ -96,9 +97,12 @@ def test_losses_and_all_modules_say_what_is_public():
 def test_one_command_makes_the_reference(tmp_path):
     pdoc = pytest.importorskip("pdoc")
     pdoc.render.configure(docformat="google")
-    pdoc.pdoc("mmkeras", output_directory=tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found .* does not resolve")
+        pdoc.pdoc("mmkeras", "mmkeras.search.blocks", "mmkeras.search.tutorial", output_directory=tmp_path)
     page = (tmp_path / "mmkeras.html").read_text(encoding="utf-8")
     assert "Pipeline" in page and "build_captioner" in page and (tmp_path / "mmkeras" / "layers.html").is_file()
+    assert "max_trials" in (tmp_path / "mmkeras" / "search" / "tutorial.html").read_text(encoding="utf-8")
 
 
 def test_what_the_readme_names_is_there():

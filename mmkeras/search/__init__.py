@@ -18,12 +18,26 @@ Example:
 import importlib
 import sys
 import types
+import typing
 
 from mmkeras.search.run import need
 from mmkeras.search.run import search as _search
 from mmkeras.search.trail import Trail
 
 __all__ = ["ClassificationHead", "FusionBlock", "NamedInput", "RegressionHead", "Trail", "auto_model"]
+
+# Told to readers of the API reference, which cannot see what is imported when first used.
+ClassificationHead: type
+"""See `mmkeras.search.blocks.ClassificationHead`."""
+FusionBlock: type
+"""See `mmkeras.search.blocks.FusionBlock`."""
+NamedInput: type
+"""See `mmkeras.search.blocks.NamedInput`."""
+RegressionHead: type
+"""See `mmkeras.search.blocks.RegressionHead`."""
+auto_model: typing.Callable
+"""See `mmkeras.search.tutorial.auto_model`."""
+
 # name → the file that has it, which imports AutoKeras
 _LATER = {
     "FusionBlock": "blocks", "ClassificationHead": "blocks", "RegressionHead": "blocks", "NamedInput": "blocks",
