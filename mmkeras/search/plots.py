@@ -55,6 +55,7 @@ def _scores(trail):
         axes.plot(numbers[~done], np.zeros((~done).sum()), "x", color="#d1242f", label="failed",
                   transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
     axes.set_xlabel("trial")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(f"{trail.objective}, with its 95% interval")
     axes.legend(frameon=False)
     return canvas
