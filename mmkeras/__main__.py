@@ -24,13 +24,20 @@ def main(arguments=None):
     return 0
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults where there are any."""
+
+    def _get_help_string(self, action):
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="mmkeras", description="Multimodal learning on Keras 3.")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
     commands = parser.add_subparsers(dest="command")
 
     def command(name, run, description):
-        sub = commands.add_parser(name, help=description, description=description)
+        sub = commands.add_parser(name, help=description, description=description, formatter_class=_Help)
         sub.set_defaults(run=run)
         return sub
 
@@ -39,13 +46,13 @@ def _parser():
         "--task",
         choices=["genre", "entailment", "captions"],
         help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, or only captions "
-        "of drawn scenes (default: all three, with one page that links their reports)",
+        "of drawn scenes; without it all three, with one page that links their reports",
     )
     sub.add_argument("--out", default="mmkeras-quickstart", help="folder for models, reports and served models")
     sub.add_argument(
-        "--rows", type=int, help="rows of the sample (default: 1200 of genre, 1500 of entailment, 10000 scenes)"
+        "--rows", type=int, help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes"
     )
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
     sub = command("train", train, "Train on a CSV file; write model, report and served model to a folder.")
     _data_arguments(sub)
@@ -54,33 +61,36 @@ def _parser():
         "--fusion",
         default="concat",
         choices=["concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention"],
+        help="how modalities are joined",
     )
     sub.add_argument("--modality-dropout", type=float, default=0.0, help="chance that training drops a whole modality")
     sub.add_argument("--class-weight", choices=["balanced"], help="with --label: rare classes count as much as others")
     sub.add_argument("--loss", choices=["focal"], help="instead of cross-entropy")
     sub.add_argument("--caption", help="target column of captions of the images")
-    sub.add_argument("--epochs", type=int, default=12)
-    sub.add_argument("--fine-tune-epochs", type=int, default=0)
-    sub.add_argument("--batch-size", type=int, default=64)
-    sub.add_argument("--learning-rate", type=float, default=1e-3)
+    sub.add_argument("--epochs", type=int, default=12, help="passes over the training rows")
+    sub.add_argument("--fine-tune-epochs", type=int, default=0, help="further passes that train --trainable, too")
+    sub.add_argument("--batch-size", type=int, default=64, help="rows of a step")
+    sub.add_argument("--learning-rate", type=float, default=1e-3, help="the highest, after a short warm-up")
 
     sub = command(
         "search", search, "Search modalities, fusion, head and training on a CSV file; write what train writes."
     )
     _data_arguments(sub)
-    sub.add_argument("--trials", type=int, default=30)
-    sub.add_argument("--engine", choices=["autokeras", "kerastuner"], default="autokeras")
-    sub.add_argument("--tuner", choices=["greedy", "bayesian", "hyperband", "random"], default="greedy")
+    sub.add_argument("--trials", type=int, default=30, help="models to try")
+    sub.add_argument("--engine", choices=["autokeras", "kerastuner"], default="autokeras", help="what runs the trials")
+    sub.add_argument(
+        "--tuner", choices=["greedy", "bayesian", "hyperband", "random"], default="greedy", help="what chooses them"
+    )
     sub.add_argument("--objective", help="a metric of the task, such as map or macro_f1")
     sub.add_argument(
         "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
     )
-    sub.add_argument("--directory", help="folder that an interrupted search resumes from (default: OUT/search)")
+    sub.add_argument("--directory", help="folder that an interrupted search resumes from; without it OUT/search")
 
     sub = command("predict", predict, "Predict the rows of a CSV file with a saved model.")
     sub.add_argument("model", help="folder written by train or quickstart, or its model/")
     sub.add_argument("--csv", required=True)
-    sub.add_argument("--out", help="CSV file for the predictions (default: print the first rows)")
+    sub.add_argument("--out", help="CSV file for the predictions; without it the first rows are printed")
 
     sub = command("caption", caption, "Write captions of image files with a saved model.")
     sub.add_argument("model", help="folder written by train or quickstart, or its model/")
@@ -113,27 +123,31 @@ def _data_arguments(sub):
     sub.add_argument("--number", help="target column of numbers")
     sub.add_argument("--text", type=_names, default=[], help="text columns, separated by commas")
     sub.add_argument("--image", type=_names, default=[], help="columns of image paths, which share one tower")
-    sub.add_argument("--numeric", type=_names, default=[])
-    sub.add_argument("--categorical", type=_names, default=[])
-    sub.add_argument("--datetime", type=_names, default=[])
+    sub.add_argument("--numeric", type=_names, default=[], help="columns of numbers")
+    sub.add_argument("--categorical", type=_names, default=[], help="columns of names from a list")
+    sub.add_argument("--datetime", type=_names, default=[], help="columns of dates")
     sub.add_argument("--zero-is-missing", type=_names, default=[], help="numeric columns in which 0 means unknown")
     sub.add_argument(
         "--text-encoder",
         type=_names,
         default=["distil_bert_base_en_uncased", "lexical"],
-        help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side "
-        "(default: distil_bert_base_en_uncased,lexical)",
+        help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side",
     )
     sub.add_argument("--image-encoder", default="ResNet50V2", help="a network of keras.applications, or scratch")
     sub.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
-    sub.add_argument("--pooling", choices=["cls", "mean"], default="mean")
-    sub.add_argument("--sequence-length", type=int, default=256)
-    sub.add_argument("--test-share", type=float, default=0.2, help="rows held out for the report")
+    sub.add_argument(
+        "--pooling",
+        choices=["cls", "mean"],
+        default="mean",
+        help="what stands for a text: its first token, or the mean",
+    )
+    sub.add_argument("--sequence-length", type=int, default=256, help="most tokens of a text")
+    sub.add_argument("--test-share", type=float, default=0.2, help="share of the rows held out for the report")
     sub.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
     sub.add_argument(
-        "--cache-dir", help="folder of the feature cache (default: $MMKERAS_CACHE_DIR or ~/.cache/mmkeras)"
+        "--cache-dir", help="folder of the feature cache; without it $MMKERAS_CACHE_DIR or ~/.cache/mmkeras"
     )
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
 def _names(text):
@@ -207,7 +221,10 @@ def _read_task(mm, options, kinds):
     """The rows, and the task of the one target that is given."""
     from mmkeras.columns import check_frame
 
+    if not 0 < options.test_share < 1:
+        raise ValueError(f"--test-share must lie between 0 and 1. Received: {options.test_share}. Use for example 0.2.")
     df = _read(options.csv)
+    print(f"Read {len(df):,} rows of {options.csv}.", flush=True)
     targets = [kind for kind in kinds if getattr(options, kind)]
     if len(targets) != 1:
         *others, last = (f"--{kind}" for kind in kinds)

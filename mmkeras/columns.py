@@ -19,7 +19,7 @@ def check_frame(df, columns, what="the model"):
     present = [str(name) for name in df.columns]
     for column in columns:
         if column not in df.columns:
-            near = difflib.get_close_matches(str(column), present, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(str(column), present, n=1, cutoff=0.6)
             parts = [part.strip() for part in str(column).split(",")]
             hint = f"Did you mean {near[0]!r}?" if near else "Rename the column or change the setting."
             if len(parts) > 1 and set(parts) <= set(present):

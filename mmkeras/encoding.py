@@ -72,7 +72,8 @@ def encode_rows(
             if (key, size) not in opened:
                 opened[key, size] = one.open(tower, key, store.path / TOWERS, size, *sample_of(prepare, first))
             if verbose:
-                print(f"Encoding {len(todo):,} rows with {describe} by {one}: {one.why}")
+                what = tower.name.removesuffix("_frozen")
+                print(f"Encoding {len(todo):,} rows of {what!r} by {one}; {one.why}")
             store.describe(key, describe if key == own else f"{describe} by {one}")
             parts = cut_windows(prepare, itertools.chain([first], windows), batch_size, one.tokens)
             _write_features(store, opened[key, size], parts, layout_of(tower), [keys[row] for row in todo], verbose)

@@ -245,6 +245,8 @@ def _verdict(value, drawn, table, others, primary):
     gain = value - table.loc[best, primary]
     low, high = metrics.interval(drawn - others[best][primary])
     span = f"{primary} {value:.3f} against {table.loc[best, primary]:.3f}, difference {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if gain != gain:
+        return f"The model cannot be set beside its baselines: without a known label, {primary} is no number."
     if low > 0:
         return f"The model beats its best baseline, {best!r}, beyond the interval: {span}."
     return f"The model does NOT beat its best baseline, {best!r}, beyond the interval: {span}. Prefer the simpler one, or get more data."

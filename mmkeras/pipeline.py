@@ -91,6 +91,11 @@ class Pipeline:
         self._baselines = {}
         self._parts = {}
 
+    def __repr__(self):
+        names = ", ".join(f"{modality.name}: {type(modality).__name__}" for modality in self.modalities)
+        state = "not fitted" if self.head is None else "fitted"
+        return f"<Pipeline ({names}) → {type(self.task).__name__}({self.task.column!r}), {self.fusion}, {state}>"
+
     # --- the stages joined
 
     @property
@@ -208,6 +213,12 @@ class Pipeline:
     def _split(self, df, validation_data, seed):
         columns = [c for m in self.modalities for c in m.all_columns] + [self.task.column]
         check_frame(df, columns)
+        if self.task.column in columns[:-1]:
+            warnings.warn(
+                f"The target {self.task.column!r} is also read by a modality: the model will copy it. "
+                "Take it out of the modality's columns.",
+                stacklevel=3,
+            )
         if len(df) < 2:
             raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
         if hasattr(validation_data, "columns"):

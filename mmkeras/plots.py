@@ -172,7 +172,7 @@ def plot_attention(captions, number, image, path):
         pathlib.Path of the file.
 
     Raises:
-        ValueError: captions of patches that form no grid; an image that cannot be read.
+        ValueError: captions of patches that form no grid, or fewer of them; an image that cannot be read.
 
     The picture is that of Xu et al., 2015, "Show, Attend and Tell", https://arxiv.org/abs/1502.03044.
 
@@ -189,6 +189,8 @@ def plot_attention(captions, number, image, path):
     """
     from matplotlib.figure import Figure
 
+    if not 0 <= number < len(captions.texts):
+        raise ValueError(f"`number` must name one of the {len(captions.texts)} captions, from 0. Received: {number}.")
     if captions.grid is None:
         raise ValueError("`captions` must come from one grid of patches. Received: none. Use Image(..., pooling=None).")
     pixels = read_pixels(image)

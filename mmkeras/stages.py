@@ -79,10 +79,10 @@ def build_encode(modalities, prepare):
 def check_modalities(modalities):
     """Raise unless there is at least one modality, all names differ, and each column is read in one way."""
     names = [modality.name for modality in modalities]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(
-            f"Modalities must have different names, and there must be one. Received: {names}. Give each `name=...`."
-        )
+    if not names:
+        raise ValueError("There must be a modality. Received: an empty list. Use for example mm.Text('overview').")
+    if len(set(names)) != len(names):
+        raise ValueError(f"Modalities must have different names. Received: {names}. Give each `name=...`.")
     check_kinds(modalities)
 
 

@@ -117,3 +117,12 @@ def test_search_writes_what_train_writes_and_its_trail(trained, tmp_path, capsys
     )
     assert main([*arguments.split(), '{"fusion": "magic"}']) == 2
     assert "must hold values among" in capsys.readouterr().err
+
+
+def test_help_tells_defaults_and_the_share_is_checked(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "passes over the training rows (default: 12)" in text and "default: None" not in text
+    assert main(["train", "--csv", "x.csv", "--labels", "g", "--out", "o", "--test-share", "2"]) == 2
+    assert "--test-share must lie between 0 and 1. Received: 2.0" in capsys.readouterr().err

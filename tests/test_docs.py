@@ -99,7 +99,8 @@ def test_one_command_makes_the_reference(tmp_path):
     pdoc.render.configure(docformat="google")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found .* does not resolve")
-        pdoc.pdoc("mmkeras", "mmkeras.search.blocks", "mmkeras.search.tutorial", output_directory=tmp_path)
+        pages = [f"mmkeras.search.{name}" for name in ("run", "blocks", "tutorial")]
+        pdoc.pdoc("mmkeras", *pages, output_directory=tmp_path)
     page = (tmp_path / "mmkeras.html").read_text(encoding="utf-8")
     assert "Pipeline" in page and "build_captioner" in page and (tmp_path / "mmkeras" / "layers.html").is_file()
     assert "max_trials" in (tmp_path / "mmkeras" / "search" / "tutorial.html").read_text(encoding="utf-8")

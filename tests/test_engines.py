@@ -193,7 +193,7 @@ def test_each_row_keeps_its_features_over_many_windows(store, bert, sentences, m
 def test_progress_counts_rows_per_second(store, light, capsys):
     encode(store, light, NUMBERS, "tensorflow", verbose=1, describe="numbers")
     out = capsys.readouterr().out
-    assert "Encoding 7 rows with numbers by TensorFlow in float32: as asked for" in out
+    assert "Encoding 7 rows of 'text' by TensorFlow in float32; as asked for" in out
     assert "7/7" in out and "rows/s: " in out
 
 

@@ -426,3 +426,11 @@ def test_real_weights_load(real_data):
     assert got.shape == (3, 384)
     unit = got / np.linalg.norm(got, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
+
+
+def test_a_numeric_column_without_numbers():
+    df = pd.DataFrame({"title": ["Toy Story", None, "Jumanji"], "gone": [None, np.nan, None]})
+    words = r"must hold numbers. Received: 'title', without any \(for example 'Toy Story'\). Give it as `categorical`"
+    with pytest.warns(UserWarning, match="are not numbers"), pytest.raises(ValueError, match=words):
+        Tabular(numeric=["title"]).adapt(df)
+    Tabular(numeric=["gone"]).adapt(df)  # nothing is known, which is no error

@@ -450,3 +450,12 @@ def test_learning_rates_are_numbers(rows, rate):
         pipe.fit(rows[0], learning_rate=rate)
     with pytest.raises(ValueError, match="`fine_tune_learning_rate` must be a number of 0"):
         pipe.fit(rows[0], fine_tune_learning_rate=rate)
+
+
+def test_a_pipeline_shows_what_it_is_and_warns_of_its_target_among_the_columns():
+    df = pd.DataFrame({"x": np.arange(10.0), "y": np.arange(10.0)})
+    pipe = mm.Pipeline([mm.Tabular(numeric=["x", "y"])], mm.Regression("y"))
+    assert repr(pipe) == "<Pipeline (tabular: Tabular) → Regression('y'), concat, not fitted>"
+    with pytest.warns(UserWarning, match="The target 'y' is also read by a modality.*Take it out"):
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    assert repr(pipe).endswith("concat, fitted>")

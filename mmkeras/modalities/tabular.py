@@ -98,6 +98,12 @@ class Tabular(Modality):
     def adapt(self, df):
         check_frame(df, self.all_columns, f"modality {self.name!r}")
         raw = self.raw_values(df)
+        for column in self.numeric:
+            if np.isnan(raw[column]).all() and df[column].notna().any():
+                raise ValueError(
+                    f"A numeric column must hold numbers. Received: {column!r}, without any (for example "
+                    f"{df[column].dropna().iloc[0]!r}). Give it as `categorical` or `datetime`, or to `Text`."
+                )
         columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
         state = {
             "numeric": {key: [column[key] for column in columns] for key in ("log1p", "mean", "variance", "bins")},
