@@ -46,13 +46,7 @@ def numbers(series):
     unread = np.isnan(values) & ~series.isna().to_numpy()
     infinite = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
     for flags, what in ((unread, "not numbers"), (infinite, "infinite")):
-        if flags.any():
-            example = series.to_numpy(dtype=object)[np.flatnonzero(flags)[0]]
-            warnings.warn(
-                f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example!r}) "
-                "and are treated as missing.",
-                stacklevel=2,
-            )
+        _warn_of(flags, series, what)
     return np.where(infinite, np.nan, values).astype("float32")
 
 
@@ -86,14 +80,19 @@ def iso_dates(series):
         series = pd.Series(cells, dtype=object, name=series.name)
     dates = pd.to_datetime(series, errors="coerce", format=None if len(series) == 0 else "mixed", utc=True)
     unread = dates.isna().to_numpy() & ~series.isna().to_numpy() & (series.astype(str).str.strip() != "").to_numpy()
-    if unread.any():
-        example = series.to_numpy(dtype=object)[np.flatnonzero(unread)[0]]
-        warnings.warn(
-            f"Column {series.name!r}: {int(unread.sum())} values are not dates (for example {example!r}) "
-            "and are treated as missing.",
-            stacklevel=2,
-        )
+    _warn_of(unread, series, "not dates")
     return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)
+
+
+def _warn_of(flags, series, what):
+    """Warn of the flagged values of a column, if there are any."""
+    if flags.any():
+        example = series.to_numpy(dtype=object)[np.flatnonzero(flags)[0]]
+        warnings.warn(
+            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example!r}) "
+            "and are treated as missing.",
+            stacklevel=3,
+        )
 
 
 def check_kinds(modalities):
