@@ -30,7 +30,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.decoding import decode, generate_from_patches
-from mmkeras.layers.captions import END, SPECIAL, START
+from mmkeras.layers.words import END, SPECIAL, START
 
 WORDS, WIDTH, STEPS, BATCH, EPOCHS = 20_000, 512, 64, 64, 10
 

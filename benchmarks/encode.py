@@ -27,16 +27,17 @@ import tensorflow as tf
 from genre import Seconds
 
 import mmkeras as mm
-from mmkeras import encoding, engines, features
-from mmkeras.columns import raw_values
-from mmkeras.datasets import batches
-from mmkeras.encoding import encode_rows, token_lengths
-from mmkeras.engines import base, converted
-from mmkeras.features import TOWERS, open_store
+from mmkeras.data.batches import batches
+from mmkeras.data.columns import raw_values
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
-from mmkeras.stages import chain, cut_frozen
+from mmkeras.trunk import encoding, engines
+from mmkeras.trunk import store as features
+from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.engines import base, converted
+from mmkeras.trunk.stages import chain, cut_frozen
+from mmkeras.trunk.store import TOWERS, open_store
 
 IMAGES = {
     "resnet50v2": ("ResNet50V2", 128),

@@ -24,11 +24,12 @@ import numpy as np
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import encoding, engines, features
-from mmkeras.encoding import token_lengths
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.genre import DISTILBERT_BASE
-from mmkeras.stages import cut_frozen
+from mmkeras.trunk import encoding, engines
+from mmkeras.trunk import store as features
+from mmkeras.trunk.encoding import token_lengths
+from mmkeras.trunk.stages import cut_frozen
 
 EPOCHS, BATCH = 10, 32
 NUMERIC = ["budget", "popularity", "revenue", "runtime"]

@@ -13,8 +13,8 @@ import pathlib
 from movies import modalities
 
 import mmkeras as mm
-from mmkeras.evaluation import scores
-from mmkeras.metrics import interval
+from mmkeras.evaluation.metrics import interval
+from mmkeras.evaluation.report import scores
 
 
 def main():

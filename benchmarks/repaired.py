@@ -18,12 +18,12 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 import mmkeras as mm
-from mmkeras.columns import raw_values
-from mmkeras.datasets import batches
-from mmkeras.encoding import token_lengths
-from mmkeras.evaluation import scores
+from mmkeras.data.batches import batches
+from mmkeras.data.columns import raw_values
+from mmkeras.evaluation.metrics import interval
+from mmkeras.evaluation.report import scores
 from mmkeras.graph import compiled, submodel
-from mmkeras.metrics import interval
+from mmkeras.trunk.encoding import token_lengths
 
 EPOCHS, BATCH = 10, 32
 NUMERIC = ["budget", "popularity", "revenue", "runtime"]

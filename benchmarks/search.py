@@ -19,9 +19,9 @@ import numpy as np
 from autokeras.engine.block import Block
 
 import mmkeras as mm
-from mmkeras.columns import raw_values
+from mmkeras.data.columns import raw_values
 from mmkeras.graph import submodel
-from mmkeras.search.blocks import NamedInput
+from mmkeras.search.autokeras.blocks import NamedInput
 from mmkeras.search.study import read_records
 
 NUMBERS = ["budget", "popularity", "revenue", "runtime"]

@@ -2,22 +2,22 @@
 
 import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
 from mmkeras import fusion, hub, layers, losses, samples, search, sources
-from mmkeras.ablation import Ablation, ablate
-from mmkeras.caption_scores import score_captions
-from mmkeras.columns import split_frame
-from mmkeras.datasets import make_dataset
+from mmkeras.data.batches import make_dataset
+from mmkeras.data.splits import split_frame
 from mmkeras.decoding import Captions
-from mmkeras.evaluation import Report
-from mmkeras.generate import generate
-from mmkeras.heads import build_head
+from mmkeras.evaluation.pages import plot_attention
+from mmkeras.evaluation.report import Report
+from mmkeras.evaluation.sentences import score_captions
+from mmkeras.heads.decisions import build_head
+from mmkeras.inference.generate import generate
+from mmkeras.inspection.ablation import Ablation, ablate
 from mmkeras.modalities import Image, Tabular, Text
 from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
 from mmkeras.pipeline import Pipeline, load
-from mmkeras.plots import plot_attention
-from mmkeras.stages import build_encode, build_prepare, chain
 from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
+from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
 __version__ = "0.1.0"
 

@@ -12,20 +12,21 @@ import tensorflow as tf
 
 from mmkeras import modalities as modality_classes
 from mmkeras import persistence, tasks
-from mmkeras.baselines import BASELINE_SETTINGS, fit_baselines, load_baseline
-from mmkeras.cached import CachedModel
-from mmkeras.caption_head import build_caption_head, writing_head
-from mmkeras.captioning import WatchCider, fit_caption_baselines, image_column, write_captions
-from mmkeras.columns import check_frame, split_frame
-from mmkeras.datasets import settle
-from mmkeras.engines import check_engine
-from mmkeras.evaluation import make_report, tune_thresholds
-from mmkeras.features import close_store, open_store
-from mmkeras.heads import build_head, check_fusion
+from mmkeras.data.batches import settle
+from mmkeras.data.columns import check_frame
+from mmkeras.data.splits import split_frame
+from mmkeras.evaluation.report import make_report, tune_thresholds
+from mmkeras.evaluation.rivals import BASELINE_SETTINGS, fit_baselines, load_baseline
+from mmkeras.heads.decisions import build_head, check_fusion
+from mmkeras.heads.writing import build_caption_head, writing_head
+from mmkeras.inference.writing import WatchCider, fit_caption_baselines, image_column, write_captions
 from mmkeras.modalities.base import Modality
-from mmkeras.stages import build_encode, build_prepare, chain, check_modalities
 from mmkeras.tasks.base import Task
-from mmkeras.training import check_optimizer, compile_for_training, planned_rate
+from mmkeras.trunk.engines import check_engine
+from mmkeras.trunk.stages import build_encode, build_prepare, chain, check_modalities
+from mmkeras.trunk.store import close_store, open_store
+from mmkeras.trunk.training import check_optimizer, compile_for_training, planned_rate
+from mmkeras.trunk.trunk import CachedModel
 
 STAGES = ("prepare", "encode", "head")
 # Held out of the training rows when no validation rows are given and there are enough to spare some.

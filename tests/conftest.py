@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
-from mmkeras.engines import choice
+from mmkeras.trunk.engines import choice
 
 TINY = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 64}
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.__main__ import main
-from mmkeras.columns import Sentences
-from mmkeras.datasets import batches
+from mmkeras.data.batches import batches
+from mmkeras.data.targets import Sentences
 from mmkeras.tasks import Caption
 
 IMAGE = {"encoder": "scratch", "image_size": (32, 32), "pooling": None}

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 import mmkeras as mm
-from mmkeras import caption_scores, metrics
-from mmkeras.caption_scores import METRICS, words
+from mmkeras.evaluation import metrics
+from mmkeras.evaluation import sentences as caption_scores
+from mmkeras.evaluation.sentences import METRICS, words
 
 HYPOTHESES = ["A dog runs on the beach.", "two men play", "a red kite", ""]
 REFERENCES = [

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.generate import generate_from_patches
+from mmkeras.inference.generate import generate_from_patches
 from mmkeras.layers import learn_vocabulary, teacher_forcing
 from mmkeras.models import build_caption_server
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import mmkeras as mm
-from mmkeras import features
 from mmkeras.__main__ import main
+from mmkeras.trunk import store as features
 
 
 @pytest.fixture(scope="module")

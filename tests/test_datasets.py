@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import datasets
-from mmkeras.columns import categories, check_frame, iso_dates, numbers, raw_values, split_frame, texts
-from mmkeras.datasets import batches, make_dataset, plan_batches, settle
+from mmkeras.data import batches as datasets
+from mmkeras.data.batches import batches, make_dataset, plan_batches, settle
+from mmkeras.data.columns import categories, check_frame, iso_dates, numbers, raw_values, texts
+from mmkeras.data.splits import split_frame
 
 NAN = float("nan")
 

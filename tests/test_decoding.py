@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mmkeras.decoding import DecodeCaptions, decode
 from mmkeras.layers import CaptionDecoder, CaptionText, learn_vocabulary
-from mmkeras.layers.captions import END, START, UNKNOWN
+from mmkeras.layers.words import END, START, UNKNOWN
 
 WORDS, WIDTH, PATCHES, ROWS, STEPS = 12, 8, 5, 6, 7
 VARIANTS = {

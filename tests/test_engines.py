@@ -12,13 +12,24 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras import encoding, engines, evaluation, features
-from mmkeras.columns import raw_values
-from mmkeras.encoding import encode_rows, plan_parts
-from mmkeras.engines import EngineError, OpenVINO, TensorFlow, base, candidates, check_agreement, choice, converted
-from mmkeras.engines.choice import bfloat16_units
-from mmkeras.features import TOWERS, fingerprint, layout_of, open_store
-from mmkeras.stages import cut_frozen
+from mmkeras.data.columns import raw_values
+from mmkeras.evaluation import report as evaluation
+from mmkeras.trunk import encoding, engines
+from mmkeras.trunk import store as features
+from mmkeras.trunk.encoding import encode_rows, plan_parts
+from mmkeras.trunk.engines import (
+    EngineError,
+    OpenVINO,
+    TensorFlow,
+    base,
+    candidates,
+    check_agreement,
+    choice,
+    converted,
+)
+from mmkeras.trunk.engines.choice import bfloat16_units
+from mmkeras.trunk.stages import cut_frozen
+from mmkeras.trunk.store import TOWERS, fingerprint, layout_of, open_store
 
 ROOT = pathlib.Path(engines.__file__).parent.parent
 needs_openvino = pytest.mark.skipif(not converted.installed(), reason="openvino is not installed")
@@ -500,9 +511,9 @@ CHILD = """
 import sys
 import keras, numpy as np, pandas as pd
 import mmkeras as mm
-from mmkeras.encoding import encode_rows
-from mmkeras.engines import choice, converted
-from mmkeras.features import layout_of, open_store
+from mmkeras.trunk.encoding import encode_rows
+from mmkeras.trunk.engines import choice, converted
+from mmkeras.trunk.store import layout_of, open_store
 choice.bfloat16_units = lambda: "amx_bf16"
 keras.utils.set_random_seed(0)
 number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import Tabular, Text, build_encode, build_prepare, encoding, features, split_frame
-from mmkeras.columns import raw_values
-from mmkeras.encoding import encode_rows, token_lengths
-from mmkeras.engines import base
-from mmkeras.features import clear, fingerprint, layout_of, open_store
-from mmkeras.stages import cut_frozen
+from mmkeras import Tabular, Text, build_encode, build_prepare, split_frame
+from mmkeras.data.columns import raw_values
+from mmkeras.trunk import encoding
+from mmkeras.trunk import store as features
+from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.engines import base
+from mmkeras.trunk.stages import cut_frozen
+from mmkeras.trunk.store import clear, fingerprint, layout_of, open_store
 
 ROOT = pathlib.Path(features.__file__).parent.parent
 
@@ -265,8 +267,8 @@ def test_fingerprint_changes_with_the_vocabulary(bert, tiny_bert, tmp_path):
 FINGERPRINT = """
 import sys, keras, pandas as pd
 from mmkeras import Tabular, Text, build_encode, build_prepare
-from mmkeras.features import fingerprint
-from mmkeras.stages import cut_frozen
+from mmkeras.trunk.store import fingerprint
+from mmkeras.trunk.stages import cut_frozen
 keras.layers.Dense(3), keras.layers.Dense(3)  # automatic names count differently here
 modality = Text("overview", encoder=sys.argv[1], sequence_length=32).adapt(pd.DataFrame({"overview": ["a"]}))
 prepare = build_prepare([modality])
@@ -383,7 +385,7 @@ def test_a_damaged_store_is_an_error_that_names_the_folder(tmp_path):
 # The store needs none of Keras, TensorFlow and the rest of the package; without them a child starts at once.
 WRITER = """
 import importlib.util, os, resource, signal, sys, unittest.mock
-for name in ("keras", "tensorflow", "mmkeras", "mmkeras.datasets", "mmkeras.graph"):
+for name in ("keras", "tensorflow", "mmkeras", "mmkeras.data.batches", "mmkeras.graph"):
     sys.modules[name] = unittest.mock.MagicMock()
 folder, path = sys.argv[1:3]
 spec = importlib.util.spec_from_file_location("features", path)

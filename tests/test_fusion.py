@@ -18,8 +18,8 @@ from mmkeras.fusion import (
     LateFusion,
     ModalityDropout,
 )
-from mmkeras.heads import FUSIONS, training_head
-from mmkeras.training import compile_for_training
+from mmkeras.heads.decisions import FUSIONS, training_head
+from mmkeras.trunk.training import compile_for_training
 
 NAN, INF = float("nan"), float("inf")
 

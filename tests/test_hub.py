@@ -18,9 +18,9 @@ from saved_models import WIDTH, Encoder, save_encoder, save_preprocessor, shared
 
 import mmkeras as mm
 from mmkeras import hub
-from mmkeras.columns import raw_values
-from mmkeras.features import fingerprint
+from mmkeras.data.columns import raw_values
 from mmkeras.hub import HubEncoder, HubPreprocessor
+from mmkeras.trunk.store import fingerprint
 
 TRAINED = {"words_table", "segments_table", "dense_kernel", "pooler_kernel"}
 FROZEN = {"dense_offset", "mlm_bias", "do_lower_case"}
@@ -639,7 +639,7 @@ def test_the_cache_is_found_again(movies, encoder, tmp_path, capsys):
 
 
 def test_a_fresh_copy_of_what_trains(movies, encoder, tmp_path):
-    from mmkeras.cached import CachedModel
+    from mmkeras.trunk.trunk import CachedModel
 
     text = mm.Text("overview", encoder=encoder, trainable=True, pooling="pooled")
     pipe = mm.Pipeline([text], mm.MultiLabel("genres"), units=8)

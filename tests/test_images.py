@@ -15,8 +15,8 @@ import tensorflow as tf
 from PIL import Image as Picture
 
 import mmkeras as mm
-from mmkeras import files
-from mmkeras.files import Files
+from mmkeras.data import files
+from mmkeras.data.files import Files
 from mmkeras.layers import DecodeImage
 from mmkeras.modalities.image import application
 
@@ -261,8 +261,8 @@ def test_messages_are_of_the_house_kind():
 
 def test_the_same_bytes_are_tried_once(monkeypatch):
     tried = []
-    monkeypatch.setattr("mmkeras.files._faults", {})
-    monkeypatch.setattr("mmkeras.files.MOST_FAULTS", 3)
+    monkeypatch.setattr("mmkeras.data.files._faults", {})
+    monkeypatch.setattr("mmkeras.data.files.MOST_FAULTS", 3)
 
     def attempt(data):
         tried.append(data)

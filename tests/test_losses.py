@@ -16,7 +16,7 @@ from mmkeras.losses import (
     label_weights,
 )
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
-from mmkeras.training import MeanOfDecisions
+from mmkeras.trunk.training import MeanOfDecisions
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], "float32")
 TRUTH = np.array([0, 2])

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score, root_mean_squared_error
 
-from mmkeras import MultiClass, MultiLabel, Regression, metrics
-from mmkeras.evaluation import label_table, make_report, scores, tune_thresholds
+from mmkeras import MultiClass, MultiLabel, Regression
+from mmkeras.evaluation import metrics
+from mmkeras.evaluation.report import label_table, make_report, scores, tune_thresholds
 
 ONES = np.ones((1, 60))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmkeras import Tabular, Text, build_encode, build_prepare
-from mmkeras.columns import raw_values
+from mmkeras.data.columns import raw_values
 from mmkeras.modalities.base import Modality
 
 NAN = float("nan")

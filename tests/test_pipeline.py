@@ -392,7 +392,7 @@ def test_column_names_may_be_odd(rows, tmp_path):
 
 def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
     code = (
-        "import sys, mmkeras as mm, mmkeras.features as f, mmkeras.cached\n"
+        "import sys, mmkeras as mm, mmkeras.trunk.store as f, mmkeras.trunk.trunk\n"
         "def refuse(*a, **k): raise SystemExit('encoded again')\n"
         "train = mm.split_frame(mm.samples.movies(260, seed=3), .25, seed=0)[0]\n"
         "pipe = mm.Pipeline([mm.Text('overview', sys.argv[1], sequence_length=32, pooling='mean', name='renamed')],"

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mmkeras import MultiClass, MultiLabel, Tabular, Text, build_encode, build_head, build_prepare, chain
-from mmkeras.columns import raw_values
+from mmkeras.data.columns import raw_values
 from mmkeras.graph import submodel
-from mmkeras.stages import cut_frozen
+from mmkeras.trunk.stages import cut_frozen
 
 
 def raw_of(df, modalities):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.heads import build_head, side_by_side, training_head
+from mmkeras.heads.decisions import build_head, side_by_side, training_head
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
-from mmkeras.training import (
+from mmkeras.trunk.training import (
     NOT_DECAYED,
     CompiledAdamW,
     MeanOfDecisions,

@@ -6,7 +6,7 @@ those is the output layer computed, which is by far the most of a step.
 
 import tensorflow as tf
 
-from mmkeras.decoding.words import MINUS_INFINITY, allowed, chances_of_rows, draw
+from mmkeras.decoding.step import MINUS_INFINITY, allowed, chances_of_rows, draw
 
 
 def follow(decoder, patches, patch_mask, rows, seed, settings):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mmkeras.layers.captions import END, PADDING, START, UNKNOWN
+from mmkeras.layers.words import END, PADDING, START, UNKNOWN
 
 METHODS = ("greedy", "sample", "beam")
 

@@ -9,7 +9,7 @@ inside, from people you trust only.
 """
 
 from mmkeras.hub.encoder import HubEncoder
-from mmkeras.hub.files import TENSORS, is_handle, is_saved_model, resolve
 from mmkeras.hub.preprocessor import HubPreprocessor
+from mmkeras.hub.saved_models import TENSORS, is_handle, is_saved_model, resolve
 
 __all__ = ["TENSORS", "HubEncoder", "HubPreprocessor", "is_handle", "is_saved_model", "resolve"]

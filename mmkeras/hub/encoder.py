@@ -5,7 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from mmkeras.hub.files import TENSORS, Folder, SavedModelLayer, folders, interface, resolve
+from mmkeras.hub.saved_models import TENSORS, Folder, SavedModelLayer, folders, interface, resolve
 
 OUTPUTS = ("pooled_output", "sequence_output")
 

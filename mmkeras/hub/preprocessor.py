@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from mmkeras.hub.files import TENSORS, Folder, SavedModelLayer, folders, interface, resolve
+from mmkeras.hub.saved_models import TENSORS, Folder, SavedModelLayer, folders, interface, resolve
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -4,7 +4,11 @@ Each is registered, keeps its arguments as attributes, and gives the same number
 and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
 """
 
-from mmkeras.layers.captions import (
+from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
+from mmkeras.layers.image import DecodeImage
+from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
+from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
+from mmkeras.layers.words import (
     SPECIAL,
     CaptionText,
     CaptionTokens,
@@ -13,10 +17,6 @@ from mmkeras.layers.captions import (
     plain_words,
     teacher_forcing,
 )
-from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
-from mmkeras.layers.image import DecodeImage
-from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
-from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
 
 __all__ = [
     "SPECIAL",

@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.columns import check_frame
-from mmkeras.files import Files
+from mmkeras.data.columns import check_frame
+from mmkeras.data.files import Files
 from mmkeras.modalities.base import Modality, check_name, column_names, digest, string_input
 
 POOLINGS = ("avg", "max", None)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mmkeras import layers
-from mmkeras.columns import categories, check_frame, iso_dates, numbers
+from mmkeras.data.columns import categories, check_frame, iso_dates, numbers
 from mmkeras.modalities.base import Modality, check_name, column_names, input_name, string_input
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from mmkeras import hub, layers
-from mmkeras.columns import check_frame, texts
+from mmkeras.data.columns import check_frame, texts
 from mmkeras.graph import submodel
 from mmkeras.modalities.base import Modality, check_name, column_names, string_input
-from mmkeras.modalities.pretrained import (
+from mmkeras.modalities.encoders.keras_hub import (
     check_blocks,
     first_block_input,
     learn_tokenizer,

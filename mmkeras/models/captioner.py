@@ -4,7 +4,7 @@ import keras
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.layers import CaptionDecoder, CaptionText, DecodeImage
-from mmkeras.layers.captions import check_vocabulary
+from mmkeras.layers.words import check_vocabulary
 from mmkeras.modalities.image import image_tower
 
 

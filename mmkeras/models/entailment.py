@@ -3,8 +3,8 @@
 import keras
 
 from mmkeras.fusion import ConcatFusion, CrossAttentionFusion, ModalityDropout
+from mmkeras.modalities.encoders.keras_hub import load_pretrained
 from mmkeras.modalities.image import image_tower
-from mmkeras.modalities.pretrained import load_pretrained
 
 # Turc et al., 2019 (https://arxiv.org/abs/1908.08962), "L-2_H-256_A-4": 9,591,040 parameters.
 SMALL_BERT = {

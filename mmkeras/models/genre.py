@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.modalities.pretrained import load_pretrained, sequence_output
+from mmkeras.modalities.encoders.keras_hub import load_pretrained, sequence_output
 
 # DistilBERT-base (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): 66,362,880 parameters.
 DISTILBERT_BASE = {

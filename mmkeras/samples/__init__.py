@@ -1,6 +1,6 @@
 """Embedded sample data: generated, seeded, written and drawn by us."""
 
-from mmkeras.samples.captions import captions
+from mmkeras.samples.drawings import captions
 from mmkeras.samples.films import movies
 from mmkeras.samples.listings import listings
 from mmkeras.samples.posts import entailment

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmkeras.samples import pictures
-from mmkeras.samples.files import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, write_picture
 
 SOLD = ("at once", "within a week", "later")
 _WORTH = {"balloon": 8.0, "kite": 30.0, "ball": 15.0, "umbrella": 22.0}

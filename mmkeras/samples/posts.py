@@ -1,7 +1,7 @@
 """Made-up pairs of posts, each a text and a picture: does the first, with its picture, entail the second?"""
 
 from mmkeras.samples import pictures
-from mmkeras.samples.files import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, write_picture
 
 LABELS = ("Contradictory", "Implies", "NoEntailment")
 # What a text may call a scene.

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from mmkeras.caption_scores import words
+from mmkeras.evaluation.sentences import words
 from mmkeras.samples.pictures import finish, grid, grown, paint, soft
 
 # In sRGB; far from one another and from the paper.

@@ -28,20 +28,20 @@ __all__ = ["ClassificationHead", "FusionBlock", "NamedInput", "RegressionHead", 
 
 # Told to readers of the API reference, which cannot see what is imported when first used.
 ClassificationHead: type
-"""See `mmkeras.search.blocks.ClassificationHead`."""
+"""See `mmkeras.search.autokeras.blocks.ClassificationHead`."""
 FusionBlock: type
-"""See `mmkeras.search.blocks.FusionBlock`."""
+"""See `mmkeras.search.autokeras.blocks.FusionBlock`."""
 NamedInput: type
-"""See `mmkeras.search.blocks.NamedInput`."""
+"""See `mmkeras.search.autokeras.blocks.NamedInput`."""
 RegressionHead: type
-"""See `mmkeras.search.blocks.RegressionHead`."""
+"""See `mmkeras.search.autokeras.blocks.RegressionHead`."""
 auto_model: typing.Callable
-"""See `mmkeras.search.tutorial.auto_model`."""
+"""See `mmkeras.search.autokeras.tutorial.auto_model`."""
 
 # name → the file that has it, which imports AutoKeras
 _LATER = {
-    "FusionBlock": "blocks", "ClassificationHead": "blocks", "RegressionHead": "blocks", "NamedInput": "blocks",
-    "auto_model": "tutorial",
+    "FusionBlock": "autokeras.blocks", "ClassificationHead": "autokeras.blocks", "RegressionHead": "autokeras.blocks",
+    "NamedInput": "autokeras.blocks", "auto_model": "autokeras.tutorial",
 }  # fmt: skip
 
 

@@ -4,8 +4,8 @@ import html
 
 import numpy as np
 
+from mmkeras.evaluation.pages import html_image, html_note, html_page, html_table, new_figure
 from mmkeras.persistence import write_text
-from mmkeras.plots import html_image, html_note, html_page, html_table, new_figure
 from mmkeras.search.space import JOIN
 
 

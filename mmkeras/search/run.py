@@ -8,15 +8,16 @@ import weakref
 
 import numpy as np
 
-from mmkeras.columns import check_frame, split_frame
-from mmkeras.evaluation import PRIMARY
-from mmkeras.features import close_store
+from mmkeras.data.columns import check_frame
+from mmkeras.data.splits import split_frame
+from mmkeras.evaluation.report import PRIMARY
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
 from mmkeras.search.space import candidates, fit_settings, make_plan, make_space
 from mmkeras.search.study import Study, claim, describe, read_records
 from mmkeras.search.trail import make_trail, warning
-from mmkeras.stages import check_modalities
+from mmkeras.trunk.stages import check_modalities
+from mmkeras.trunk.store import close_store
 
 ENGINES = ("autokeras", "kerastuner")
 TUNERS = ("greedy", "bayesian", "hyperband", "random")
@@ -137,7 +138,8 @@ def _run_trials(
     verbose, finalists, split,
 ):  # fmt: skip
     """(the best trial's choices, `Trail`); (None, None) in a worker process."""
-    from mmkeras.search import trials, tuners
+    from mmkeras.search import trials
+    from mmkeras.search.autokeras import tuners
 
     kind = trials.HeadTrials if engine == "autokeras" else trials.PipelineTrials
 

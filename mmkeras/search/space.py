@@ -4,9 +4,9 @@ import dataclasses
 import itertools
 import json
 
-from mmkeras.heads import FUSIONS
+from mmkeras.heads.decisions import FUSIONS
 from mmkeras.losses import WeightedBinaryCrossentropy, label_weights
-from mmkeras.training import OPTIMIZERS
+from mmkeras.trunk.training import OPTIMIZERS
 
 LOSSES = {"multiclass": ("standard", "weighted", "focal"), "multilabel": ("standard", "weighted", "focal")}
 # Beyond these, a search would rather draw which modalities it leaves out than learn it.

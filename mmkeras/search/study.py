@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from mmkeras.columns import raw_values
+from mmkeras.data.columns import raw_values
 from mmkeras.modalities.base import digest
 from mmkeras.persistence import write_text
 

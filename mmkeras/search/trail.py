@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mmkeras.evaluation import indent
+from mmkeras.evaluation.report import indent
 from mmkeras.search.space import JOIN
 
 FACTS = ("score", "low", "high", "seconds", "mean", "trained_epochs", "failure")

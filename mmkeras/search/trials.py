@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.cached import CachedModel
-from mmkeras.datasets import plan_batches
-from mmkeras.evaluation import scores, tune_thresholds
+from mmkeras.data.batches import plan_batches
+from mmkeras.evaluation.metrics import interval
+from mmkeras.evaluation.report import scores, tune_thresholds
 from mmkeras.graph import compiled
-from mmkeras.heads import build_head
-from mmkeras.metrics import interval
+from mmkeras.heads.decisions import build_head
 from mmkeras.pipeline import Pipeline
 from mmkeras.search.space import fit_settings
-from mmkeras.stages import build_encode, build_prepare
-from mmkeras.training import compile_for_training, planned_rate
+from mmkeras.trunk.stages import build_encode, build_prepare
+from mmkeras.trunk.training import compile_for_training, planned_rate
+from mmkeras.trunk.trunk import CachedModel
 
 SAMPLES = 300  # of the bootstrap: enough for an interval that nobody reads to three digits
 

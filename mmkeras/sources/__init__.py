@@ -1,7 +1,7 @@
 """Readers of the public data sets that the tutorials use."""
 
-from mmkeras.sources.captions import captions, coco_captions, flickr8k, tfds_captions
 from mmkeras.sources.films import MOVIE_COLUMNS, movies
+from mmkeras.sources.photos import captions, coco_captions, flickr8k, tfds_captions
 from mmkeras.sources.posts import (
     ENTAILMENT_COLUMNS,
     ENTAILMENT_CSV,

@@ -1,6 +1,6 @@
 """Films of the public movie data."""
 
-from mmkeras.sources.files import read_csv
+from mmkeras.sources.reading import read_csv
 
 # The columns both forms of the movie data have, as `movies` returns them.
 MOVIE_COLUMNS = [

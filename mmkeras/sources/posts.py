@@ -5,7 +5,7 @@ import re
 import urllib.parse
 import warnings
 
-from mmkeras.sources.files import HELP, inside, read_csv, readable_folder
+from mmkeras.sources.reading import HELP, inside, read_csv, readable_folder
 
 ENTAILMENT_COLUMNS = ["id_1", "text_1", "image_1", "id_2", "text_2", "image_2", "label"]
 ENTAILMENT_LABELS = ("Contradictory", "Implies", "NoEntailment")

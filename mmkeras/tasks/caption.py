@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.columns import Sentences, check_frame
-from mmkeras.layers.captions import CaptionTokens, count_words, learn_vocabulary
+from mmkeras.data.columns import check_frame
+from mmkeras.data.targets import Sentences
+from mmkeras.layers.words import CaptionTokens, count_words, learn_vocabulary
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
 from mmkeras.tasks.base import Task
 

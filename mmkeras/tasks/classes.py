@@ -8,7 +8,7 @@ import json
 import keras
 import numpy as np
 
-from mmkeras.columns import categories, check_frame
+from mmkeras.data.columns import categories, check_frame
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.base import Task, check_target
 

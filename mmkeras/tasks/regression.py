@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from mmkeras.columns import check_frame
+from mmkeras.data.columns import check_frame
 from mmkeras.tasks.base import Task, check_target
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from mmkeras.columns import check_kinds
+from mmkeras.data.columns import check_kinds
 from mmkeras.graph import parents, submodel
 
 # Columns keep their names as keys even where TensorFlow does not allow them as names of layers.

@@ -11,15 +11,16 @@ import autokeras as ak
 import keras
 import numpy as np
 
-from mmkeras.columns import check_frame, raw_values, split_frame
-from mmkeras.datasets import batches
-from mmkeras.evaluation import tune_thresholds
+from mmkeras.data.batches import batches
+from mmkeras.data.columns import check_frame, raw_values
+from mmkeras.data.splits import split_frame
+from mmkeras.evaluation.report import tune_thresholds
 from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
 from mmkeras.pipeline import Pipeline
-from mmkeras.search.adopt import adopt, prepare_image
-from mmkeras.search.blocks import ClassificationHead, RegressionHead
-from mmkeras.stages import check_modalities
+from mmkeras.search.autokeras.adopt import adopt, prepare_image
+from mmkeras.search.autokeras.blocks import ClassificationHead, RegressionHead
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.trunk.stages import check_modalities
 
 # Of the rows, held out of training when no validation rows are given; as AutoKeras does.
 VALIDATION_SHARE = 0.2

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_policy
+from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_policy
 
 _refused = {}  # key of features → EngineError
 

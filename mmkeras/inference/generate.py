@@ -5,10 +5,10 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.captioning import write_captions
+from mmkeras.data.files import Files
 from mmkeras.decoding import Settings, generate_from_patches
 from mmkeras.decoding.layer import compiled
-from mmkeras.files import Files
+from mmkeras.inference.writing import write_captions
 from mmkeras.layers import DecodeImage
 from mmkeras.models.captioner import grid_shape, vocabulary_of
 from mmkeras.pipeline import Pipeline

@@ -5,14 +5,14 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.columns import raw_values
-from mmkeras.datasets import batches
-from mmkeras.encoding import encode_rows, token_lengths
-from mmkeras.features import layout_of, open_store, row_bytes
-from mmkeras.files import Files, examine
+from mmkeras.data.batches import batches
+from mmkeras.data.columns import raw_values
+from mmkeras.data.files import Files, examine
 from mmkeras.graph import compiled, submodel
-from mmkeras.heads import training_head
-from mmkeras.stages import chain, cut_frozen
+from mmkeras.heads.decisions import training_head
+from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.stages import chain, cut_frozen
+from mmkeras.trunk.store import layout_of, open_store, row_bytes
 
 IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 

@@ -3,7 +3,7 @@
 import functools
 
 from mmkeras.samples import scenes
-from mmkeras.samples.files import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, write_picture
 
 
 def captions(n=600, seed=0, directory=None, size=64):

@@ -66,7 +66,7 @@ class CaptionScores:
             the corpus, whose n-grams and lengths are summed first; the others are means.
         table: DataFrame of N rows with the same names as columns: every caption by itself.
 
-    `weighted` gives the metrics under row weights, as `mmkeras.metrics.bootstrap` wants them.
+    `weighted` gives the metrics under row weights, as `mmkeras.evaluation.metrics.bootstrap` wants them.
 
     Example:
         >>> from mmkeras import metrics, score_captions
@@ -118,7 +118,7 @@ def words(text):
         list of str.
 
     Example:
-        >>> from mmkeras.caption_scores import words
+        >>> from mmkeras.evaluation.sentences import words
         >>> words("A black-and-white dog's toy.")
         ['a', 'black', 'and', 'white', 'dogs', 'toy']
     """

@@ -4,7 +4,7 @@ import keras
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.graph import submodel
-from mmkeras.head_inputs import HeadInputs, modality_names
+from mmkeras.heads.inputs import HeadInputs, modality_names
 from mmkeras.layers import CaptionDecoder, CaptionText, PatchPositions
 
 

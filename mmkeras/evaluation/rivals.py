@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from mmkeras.columns import texts
-from mmkeras.evaluation import tune_thresholds
-from mmkeras.heads import side_by_side
+from mmkeras.data.columns import texts
+from mmkeras.evaluation.report import tune_thresholds
+from mmkeras.heads.decisions import side_by_side
 from mmkeras.modalities import Text
-from mmkeras.training import planned_rate
+from mmkeras.trunk.training import planned_rate
 
 # How baselines of a loaded Pipeline are trained, whose own settings are not kept.
 BASELINE_SETTINGS = {"epochs": 10, "batch_size": 32, "seed": 0, "learning_rate": 1e-3}

@@ -1,4 +1,4 @@
-"""Columns of a DataFrame: checks, raw values as arrays, sentences, and splitting rows."""
+"""Columns of a DataFrame: checks, and raw values as arrays."""
 
 import difflib
 import warnings
@@ -116,68 +116,3 @@ def raw_values(df, modalities):
     for modality in modalities:
         values.update({c: v for c, v in modality.raw_values(df).items() if c not in values})
     return values
-
-
-def split_frame(df, fraction, seed=0):
-    """Split rows at random into (rest, part), `part` holding `fraction` of them.
-
-    The order of rows within each part is that of `df`; index labels stay with their rows.
-
-    Args:
-        df: pandas DataFrame; never modified.
-        fraction: float, the share of rows of `part`.
-        seed: int; the same seed gives the same parts.
-
-    Returns:
-        (rest, part), two DataFrames.
-
-    Raises:
-        ValueError: unless 0 < fraction < 1 and both parts get a row.
-
-    Example:
-        >>> import mmkeras as mm
-        >>> rest, part = mm.split_frame(mm.samples.movies(10, seed=0), 0.2, seed=0)
-        >>> len(rest), len(part)
-        (8, 2)
-    """
-    count = round(len(df) * fraction) if 0 < fraction < 1 else 0
-    if not 0 < count < len(df):
-        raise ValueError(
-            "`fraction` must lie between 0 and 1 and leave a row on each side. "
-            f"Received: {fraction} of {len(df)} rows. Use a DataFrame of your own as validation_data instead."
-        )
-    chosen = np.zeros(len(df), bool)
-    chosen[np.random.default_rng(seed).permutation(len(df))[:count]] = True
-    return df[~chosen], df[chosen]
-
-
-class Sentences:
-    """Target sentences of rows, one or several for each: N sentences of T words.
-
-    A batch holds rows with all their sentences, so that what is computed for a row, such as the patches of its image,
-    serves them all.
-
-    Args:
-        rows: (N,) ints in ascending order, the row each belongs to.
-        tokens: (N, T) ints, padded with 0 behind.
-        name: str, the target; a model reads the words as "name.tokens", to answer the next ones, and as "name.row" to
-            which row of the batch each sentence belongs.
-    """
-
-    def __init__(self, rows, tokens, name):
-        self.tokens, self.name = tokens, name
-        count = int(rows[-1]) + 1 if len(rows) else 0
-        self.starts = np.searchsorted(rows, np.arange(count + 1))  # those of row r are starts[r] … starts[r + 1] − 1
-        self.lengths = np.zeros(count, int)  # of each row's longest
-        np.maximum.at(self.lengths, rows, (tokens > 0).sum(axis=1))
-
-    def __len__(self):
-        return len(self.tokens)
-
-    def take(self, rows):
-        """Sentences of some rows: ({"name.tokens": (n, longest − 1), "name.row": (n,)}, (n, longest − 1) to answer)."""
-        counts = np.diff(self.starts)[rows]
-        numbers = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
-        part = self.tokens[numbers, : self.lengths[rows].max(initial=2)]
-        place = np.repeat(np.arange(len(rows), dtype="int32"), counts)
-        return {f"{self.name}.tokens": part[:, :-1], f"{self.name}.row": place}, part[:, 1:]

@@ -25,7 +25,7 @@ def whole(out, rows, seed, finish):
         rows: int, rows of each sample; None takes those of `WHOLE`.
         seed, finish: see `genre`; `finish` returns the `Report`.
     """
-    from mmkeras.plots import write_index
+    from mmkeras.evaluation.pages import write_index
 
     begin, parts = time.monotonic(), []
     for number, (name, run) in enumerate({"genre": genre, "entailment": entailment, "captions": captions}.items(), 1):

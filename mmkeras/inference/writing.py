@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 
-from mmkeras.baselines import Baseline
-from mmkeras.cached import CachedModel
-from mmkeras.caption_head import patches_of
-from mmkeras.caption_scores import score_captions
 from mmkeras.decoding import generate_from_patches
-from mmkeras.layers.captions import plain_words
+from mmkeras.evaluation.rivals import Baseline
+from mmkeras.evaluation.sentences import score_captions
+from mmkeras.heads.writing import patches_of
+from mmkeras.layers.words import plain_words
 from mmkeras.modalities import Image
+from mmkeras.trunk.trunk import CachedModel
 
 MOST_WATCHED = 500  # validation images that are captioned after each epoch
 

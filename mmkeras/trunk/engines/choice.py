@@ -4,8 +4,8 @@ import pathlib
 
 import tensorflow as tf
 
-from mmkeras.engines.base import TensorFlow
-from mmkeras.engines.converted import OpenVINO, core, installed
+from mmkeras.trunk.engines.base import TensorFlow
+from mmkeras.trunk.engines.converted import OpenVINO, core, installed
 
 ENGINES = ("auto", "tensorflow", "openvino")
 

@@ -22,7 +22,7 @@ from keras_tuner.engine import base_tuner
 
 from mmkeras.graph import submodel
 from mmkeras.persistence import write_text
-from mmkeras.search.blocks import DecisionHead, NamedInput, OrdinaryBlock
+from mmkeras.search.autokeras.blocks import DecisionHead, NamedInput, OrdinaryBlock
 from mmkeras.search.space import declare, first_values, make_plan
 from mmkeras.search.trials import FailedTrial
 

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.columns import Sentences, raw_values
+from mmkeras.data.columns import raw_values
+from mmkeras.data.targets import Sentences
 
 
 def plan_batches(rows, batch_size, lengths=None, rng=None):

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from mmkeras import metrics
-from mmkeras.caption_scores import score_captions
+from mmkeras.evaluation import metrics
+from mmkeras.evaluation.sentences import score_captions
 
 # The metric that decides whether the model beats a baseline.
 PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2", "caption": "cider"}
@@ -160,7 +160,7 @@ class Report:
 
     def to_html(self, path):
         """Write the report with its plots as one HTML file. Returns the path."""
-        from mmkeras.plots import write_html
+        from mmkeras.evaluation.pages import write_html
 
         return write_html(self, path)
 

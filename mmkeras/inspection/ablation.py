@@ -8,13 +8,13 @@ import warnings
 
 import numpy as np
 
-from mmkeras import metrics
-from mmkeras.baselines import PriorBaseline, TfidfBaseline, text_columns
-from mmkeras.columns import check_frame
-from mmkeras.evaluation import PRIMARY, indent, scores
-from mmkeras.features import close_store
+from mmkeras.data.columns import check_frame
+from mmkeras.evaluation import metrics
+from mmkeras.evaluation.report import PRIMARY, indent, scores
+from mmkeras.evaluation.rivals import PriorBaseline, TfidfBaseline, text_columns
 from mmkeras.pipeline import Pipeline
-from mmkeras.stages import check_modalities
+from mmkeras.trunk.stages import check_modalities
+from mmkeras.trunk.store import close_store
 
 # name → settings of `fit`
 LOSSES = {"standard": {}, "class-weighted": {"class_weight": "balanced"}, "focal": {"loss": "focal"}}
@@ -51,7 +51,7 @@ class Ablation:
 
     def to_html(self, path):
         """Write table and plot as one HTML file. Returns the path."""
-        from mmkeras.plots import write_ablation
+        from mmkeras.evaluation.pages import write_ablation
 
         return write_ablation(self, path)
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras import engines
-from mmkeras.datasets import batches, settle
-from mmkeras.features import TOWERS, fingerprint, layout_of, pack
+from mmkeras.data.batches import batches, settle
 from mmkeras.graph import compiled, submodel
+from mmkeras.trunk import engines
+from mmkeras.trunk.store import TOWERS, fingerprint, layout_of, pack
 
 WINDOW = 1024  # rows that are tokenised together, before they are sorted by length
 MOST_ROWS = 64  # of short texts that a tower takes at a time

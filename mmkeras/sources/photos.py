@@ -10,7 +10,7 @@ import re
 import warnings
 
 from mmkeras.persistence import write_changed
-from mmkeras.sources.files import HELP, inside, read_csv, readable_file, readable_folder
+from mmkeras.sources.reading import HELP, inside, read_csv, readable_file, readable_folder
 
 
 def captions(csv, images_dir):

@@ -15,7 +15,7 @@ from mmkeras.fusion import (
     ModalityDropout,
     NormalizePresent,
 )
-from mmkeras.head_inputs import HeadInputs, modality_names
+from mmkeras.heads.inputs import HeadInputs, modality_names
 from mmkeras.layers import MaskedMean
 
 FUSIONS = ("concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention")

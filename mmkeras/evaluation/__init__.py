@@ -1,0 +1,1 @@
+"""Scores, thresholds, rivals, and the report that shows them."""

@@ -1,0 +1,1 @@
+"""The third stage: features to answers."""

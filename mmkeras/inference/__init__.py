@@ -1,0 +1,1 @@
+"""Answers of fitted models that a user calls by name."""

@@ -1,0 +1,1 @@
+"""What decided: modalities, losses, attention."""

@@ -1,0 +1,1 @@
+"""What turns prepared tensors into features, a file for each kind."""

@@ -1,0 +1,1 @@
+"""What of the search needs AutoKeras; importing these files imports it."""
