@@ -1,13 +1,82 @@
-"""Cutting Functional graphs: which tensors a tensor depends on, and the model between two sets of tensors."""
+"""Functional graphs: which tensors a tensor depends on, and the model between two sets of tensors.
+
+The only file that touches Keras's private names.
+"""
+
+import warnings
 
 import keras
 import tensorflow as tf
 
 
+def operation_of(tensor):
+    """The layer or operation that gave a KerasTensor."""
+    return tensor._keras_history.operation
+
+
+def call_of(tensor):
+    """What the operation behind a KerasTensor was called on, and gave: Keras's node, with `input_tensors`,
+    `output_tensors` and `arguments`."""
+    operation, node_index, _ = tensor._keras_history
+    return operation._inbound_nodes[node_index]
+
+
+def call_key(tensor):
+    """What tells the call behind a KerasTensor from all others."""
+    operation, node_index, _ = tensor._keras_history
+    return id(operation), node_index
+
+
 def parents(tensor):
     """The tensors that the operation behind `tensor` was called on; none for an input."""
-    operation, node_index, _ = tensor._keras_history
-    return operation._inbound_nodes[node_index].input_tensors
+    return call_of(tensor).input_tensors
+
+
+def consumers(tensor):
+    """The operations that are called on an input tensor."""
+    return [node.operation for node in operation_of(tensor)._outbound_nodes]
+
+
+def all_layers(model):
+    """All layers inside a model, those of layers within layers too."""
+    return model._flatten_layers(include_self=False)
+
+
+def functional(inputs, outputs, name=None):
+    """keras.Model of dicts whose keys may differ from the layers' names, of which Keras would warn.
+
+    Columns keep their names as keys even where TensorFlow does not allow them as names of layers.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
+        return keras.Model(inputs, outputs, name=name)
+
+
+def load_model(path):
+    """A model from a `.keras` file, without its training state; see `functional`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
+        return keras.saving.load_model(path, compile=False)
+
+
+def with_policy(model, policy):
+    """A copy of a model, with its weights, whose layers calculate by a Keras dtype policy.
+
+    Raises:
+        ValueError: layers that cannot be copied.
+    """
+
+    def renewed(layer):
+        if not isinstance(layer, keras.layers.Layer):  # keras.ops, which have no precision of their own
+            return layer
+        return type(layer).from_config({**layer.get_config(), "dtype": policy})
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=renewed, recursive=True)
+        copy.set_weights(model.get_weights())
+    except Exception as error:  # of layers of many kinds
+        raise ValueError(f"The model {model.name!r} cannot be copied to {policy}: {error}") from error
+    return copy
 
 
 def submodel(inputs, outputs, name=None):
@@ -38,8 +107,7 @@ def submodel(inputs, outputs, name=None):
             fresh[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key.replace("/", "_"))
             known[id(tensor)] = fresh[key]
             return fresh[key]
-        operation, node_index, _ = tensor._keras_history
-        node = operation._inbound_nodes[node_index]
+        operation, node = operation_of(tensor), call_of(tensor)
         if not node.input_tensors:
             raise ValueError(
                 f"`outputs` must depend on `inputs` only. Received inputs {list(inputs)}; also needed: {operation.name!r}."
@@ -52,7 +120,7 @@ def submodel(inputs, outputs, name=None):
         return known[id(tensor)]
 
     results = keras.tree.map_structure(replay, outputs)
-    return keras.Model({key: fresh[key] for key in inputs if key in fresh}, results, name=name)
+    return functional({key: fresh[key] for key in inputs if key in fresh}, results, name)
 
 
 def compiled(model):
