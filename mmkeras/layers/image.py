@@ -6,6 +6,8 @@ import tensorflow as tf
 PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
 MAX_PIXELS = 100_000_000
+# The palette of a BMP file whose pixels are what they say: blue, green, red and a zero for each level of grey.
+GREY_PALETTE = b"".join(bytes([level, level, level, 0]) for level in range(256))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -17,8 +19,8 @@ class DecodeImage(keras.layers.Layer):
     the image is stretched to the target with antialiased bilinear resizing. The EXIF orientation is not applied:
     pixels come as they are stored. An empty string gives zeros.
 
-    Other formats are refused, and so are animated WebP files and BMP files that are compressed or hold other than
-    8, 24 or 32 bits per pixel.
+    Other formats are refused, and so are animated WebP files and BMP files that are compressed or have a palette of
+    colours.
 
     Args:
         image_size: (H, W) ints.
@@ -71,22 +73,22 @@ class DecodeImage(keras.layers.Layer):
         return tf.switch_case(scale, by)
 
     def _by_first_bytes(self, data):
-        # Sizes are read at fixed places, so the part that holds them must be the first one of the file.
+        # Sizes are read at fixed places, so what holds them must come first in the file.
         start = tf.strings.substr(tf.strings.join([data, b"\0" * 16]), 0, 16)
         webp = tf.strings.join([tf.strings.substr(start, 0, 4), tf.strings.substr(start, 8, 8)])
         png = tf.strings.join([tf.strings.substr(start, 0, 8), tf.strings.substr(start, 12, 4)])
-        found = [
+        formats = [
             tf.equal(tf.strings.length(data), 0),
             tf.equal(png, b"\x89PNG\r\n\x1a\nIHDR"),
             tf.equal(tf.strings.substr(start, 0, 4), b"GIF8"),
             tf.equal(tf.strings.substr(start, 0, 2), b"BM"),
             tf.reduce_any(tf.equal(webp, [b"RIFFWEBPVP8 ", b"RIFFWEBPVP8L", b"RIFFWEBPVP8X"])),
         ]
-        kind = tf.argmax(tf.cast(tf.stack([*found, True]), tf.int32), output_type=tf.int32)  # the first that holds
+        kind = tf.argmax(tf.cast(tf.stack([*formats, True]), tf.int32), output_type=tf.int32)  # the first that holds
         rare = [self._gif, self._bmp, self._unknown]
         if not tf.executing_eagerly():  # apart, or the graph would pass over all their operations for each JPEG
-            apart = {"autograph": False, "experimental_attributes": {"_noinline": True}}
-            rare = [tf.function(read, **apart) for read in rare]
+            settings = {"autograph": False, "experimental_attributes": {"_noinline": True}}
+            rare = [tf.function(read, **settings) for read in rare]
         gif, bmp, unknown = rare
         readers = [self._absent, self._png, gif, bmp, self._webp, unknown]
         return tf.switch_case(kind, [lambda read=read: read(data) for read in readers])
@@ -148,8 +150,8 @@ class DecodeImage(keras.layers.Layer):
             return tf.while_loop(lambda at, size: size > 0, step, (at, byte(at)))[0] + 1
 
         def extension(at, control):
-            own = tf.logical_and(byte(at + 1) == 0xF9, control == 0)  # it tells which colour is transparent
-            return behind(at + 2), tf.where(own, at, control)
+            first = tf.logical_and(byte(at + 1) == 0xF9, control == 0)  # it tells which colour is transparent
+            return behind(at + 2), tf.where(first, at, control)
 
         zero = tf.constant(0, tf.int64)
         head = 13 + table(zero + 10)
@@ -160,49 +162,34 @@ class DecodeImage(keras.layers.Layer):
         whole_height = tf.maximum(_number(raw, 8, 2), top + height)
         safe = self._sized(data, whole_height, whole_width)
 
-        def part(start, stop):
+        def cut(start, stop):
             return tf.strings.substr(safe, tf.minimum(start, _length(safe)), stop - start)
 
-        alone = [
-            part(zero, head),
-            tf.cond(control > 0, lambda: tf.strings.join([part(control, control + 7), b"\0"]), lambda: b""),
-            part(at, at + 1),
+        first_frame = [
+            cut(zero, head),
+            tf.cond(control > 0, lambda: tf.strings.join([cut(control, control + 7), b"\0"]), lambda: b""),
+            cut(at, at + 1),
             b"\0\0\0\0",  # left and top
-            part(at + 5, end),
+            cut(at + 5, end),
             b";",
         ]
-        frame = tf.io.decode_image(tf.strings.join(alone), 3, expand_animations=False)
+        frame = tf.io.decode_image(tf.strings.join(first_frame), 3, expand_animations=False)
         return tf.pad(frame, [[top, whole_height - top - height], [left, whole_width - left - width], [0, 0]])
 
     def _bmp(self, data):
-        head = _head(data)
+        head, length = _head(data), _length(data)
         start, size, bits, packing = (_number(head, *place) for place in ((10, 4), (14, 4), (28, 2), (30, 4)))
         width, height = _number(head, 18, 4), _number(head, 22, 4)
-        upwards = height < 2**31  # a negative height: the first row is the top one
-        height = tf.where(upwards, height, 2**32 - height)
+        height = tf.where(height < 2**31, height, 2**32 - height)  # negative where the first row is the top one
         data = self._sized(data, height, width)
-        plain = tf.reduce_any([bits == 8, bits == 24, bits == 32]) & ((packing == 0) | (bits == 32) & (packing == 3))
-        rule = "A BMP image must hold 8, 24 or 32 bits per pixel without compression. Received: "
-        received = [bits, " bits, compression ", packing, ", a header of ", size, " bytes. Save it as PNG."]
-        data = _refuse_unless(plain & (size >= 40), data, rule, *received)
-
-        def by_palette():
-            stride = (width + 3) // 4 * 4
-            given, needed = _length(data), start + height * stride
-            rule = "A BMP image must hold all its rows. Received: "
-            safe = _refuse_unless(needed <= given, data, rule, given, " bytes of ", needed, ". Get the whole file.")
-            # Colours that the palette leaves out, or all when there is none, are grey.
-            count = tf.clip_by_value((start - size - 14) // 4, 0, 256)
-            colours = tf.strings.substr(safe, tf.minimum(size + 14, start), 4 * count)
-            colours = tf.reshape(tf.io.decode_raw(colours, tf.uint8), (-1, 4))[:, 2::-1]
-            grey = tf.cast(tf.repeat(tf.range(256)[:, None], 3, axis=1), tf.uint8)
-            palette = tf.concat([colours, grey[count:]], axis=0)
-            rows = tf.io.decode_raw(tf.strings.substr(safe, start, height * stride), tf.uint8)
-            rows = tf.reshape(rows, tf.stack([height, stride]))[:, :width]
-            rows = tf.cond(upwards, lambda: tf.reverse(rows, [0]), lambda: rows)
-            return tf.gather(palette, tf.cast(rows, tf.int32))
-
-        return tf.cond(bits == 8, by_palette, lambda: tf.io.decode_image(data, 3, expand_animations=False))
+        palette = tf.strings.substr(data, tf.minimum(14 + size, length), tf.maximum(start - size - 14, 0))
+        grey = tf.equal(palette, tf.strings.substr(GREY_PALETTE, 0, tf.strings.length(palette)))
+        plain = ((bits == 24) | (bits == 32) | (bits == 8) & grey) & ((packing == 0) | (bits == 32) & (packing == 3))
+        rule = "A BMP image must hold 24 or 32 bits per pixel, or 8 of plain grey, uncompressed. Received: "
+        colours = tf.strings.length(palette) // 4
+        received = [bits, " bits, a palette of ", colours, " colours, compression ", packing, ", a header of ", size]
+        data = _refuse_unless(plain & (size >= 40), data, rule, *received, " bytes. Save it as PNG.")
+        return tf.io.decode_image(data, 3, expand_animations=False)
 
     def compute_output_spec(self, images):
         return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")
@@ -227,20 +214,20 @@ def _head(data):
 
 def _number(raw, at, width, big=False):
     """The integer in `width` of the bytes `raw`, the least significant first unless `big`."""
-    part = tf.cast(raw[at : at + width], tf.int64)
-    return tf.reduce_sum((part[::-1] if big else part) * 256 ** tf.range(width, dtype=tf.int64))
+    digits = tf.cast(raw[at : at + width], tf.int64)
+    return tf.reduce_sum((digits[::-1] if big else digits) * 256 ** tf.range(width, dtype=tf.int64))
 
 
 def _refuse_unless(holds, data, *message):
-    """`data`, or an InvalidArgumentError of the parts of `message`, strings and numbers, unless `holds`."""
+    """`data`, or an InvalidArgumentError of the words of `message`, strings and numbers, unless `holds`."""
 
     def refuse():
-        text = tf.strings.join([part if _is_text(part) else tf.strings.as_string(part) for part in message])
-        with tf.control_dependencies([tf.raw_ops.Assert(condition=False, data=[text])]):
+        words = [word if _is_text(word) else tf.strings.as_string(word) for word in message]
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=False, data=[tf.strings.join(words)])]):
             return tf.identity(data)
 
     return tf.cond(holds, lambda: tf.identity(data), refuse)
 
 
-def _is_text(part):
-    return isinstance(part, str) or part.dtype == tf.string
+def _is_text(word):
+    return isinstance(word, str) or word.dtype == tf.string
