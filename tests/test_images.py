@@ -17,6 +17,7 @@ from PIL import Image as Picture
 import mmkeras as mm
 from mmkeras.data import files
 from mmkeras.data.files import Files
+from mmkeras.data.recent import Recent
 from mmkeras.layers import DecodeImage
 from mmkeras.modalities.image import application
 
@@ -261,8 +262,7 @@ def test_messages_are_of_the_house_kind():
 
 def test_the_same_bytes_are_tried_once(monkeypatch):
     tried = []
-    monkeypatch.setattr("mmkeras.data.files._faults", {})
-    monkeypatch.setattr("mmkeras.data.files.MOST_FAULTS", 3)
+    monkeypatch.setattr(files, "_faults", Recent(3))
 
     def attempt(data):
         tried.append(data)
@@ -274,7 +274,22 @@ def test_the_same_bytes_are_tried_once(monkeypatch):
             assert Files([b"a", b"bad", b""], range(3), "photo", attempt, "missing").faulty == 1
     assert sorted(tried) == [b"a", b"bad"]
     Files([str(number).encode() for number in range(9)], range(9), "photo", attempt)
-    assert len(files._faults) <= 3
+    assert len(files._faults) == 3
+
+
+def test_what_is_known_of_files_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_known", Recent(3))
+    read, real = [], files._read
+    monkeypatch.setattr(files, "_read", lambda cell: read.append(cell) or real(cell))
+    paths = [str(tmp_path / f"{number}.png") for number in range(5)]
+    for path in paths:
+        pathlib.Path(path).write_bytes(path.encode())
+        assert Files([path], [0], "photo", len).faulty == 0
+    assert len(files._known) == 3
+    read.clear()
+    for path in reversed(paths):  # the last three are known
+        Files([path], [0], "photo", len)
+    assert read == [paths[1], paths[0]]
 
 
 def looks_whole():

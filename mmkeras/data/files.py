@@ -10,10 +10,11 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.recent import Recent
+
 Known = collections.namedtuple("Known", "fault digest tried")
-_known = {}  # (path, size, time of change) → Known, so that a file is read and tried once per process
-_faults = {}  # digest → fault, so that the bytes of a cell are tried once, too
-MOST_FAULTS = 100_000  # about 20 MB
+_known = Recent(200_000)  # (path, size, time of change) → Known, so that a file is read and tried once; about 100 MB
+_faults = Recent(100_000)  # digest → fault, so that the bytes of a cell are tried once, too; about 20 MB
 
 
 class Files:
@@ -57,22 +58,22 @@ class Files:
     def _look(self, trust):
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             known = list(pool.map(lambda cell: _examine(cell, self._attempt, trust), self.cells))
-        faulty = [row for row, one in enumerate(known) if one.fault]
+        faulty = [row for row, cell in enumerate(known) if cell.fault]
         self.faulty += len(faulty)
         if faulty:
             row = faulty[0]
             label = getattr(self._index[row], "item", lambda: self._index[row])()  # 3, not np.int64(3)
-            what = f"row {label!r} of {self._column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
+            where = f"row {label!r} of {self._column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
             if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
-                    f"Every image must be readable. Received: {what}. {len(faulty)} of {len(known)} cells are at fault. "
+                    f"Every image must be readable. Received: {where}. {len(faulty)} of {len(known)} cells are at fault. "
                     "Correct them, leave the cells empty, or use on_error='missing'."
                 )
-            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {what}.", stacklevel=3)
+            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {where}.", stacklevel=3)
         for row in faulty:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
-        self.digests = [one.digest for one in known]
+        self.digests = [cell.digest for cell in known]
 
     def marks(self):
         """An array with bytes where there is a file and b"" where there is none, without reading any."""
@@ -82,11 +83,11 @@ class Files:
         return len(self.cells)
 
     def __getitem__(self, rows):
-        part = object.__new__(Files)
+        column = object.__new__(Files)
         numbers = np.arange(len(self.cells))[rows]
-        part.cells = [self.cells[i] for i in numbers]
-        part.digests = [self.digests[i] for i in numbers]
-        return part
+        column.cells = [self.cells[i] for i in numbers]
+        column.digests = [self.digests[i] for i in numbers]
+        return column
 
     def __array__(self, dtype=None, copy=None):
         values = np.empty(len(self.cells), dtype=object)
@@ -96,8 +97,8 @@ class Files:
 
 def examine(columns):
     """Attempt all files of the columns that hold any; returns whether one turned out to be at fault, see `Files`."""
-    found = [values.examine() for values in columns if isinstance(values, Files)]
-    return any(found)
+    changed = [values.examine() for values in columns if isinstance(values, Files)]
+    return any(changed)
 
 
 def _cell(cell, column):
@@ -131,8 +132,9 @@ def _examine(cell, attempt, trust):
                 return Known("a folder, not a file", b"", True)
             state = tf.io.gfile.stat(cell)
             key = (cell, state.length, state.mtime_nsec)
-            if key in _known and (_known[key].tried or trust):
-                return _known[key]
+            known = _known.get(key)
+            if known and (known.tried or trust):
+                return known
         data = _read(cell)
     except tf.errors.NotFoundError:
         return Known("there is no file of this name", b"", True)
@@ -140,14 +142,14 @@ def _examine(cell, attempt, trust):
         return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"", True)
     digest = _digest(data)
     if not data:
-        found = Known("a file of zero bytes" if key else "", digest, True)
-    elif digest not in _faults and trust and trust(data):
-        found = Known("", digest, False)
+        known = Known("a file of zero bytes" if key else "", digest, True)
+    elif _faults.get(digest) is None and trust and trust(data):
+        known = Known("", digest, False)
     else:
-        found = Known(_fault(data, digest, attempt), digest, True)
+        known = Known(_fault(data, digest, attempt), digest, True)
     if key is not None:
-        _known[key] = found
-    return found
+        _known.put(key, known)
+    return known
 
 
 def _fault(data, digest, attempt):
@@ -159,9 +161,7 @@ def _fault(data, digest, attempt):
             fault = ""
         except tf.errors.OpError as error:
             fault = _sentence(error.message)
-        if len(_faults) >= MOST_FAULTS:
-            _faults.clear()
-        _faults[digest] = fault
+        _faults.put(digest, fault)
     return fault
 
 
