@@ -28,7 +28,7 @@ from genre import Seconds
 
 import mmkeras as mm
 from mmkeras.data.batches import batches
-from mmkeras.data.columns import raw_values
+from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
@@ -147,7 +147,7 @@ def end_to_end(engine, df, modality, prepare, tower, folder):
     start = time.perf_counter()
     columns = raw_values(df, [modality])
     store = open_store(cache)
-    encode_rows(store, prepare, tower, columns, modality.row_keys(columns), engine=engine, verbose=0)
+    encode_rows(store, prepare, tower, columns, row_keys(modality, columns), engine=engine, verbose=0)
     seconds = time.perf_counter() - start
     store.close()
     return seconds

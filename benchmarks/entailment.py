@@ -21,7 +21,7 @@ from genre import Seconds
 
 import mmkeras as mm
 from mmkeras.layers import DecodeImage, Tokenize
-from mmkeras.modalities.image import application
+from mmkeras.modalities.encoders.applications import application
 from mmkeras.models.entailment import SMALL_BERT
 
 EPOCHS, BATCH, SIZE, TOKENS = 10, 32, (128, 128), 128

@@ -1,9 +1,151 @@
-"""Columns of a DataFrame: checks, and raw values as arrays."""
+"""Columns of a DataFrame: how a cell is read, told from others, measured, and shown."""
 
+import abc
 import difflib
+import hashlib
 import warnings
 
+import keras
 import numpy as np
+
+from mmkeras.persistence import argument_name
+
+
+class Column(abc.ABC):
+    """How the cells of a column become raw values, one for each row.
+
+    A concrete one writes `reads` and `values`, and more where its cells are no short texts.
+    """
+
+    reads = "value"  # in a word; modalities that share a column must agree on it
+    dtype = "string"  # of the raw values
+    words = False  # whether its cells are words, which simple models of words can read
+    picture = False  # whether its cells are pictures, which a report shows
+
+    def input(self, name):
+        """keras.Input of a raw value per row."""
+        return keras.Input(shape=(), dtype=self.dtype, name=argument_name(name))
+
+    @abc.abstractmethod
+    def values(self, series):
+        """(rows,) array of the raw values of a pandas Series; never fails on a missing cell."""
+
+    def digests(self, values):
+        """Bytes or str for each row; equal rows have equal ones in every process. Keys of features are made of them."""
+        return values
+
+    def lengths(self, values):
+        """(rows,) ints that padding depends on; 0 where nothing is padded."""
+        return 0
+
+
+class TextColumn(Column):
+    """Texts, as str; '' for a missing one."""
+
+    reads = "text"
+    words = True
+
+    def values(self, series):
+        return texts(series)
+
+    def lengths(self, values):
+        return np.array([len(value) for value in values])
+
+
+class NumberColumn(Column):
+    """Numbers, as float32; NaN for a missing one."""
+
+    reads = "number"
+    dtype = "float32"
+
+    def values(self, series):
+        return numbers(series)
+
+
+class CategoryColumn(Column):
+    """Names from a list, as str; '' for a missing one."""
+
+    reads = "category"
+
+    def values(self, series):
+        return categories(series)
+
+
+class DateColumn(Column):
+    """Dates, as ISO 8601 strings; '' for a missing one."""
+
+    reads = "date"
+
+    def values(self, series):
+        return iso_dates(series)
+
+
+def columns_of(modalities):
+    """{name: Column} of everything that modalities read.
+
+    Raises:
+        ValueError: two modalities read one column in different ways, for it has one array of raw values; or two columns
+            share the name of an argument, see `persistence.argument_name`.
+    """
+    columns, arguments = {}, {}
+    for modality in modalities:
+        for name, column in modality.columns_read.items():
+            other = columns.setdefault(name, column)
+            if other.reads != column.reads:
+                raise ValueError(
+                    f"A column must be read in one way. Received: {name!r} read both as {other.reads} and as "
+                    f"{column.reads}. Copy the column under a second name."
+                )
+            twin = arguments.setdefault(argument_name(name), name)
+            if twin != name:
+                raise ValueError(
+                    "Columns must differ in more than signs: a served model takes each as an argument of letters, digits "
+                    f"and '_'. Received: {twin!r} and {name!r}, both {argument_name(name)!r}. Rename one of them."
+                )
+    return columns
+
+
+def raw_values(df, modalities):
+    """{column: array} of everything the modalities read, in the form `prepare` takes.
+
+    Raises:
+        KeyError, TypeError, ValueError: see `check_frame` and `columns_of`.
+    """
+    columns = columns_of(modalities)
+    check_frame(df, columns)
+    return {name: column.values(df[name]) for name, column in columns.items()}
+
+
+def row_keys(modality, values):
+    """A 16-byte digest of the raw values of each row: equal rows have equal keys in every process.
+
+    Args:
+        modality: a modality.
+        values: {column: array}, see `raw_values`.
+    """
+    cells = [column.digests(values[name]) for name, column in modality.columns_read.items()]
+    return [digest(row) for row in zip(*cells, strict=True)]
+
+
+def digest(values):
+    """16 bytes that stand for a sequence of strings, bytes or numbers."""
+    state = hashlib.blake2b(digest_size=16)
+    for value in values:
+        data = value.encode() if isinstance(value, str) else bytes(value)
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.digest()
+
+
+def lengths(modalities, values):
+    """(rows,) how long each row is, as far as padding depends on it; zeros where nothing is padded.
+
+    Args:
+        modalities: list of modalities.
+        values: {column: array}, see `raw_values`.
+    """
+    rows = len(next(iter(values.values())))
+    own = [column.lengths(values[name]) for m in modalities for name, column in m.columns_read.items()]
+    return sum(own, np.zeros(rows))
 
 
 def check_frame(df, columns, what="the model"):
@@ -20,10 +162,10 @@ def check_frame(df, columns, what="the model"):
     for column in columns:
         if column not in df.columns:
             near = difflib.get_close_matches(str(column), present, n=1, cutoff=0.6)
-            parts = [part.strip() for part in str(column).split(",")]
+            names = [name.strip() for name in str(column).split(",")]
             hint = f"Did you mean {near[0]!r}?" if near else "Rename the column or change the setting."
-            if len(parts) > 1 and set(parts) <= set(present):
-                hint = f"Give several columns as a list: {parts}."
+            if len(names) > 1 and set(names) <= set(present):
+                hint = f"Give several columns as a list: {names}."
             raise KeyError(f"{what} needs the column {column!r}. Received the columns: {present}. {hint}")
         if present.count(str(column)) > 1:
             raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")
@@ -93,26 +235,3 @@ def _warn_of(flags, series, what):
             "and are treated as missing.",
             stacklevel=3,
         )
-
-
-def check_kinds(modalities):
-    """Raise a ValueError if two modalities read one column in different ways: it has one array of raw values."""
-    kinds = {}
-    for modality in modalities:
-        for column, kind in modality.column_kinds.items():
-            seen = kinds.setdefault(column, kind)
-            if seen != kind:
-                raise ValueError(
-                    f"A column must be read in one way. Received: {column!r} read both as {seen} and as {kind}. "
-                    "Copy the column under a second name."
-                )
-
-
-def raw_values(df, modalities):
-    """{column: NumPy array} of everything the modalities read, in the form `prepare` takes."""
-    check_kinds(modalities)
-    check_frame(df, [column for modality in modalities for column in modality.all_columns])
-    values = {}
-    for modality in modalities:
-        values.update({c: v for c, v in modality.raw_values(df).items() if c not in values})
-    return values

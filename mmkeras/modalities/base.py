@@ -1,49 +1,63 @@
 """The contract of a modality: what some columns mean, and how they become features."""
 
 import dataclasses
-import hashlib
 
-import keras
+from mmkeras.registry import Learner
+
+# What `prepare` says beside a modality's tensors, as keys "name" + ending; a fusion and a head read nothing else.
+PRESENT = ".present"  # (B, 1), 1 where the row has the modality
+PADDING = ".padding_mask"  # (B, T), 1 where a position of the sequence is no padding
+EACH_PRESENT = ".each_present"  # (B, N), for a sequence of N equal parts, 1 where the row has that part
 
 
 @dataclasses.dataclass(frozen=True)
-class Modality:
-    """Base of `Text` and `Tabular`. Settings are plain values, fixed after construction.
+class Modality(Learner):
+    """Base of `Text`, `Image` and `Tabular`. Settings are plain values, fixed after construction.
 
     A modality takes part in two stages. `prepare` turns raw columns into tensors and has no trainable weights;
     `encode` turns those tensors into features. What `prepare` learns from the training rows (vocabularies,
     means) is learnt by `adapt`, which returns an adapted copy and leaves the original as it was.
+
+    A concrete one has a field `name`, and writes `columns_read`, `prepare` and `encode`; `adapt` if it learns.
     """
 
     # Whether the head should bring the feature to mean 0 and variance 1 first.
     normalise = False
     # Whether the feature is so small that leaving parts of it out in training would lose too much.
     few_features = False
+    # Whether the encoder comes with weights of its own, which stay frozen unless `trainable` names them.
+    pretrained = False
+    # "heavy" where preparing a row takes so long (decoding of images) that other rows should be encoded meanwhile.
+    preparing = "light"
+    # Whether it gives a sequence (B, T, D), which attention can read.
+    sequence = False
+    # The command line's option for its columns, without dashes, and what it says of it; None for no option.
+    option = None
+    option_help = ""
+
+    @property
+    def columns_read(self):
+        """{column name: `data.columns.Column`, how its cells are read}."""
+        raise NotImplementedError
 
     @property
     def all_columns(self):
-        """Every column read, as a tuple of names."""
-        raise NotImplementedError
+        """Names of every column read, as a tuple."""
+        return tuple(self.columns_read)
 
-    @property
-    def column_kinds(self):
-        """{column: how its raw values are read}, in a word; modalities that share a column must agree on it."""
-        return dict.fromkeys(self.all_columns, type(self).__name__.lower())
-
-    def raw_inputs(self):
+    def inputs(self):
         """{column: keras.Input} of the raw values."""
-        raise NotImplementedError
-
-    def raw_values(self, df):
-        """{column: array} of the raw values of `df`, in the form of `raw_inputs`."""
-        raise NotImplementedError
+        return {name: column.input(name) for name, column in self.columns_read.items()}
 
     def adapt(self, df):
         """A copy that has learnt from the training rows `df`."""
-        raise NotImplementedError
+        return self.learn()
 
     def prepare(self, raw):
-        """{column: tensor} → {"name.tensor": tensor}, "name.present" (B, 1) among them."""
+        """{column: tensor} → {"name.tensor": tensor}, "name.present" (B, 1) among them.
+
+        Sequences say in "name.padding_mask" (B, T) or "name.each_present" (B, N) what of them is there.
+        """
         raise NotImplementedError
 
     def encode(self, tensors):
@@ -54,39 +68,47 @@ class Modality:
         """{layer name: whether it trains} of the pretrained tower in `encode`, in a fine-tuning phase or out of it."""
         return {}
 
-    def lengths(self, columns):
-        """How long each row is, as far as padding depends on it: (rows,) ints; 0 where nothing is padded."""
-        return 0
-
-    def row_keys(self, columns):
-        """A 16-byte digest of the raw values of each row: equal rows have equal keys in every process."""
-        values = [columns[name] for name in self.all_columns]
-        return [digest(row) for row in zip(*values, strict=True)]
-
     def notes(self, df):
         """Sentences about the rows of `df` that a report should hold."""
         return []
 
-    def get_config(self):
-        """The settings as plain values, for JSON."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+    def choices(self):
+        """{setting of `search`'s space: values} that it brings along, the first of them what a search begins with."""
+        return {}
 
-    def _set(self, **values):
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    def train_tower(self, trainable):
+        """The modality with this value of `trainable`, or itself where its tower cannot be trained so."""
+        return self
+
+    def own(self, tensors):
+        """{key: tensor} of the tensors that `prepare` gave, without the modality's name."""
+        return {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
+
+    def check_adapted(self):
+        """Raise a ValueError unless it has seen training rows."""
+        if self.state is None:
+            raise ValueError(
+                f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
+            )
+
+    @classmethod
+    def add_options(cls, parser, towers=True):
+        """Add its options to the command line's argparse parser, or group; `towers` where a command trains towers, too."""
+        if cls.option:
+            parser.add_argument(
+                f"--{cls.option}", type=split_names, default=[], metavar="COLUMNS", help=cls.option_help
+            )
+
+    @classmethod
+    def from_options(cls, options, sequences=False):
+        """The modalities, a list, that the options of `add_options` ask for; `sequences` where the task reads those."""
+        columns = getattr(options, cls.option.replace("-", "_")) if cls.option else []
+        return [cls(columns)] if columns else []
 
 
-def digest(values):
-    """16 bytes that stand for a sequence of strings, bytes or arrays."""
-    state = hashlib.blake2b(digest_size=16)
-    for value in values:
-        data = value.encode() if isinstance(value, str) else bytes(value)
-        state.update(len(data).to_bytes(8, "little") + data)
-    return state.digest()
-
-
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value
+def split_names(text):
+    """Names separated by commas, as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def column_names(columns, what):
@@ -105,14 +127,3 @@ def check_name(name):
     """Names of modalities become parts of layer names."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"`name` must be a Python identifier such as 'text'. Received: {name!r}. Rename the modality.")
-
-
-def string_input(column):
-    """An input of one string per row."""
-    return keras.Input(shape=(), dtype="string", name=input_name(column))
-
-
-def input_name(column):
-    """A name for a column's input layer, in the letters that TensorFlow allows for names in graphs."""
-    safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in column)
-    return safe if safe[:1].isalnum() else f"column_{safe}"

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from mmkeras import layers
-from mmkeras.data.columns import categories, check_frame, iso_dates, numbers
-from mmkeras.modalities.base import Modality, check_name, column_names, input_name, string_input
+from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, check_frame, raw_values
+from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
@@ -56,15 +56,15 @@ class Tabular(Modality):
     zero_is_missing: tuple = ()
     min_count: int = 2
     name: str = "tabular"
-    state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     few_features = True
+    option = "numeric"
 
     def __post_init__(self):
         for group in ("numeric", "categorical", "datetime", "zero_is_missing"):
             self._set(**{group: column_names(getattr(self, group), f"`{group}`")})
         check_name(self.name)
-        column_names(self.all_columns, "The columns of `Tabular`")
+        column_names(self.numeric + self.categorical + self.datetime, "The columns of `Tabular`")
         if not self.all_columns:
             raise ValueError(
                 "`Tabular` must read a column. Received none. Give `numeric`, `categorical` or `datetime`."
@@ -77,27 +77,13 @@ class Tabular(Modality):
             )
 
     @property
-    def all_columns(self):
-        return self.numeric + self.categorical + self.datetime
-
-    @property
-    def column_kinds(self):
-        groups = {"number": self.numeric, "category": self.categorical, "date": self.datetime}
-        return {column: kind for kind, columns in groups.items() for column in columns}
-
-    def raw_inputs(self):
-        inputs = {c: keras.Input(shape=(), dtype="float32", name=input_name(c)) for c in self.numeric}
-        return {**inputs, **{c: string_input(c) for c in self.categorical + self.datetime}}
-
-    def raw_values(self, df):
-        values = {c: numbers(df[c]) for c in self.numeric}
-        values.update({c: categories(df[c]) for c in self.categorical})
-        values.update({c: iso_dates(df[c]) for c in self.datetime})
-        return values
+    def columns_read(self):
+        groups = ((self.numeric, NumberColumn()), (self.categorical, CategoryColumn()), (self.datetime, DateColumn()))
+        return {name: column for names, column in groups for name in names}
 
     def adapt(self, df):
         check_frame(df, self.all_columns, f"modality {self.name!r}")
-        raw = self.raw_values(df)
+        raw = raw_values(df, [self])
         for column in self.numeric:
             if np.isnan(raw[column]).all() and df[column].notna().any():
                 raise ValueError(
@@ -105,20 +91,14 @@ class Tabular(Modality):
                     f"{df[column].dropna().iloc[0]!r}). Give it as `categorical` or `datetime`, or to `Text`."
                 )
         columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
-        state = {
-            "numeric": {key: [column[key] for column in columns] for key in ("log1p", "mean", "variance", "bins")},
-            "vocabularies": [_vocabulary(raw[c], self.min_count) for c in self.categorical],
-            "years": [_mean_variance(_years(raw[c])) for c in self.datetime],
-        }
-        adapted = dataclasses.replace(self)
-        adapted._set(state=state)
-        return adapted
+        return self.learn(
+            numeric={key: [column[key] for column in columns] for key in ("log1p", "mean", "variance", "bins")},
+            vocabularies=[_vocabulary(raw[c], self.min_count) for c in self.categorical],
+            years=[_mean_variance(_years(raw[c])) for c in self.datetime],
+        )
 
     def prepare(self, raw):
-        if self.state is None:
-            raise ValueError(
-                f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
-            )
+        self.check_adapted()
         numbers = self._prepare_numbers(raw)
         present = [
             layers.AnyNumber(name=f"{self.name}_any_{i}", **EXACT)(tensor)
@@ -132,7 +112,7 @@ class Tabular(Modality):
         if self.categorical:
             present.append(layers.Present(name=f"{self.name}_named", **EXACT)([raw[c] for c in self.categorical]))
         any_present = present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present, axis=0), axis=0)
-        return {**numbers, **codes, f"{self.name}.present": any_present}
+        return {**numbers, **codes, f"{self.name}{PRESENT}": any_present}
 
     def _prepare_numbers(self, raw):
         """Standardised numbers and dates, NaN where missing, and the numbers' bins."""
@@ -149,27 +129,41 @@ class Tabular(Modality):
                 tensors[f"{self.name}.bins"] = layers.PiecewiseLinear(bins, name=f"{self.name}_bins", **EXACT)(clean)
         dates = []
         for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
-            parts = layers.CalendarParts(name=f"{self.name}_date_{index}", **EXACT)(raw[column])
+            calendar = layers.CalendarParts(name=f"{self.name}_date_{index}", **EXACT)(raw[column])
             scale = _scale([mean] + [0.0] * 6, [variance] + [1.0] * 6, f"{self.name}_year_{index}")
-            dates.append(scale(parts))
+            dates.append(scale(calendar))
         if dates:
             tensors[f"{self.name}.datetime"] = keras.ops.concatenate(dates, axis=-1)
         return tensors
 
     def encode(self, tensors):
-        parts = []
+        tensors, inputs = self.own(tensors), []
         for group in ("numeric", "datetime"):
-            if f"{self.name}.{group}" in tensors:
-                fill = layers.FillMissing(name=f"{self.name}_fill_{group}")
-                parts.append(fill(tensors[f"{self.name}.{group}"]))
-        if f"{self.name}.bins" in tensors:
-            parts.append(tensors[f"{self.name}.bins"])
+            if group in tensors:
+                inputs.append(layers.FillMissing(name=f"{self.name}_fill_{group}")(tensors[group]))
+        if "bins" in tensors:
+            inputs.append(tensors["bins"])
         for index, words in enumerate(self.state["vocabularies"]):
             size = len(words) + 2  # missing, out of vocabulary
             embed = keras.layers.Embedding(size, min(16, (size + 1) // 2), name=f"{self.name}_embed_{index}")
-            parts.append(embed(tensors[f"{self.name}.category_{index}"]))
-        joined = parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=f"{self.name}_join")(parts)
+            inputs.append(embed(tensors[f"category_{index}"]))
+        joined = inputs[0] if len(inputs) == 1 else keras.layers.Concatenate(name=f"{self.name}_join")(inputs)
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
+
+    @classmethod
+    def add_options(cls, parser, towers=True):
+        for option, told in (
+            ("--numeric", "columns of numbers"),
+            ("--categorical", "columns of names from a list"),
+            ("--datetime", "columns of dates"),
+            ("--zero-is-missing", "numeric columns in which 0 means unknown"),
+        ):
+            parser.add_argument(option, type=split_names, default=[], help=told)
+
+    @classmethod
+    def from_options(cls, options, sequences=False):
+        groups = {group: getattr(options, group) for group in ("numeric", "categorical", "datetime")}
+        return [cls(**groups, zero_is_missing=options.zero_is_missing)] if any(groups.values()) else []
 
 
 def _scale(mean, variance, name):

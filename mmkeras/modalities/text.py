@@ -3,28 +3,13 @@
 import dataclasses
 import os
 
-import keras
-import numpy as np
-
-from mmkeras import hub, layers
-from mmkeras.data.columns import check_frame, texts
-from mmkeras.graph import submodel
-from mmkeras.modalities.base import Modality, check_name, column_names, string_input
-from mmkeras.modalities.encoders.keras_hub import (
-    check_blocks,
-    first_block_input,
-    learn_tokenizer,
-    load_pretrained,
-    pooled_output,
-    sequence_output,
-    tokenize_layer,
-)
+from mmkeras import layers
+from mmkeras.data.columns import TextColumn, check_frame, raw_values
+from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
+from mmkeras.modalities.encoders import KerasHub, TextEncoder
+from mmkeras.modalities.encoders.base import find_encoder, strings
 
 POOLINGS = ("cls", "mean", "pooled", None)
-LEXICAL_TERMS = 30_000
-LEXICAL_UNITS = 32
-LEXICAL_DROPOUT = 0.5
-SCRATCH_SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,21 +60,20 @@ class Text(Modality):
     dtype: str | None = None
     preprocessor: str | None = None
     name: str = "text"
-    state: dict = dataclasses.field(default=None, init=False, repr=False, compare=False)
+
+    option = "text"
 
     def __post_init__(self):
         self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=os.fspath(self.encoder))
         check_name(self.name)
-        most = 2 if self.encoder != "lexical" else 10**6
-        if not 1 <= len(self.columns) <= most:
+        if not 1 <= len(self.columns) <= self._encoder.most_columns:
             raise ValueError(
                 "A transformer reads one column, or two as a pair. "
                 f"Received: {self.columns}. Use one `Text` for each, or encoder='lexical'."
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: {self.pooling!r}.")
-        valid = isinstance(self.trainable, bool) or (isinstance(self.trainable, int) and self.trainable > 0)
-        if not valid:
+        if not isinstance(self.trainable, bool) and not (isinstance(self.trainable, int) and self.trainable > 0):
             raise ValueError(
                 "`trainable` must be False, True, or the number of top blocks to train. "
                 f"Received: {self.trainable!r}. Use False to freeze."
@@ -107,139 +91,89 @@ class Text(Modality):
                     "`preprocessor` goes with a pretrained encoder. "
                     f"Received: {self.preprocessor!r} with encoder={self.encoder!r}. Leave it out."
                 )
-        if self.pretrained:
-            check_blocks(self.encoder, self.trainable, self.layers)
+        self._encoder.check()
         if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
 
     @property
-    def all_columns(self):
-        return self.columns
+    def columns_read(self):
+        return dict.fromkeys(self.columns, TextColumn())
+
+    @property
+    def _encoder(self):
+        return find_encoder(TextEncoder, self.encoder, KerasHub)(self)
 
     @property
     def pretrained(self):
-        """Whether the encoder comes with weights."""
-        return self.encoder not in ("scratch", "lexical")
+        return self._encoder.pretrained
 
     @property
     def normalise(self):
-        return self.pretrained
+        return self._encoder.normalise
 
-    def raw_inputs(self):
-        return {column: string_input(column) for column in self.columns}
-
-    def raw_values(self, df):
-        return {column: texts(df[column]) for column in self.columns}
-
-    def lengths(self, columns):
-        return sum(np.array([len(value) for value in columns[name]]) for name in self.columns)
+    @property
+    def sequence(self):
+        return self._encoder.sequence
 
     def adapt(self, df):
         check_frame(df, self.columns, f"modality {self.name!r}")
-        raw = self.raw_values(df)
-        if self.encoder == "lexical":
-            state = _adapt_terms([" ".join(row) for row in zip(*raw.values(), strict=True)], self.sequence_length)
-        elif self.encoder == "scratch":
-            state = {"tokenizer": learn_tokenizer(np.concatenate(list(raw.values())))}
-        elif self.preprocessor is not None:
-            state = {}  # it brings its vocabulary along
-        else:
-            state = {"tokenizer": load_pretrained(self.encoder, "Tokenizer")}
-        adapted = dataclasses.replace(self)
-        adapted._set(state=state)
-        return adapted
+        return self.learn(**self._encoder.adapt(raw_values(df, [self])))
 
     def prepare(self, raw):
-        if self.state is None:
-            raise ValueError(
-                f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
-            )
-        columns = [raw[column] for column in self.columns]
-        columns = columns[0] if len(columns) == 1 else columns
-        if self.encoder == "lexical":
-            layer = layers.TermWeights(
-                self.state["vectorizer"], self.state["idf"], self.sequence_length, name=f"{self.name}_terms"
-            )
-        elif self.preprocessor is not None:
-            layer = hub.HubPreprocessor(self.preprocessor, self.sequence_length, name=f"{self.name}_tokens")
-        else:
-            layer = tokenize_layer(self.state["tokenizer"], self.sequence_length, f"{self.name}_tokens")
-        tensors = {f"{self.name}.{key}": value for key, value in layer(columns).items()}
-        tensors[f"{self.name}.present"] = layers.Present(name=f"{self.name}_present")(columns)
+        self.check_adapted()
+        raw = {column: raw[column] for column in self.columns}
+        tensors = {f"{self.name}.{key}": tensor for key, tensor in self._encoder.prepare(raw).items()}
+        tensors[f"{self.name}{PRESENT}"] = layers.Present(name=f"{self.name}_present")(strings(raw))
         return tensors
 
     def encode(self, tensors):
-        given = {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
-        if self.encoder == "lexical":
-            bag = layers.TermBag(len(self.state["idf"]), LEXICAL_UNITS, LEXICAL_DROPOUT, name=f"{self.name}_bag")
-            return bag(given["term_ids"], given["term_weights"])
-        sequence = self._tower(given)  # (B, T, D); (B, D) if pooled
-        if self.dtype is not None:
-            sequence = keras.ops.cast(sequence, "float32")
-        if self.pooling == "cls":
-            return sequence[:, 0]
-        if self.pooling == "mean":
-            return layers.MaskedMean(name=f"{self.name}_mean")(sequence, given["padding_mask"])
-        return sequence
+        return self._encoder.encode(self.own(tensors))
 
     def tower_layers(self, fine_tune):
-        """{layer name: whether it trains} of the pretrained tower, in a fine-tuning phase or out of it."""
-        if not self.pretrained:
-            return {}
-        whole = self.trainable is True
-        names = {f"{self.name}_tower": fine_tune and whole}
-        if self.trainable and not whole:
-            names[f"{self.name}_tower_top"] = fine_tune
-        return names
+        return self._encoder.tower_layers(fine_tune)
 
-    def _tower(self, given):
-        """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
-        if self.pretrained:
-            check_blocks(self.encoder, self.trainable, self.layers)  # a directory may have come since
-        backbone = self._backbone()
-        inputs = {key: value for key, value in backbone.input.items() if key in given}
-        blocks = getattr(backbone, "transformer_layers", [])
-        top = self.trainable if self.pretrained and self.trainable is not True else 0
-        for setting, value in (("trainable", top), ("layers", self.layers if self.layers > 1 else 0)):
-            if value > len(blocks):
-                raise ValueError(
-                    f"`{setting}` must be at most the number of blocks of {self.encoder!r}, which has {len(blocks)}. "
-                    f"Received: {value}. Use a smaller number."
-                )
-        hidden = [block.output for block in blocks]
-        used = [*hidden[len(hidden) - self.layers : -1], sequence_output(backbone.output)]
-        if self.pooling == "pooled":
-            used = [pooled_output(backbone.output, self.encoder)]
-        sequence = used[0] if len(used) == 1 else keras.ops.concatenate(used, axis=-1)  # (B, T, layers · D)
-        tower = lower = submodel(inputs, sequence, name=f"{self.name}_tower")
-        if top:
-            below = hidden[-top - 1] if top < len(hidden) else first_block_input(blocks[0])
-            kept = {
-                "hidden": below,
-                **{f"layer_{i}": h for i, h in enumerate(used) if any(h is x for x in hidden[: -top - 1])},
-            }
-            lower = submodel(inputs, kept, name=f"{self.name}_tower")
-            tower = submodel({**inputs, **kept}, sequence, name=f"{self.name}_tower_top")
-            given = {**given, **lower({key: given[key] for key in lower.input})}
-        return tower({key: given[key] for key in tower.input})
+    def train_tower(self, trainable):
+        return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
 
-    def _backbone(self):
-        if self.pretrained:
-            return load_pretrained(self.encoder, "Backbone", dtype=self.dtype)
-        import keras_hub
+    @classmethod
+    def add_options(cls, parser, towers=True):
+        encoders = ["distil_bert_base_en_uncased", "lexical"]
+        parser.add_argument("--text", type=split_names, default=[], help="text columns, separated by commas")
+        parser.add_argument(
+            "--text-encoder",
+            type=split_names,
+            default=encoders,
+            help="KerasHub preset, handle or folder, 'lexical' or 'scratch'; several, separated by commas, side by side",
+        )
+        parser.add_argument(
+            "--pooling",
+            choices=["cls", "mean"],
+            default="mean",
+            help="what stands for a text: its first token, or the mean",
+        )
+        parser.add_argument("--sequence-length", type=int, default=256, help="most tokens of a text")
+        if towers:
+            parser.add_argument(
+                "--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks"
+            )
 
-        vocabulary_size = self.state["tokenizer"].vocabulary_size()
-        size = {**SCRATCH_SIZE, "max_sequence_length": self.sequence_length}
-        return keras_hub.models.BertBackbone(vocabulary_size=vocabulary_size, dtype=self.dtype, **size)
+    @classmethod
+    def from_options(cls, options, sequences=False):
+        trainable = _trainable(getattr(options, "trainable", "none"))
+        modalities = []
+        for column in options.text:
+            for encoder in options.text_encoder:
+                tokens = find_encoder(TextEncoder, encoder, KerasHub).tokens
+                settings = {"pooling": options.pooling, "trainable": trainable} if tokens else {}
+                name = f"{'text' if tokens else 'words'}_{len(modalities)}"
+                modalities.append(cls(column, encoder, options.sequence_length, name=name, **settings))
+        return modalities
 
 
-def _adapt_terms(rows, max_words):
-    """Vocabulary and idf of the words and word pairs of the training rows."""
-    vectorizer = keras.layers.TextVectorization(LEXICAL_TERMS, ngrams=2, output_mode="count", sparse=True)
-    cut = [" ".join(row.split()[:max_words]) for row in rows]
-    vectorizer.adapt(cut or [""], batch_size=256)
-    documents = np.zeros(vectorizer.vocabulary_size())
-    for start in range(0, len(cut), 256):
-        np.add.at(documents, vectorizer(cut[start : start + 256]).indices.numpy()[:, 1], 1)
-    idf = np.log((1 + len(cut)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
-    return {"vectorizer": vectorizer, "idf": idf.tolist()}
+def _trainable(text):
+    """The option --trainable as `Text` takes it."""
+    if text in ("none", "all"):
+        return text == "all"
+    if not text.isdigit():
+        raise ValueError(f"--trainable must be none, all or a number. Received: {text!r}.")
+    return int(text)

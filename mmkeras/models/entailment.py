@@ -3,7 +3,7 @@
 import keras
 
 from mmkeras.fusion import ConcatFusion, CrossAttentionFusion, ModalityDropout
-from mmkeras.modalities.encoders.keras_hub import load_pretrained
+from mmkeras.modalities.encoders.tf_hub import load_backbone
 from mmkeras.modalities.image import image_tower
 
 # Turc et al., 2019 (https://arxiv.org/abs/1908.08962), "L-2_H-256_A-4": 9,591,040 parameters.
@@ -119,7 +119,7 @@ def build_entailment_classifier(
 def _bert(encoder, trainable, sequence_length):
     import keras_hub
 
-    backbone = keras_hub.models.BertBackbone(**SMALL_BERT) if encoder is None else load_pretrained(encoder, "Backbone")
+    backbone = keras_hub.models.BertBackbone(**SMALL_BERT) if encoder is None else load_backbone(encoder)
     if not isinstance(backbone.output, dict) or "pooled_output" not in backbone.output:
         raise ValueError(
             "`text_encoder` must be a BERT, which gives a pooled output of a pair of segments. "

@@ -2,7 +2,8 @@
 
 import keras
 
-from mmkeras.modalities.encoders.keras_hub import load_pretrained, sequence_output
+from mmkeras.modalities.encoders.tf_hub import load_backbone
+from mmkeras.modalities.encoders.transformer import sequence_output
 
 # DistilBERT-base (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): 66,362,880 parameters.
 DISTILBERT_BASE = {
@@ -51,7 +52,7 @@ def build_genre_classifier(encoder=None, num_numeric=4, num_classes=20, sequence
 
         backbone = keras_hub.models.DistilBertBackbone(**DISTILBERT_BASE)
     else:
-        backbone = load_pretrained(encoder, "Backbone")
+        backbone = load_backbone(encoder)
     backbone.trainable = trainable
 
     # === Inputs ===

@@ -5,8 +5,7 @@ import pathlib
 
 import numpy as np
 
-from mmkeras.data.columns import raw_values
-from mmkeras.modalities.base import digest
+from mmkeras.data.columns import digest, raw_values, row_keys
 from mmkeras.persistence import write_text
 
 ABOUT = "search.json"
@@ -104,7 +103,7 @@ def describe(modalities, task, space, train, validation, **settings):
         return {"class": type(modality).__name__, **modality.get_config()}
 
     every = [m for entry in modalities for m in (entry if isinstance(entry, list | tuple) else [entry])]
-    rows = [key for df in (train, validation) for m in every for key in m.row_keys(raw_values(df, [m]))]
+    rows = [key for df in (train, validation) for m in every for key in row_keys(m, raw_values(df, [m]))]
     targets = [np.ascontiguousarray(task.encode(df)).tobytes() for df in (train, validation)]
     about = {
         "modalities": plain(modalities),

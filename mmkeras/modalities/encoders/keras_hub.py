@@ -1,93 +1,71 @@
-"""Pretrained text encoders: KerasHub's, from presets or local directories, and TensorFlow Hub's SavedModels."""
+"""Pretrained text encoders of KerasHub: presets, handles, and local directories."""
 
 import os
 import pathlib
 
-import keras
-import tensorflow as tf
-
-from mmkeras import hub, layers
-
-SCRATCH_VOCABULARY = 6_000
+from mmkeras import hub
+from mmkeras.modalities.encoders.base import strings
+from mmkeras.modalities.encoders.transformer import Transformer
 
 
-def first_block_input(block):
-    """What the first transformer block reads, apart from masks."""
-    return block.input[0] if isinstance(block.input, list | tuple) else block.input
+class KerasHub(Transformer):
+    """What `Text` takes an `encoder` for that no other encoder reads."""
+
+    pretrained = True
+
+    @staticmethod
+    def load_backbone(encoder, dtype=None):
+        """keras.Model of a preset, a handle or a directory; see `load`."""
+        return load(encoder, "Backbone", dtype=dtype)
+
+    @staticmethod
+    def load_tokenizer(encoder):
+        """The tokenizer that belongs to it; see `load`."""
+        return load(encoder, "Tokenizer")
+
+    def adapt(self, values):
+        if self.modality.preprocessor is not None:
+            return {}  # it brings its vocabulary along
+        return {"tokenizer": self.load_tokenizer(self.modality.encoder)}
+
+    def prepare(self, raw):
+        if self.modality.preprocessor is None:
+            return super().prepare(raw)
+        length = self.modality.sequence_length
+        tokenize = hub.HubPreprocessor(self.modality.preprocessor, length, name=f"{self.name}_tokens")
+        return tokenize(strings(raw))
+
+    def backbone(self):
+        self.check()  # a directory may hold something else by now
+        return self.load_backbone(self.modality.encoder, self.modality.dtype)
+
+    def top_blocks(self):
+        return 0 if self.modality.trainable is True else int(self.modality.trainable)
+
+    def tower_layers(self, fine_tune):
+        towers = {f"{self.name}_tower": fine_tune and self.modality.trainable is True}
+        return {**towers, f"{self.name}_tower_top": fine_tune} if self.top_blocks() else towers
 
 
-def sequence_output(output):
-    """The (B, T, D) output of a backbone, whether it gives one tensor or a dict."""
-    return output["sequence_output"] if isinstance(output, dict) else output
-
-
-def pooled_output(output, encoder):
-    """The (B, D) output of a backbone that has a pooler, as BERT has.
-
-    Raises:
-        ValueError: one that has none, as DistilBERT.
-    """
-    if isinstance(output, dict) and "pooled_output" in output:
-        return output["pooled_output"]
-    gives = sorted(output) if isinstance(output, dict) else "token features only"
-    raise ValueError(
-        "`pooling='pooled'` needs an encoder with a pooled_output, as BERT has. "
-        f"Received: {encoder!r}, which gives {gives}. Use 'cls' or 'mean'."
-    )
-
-
-def check_blocks(encoder, trainable, layers):
-    """Raise where settings name blocks of an encoder whose blocks cannot be told apart."""
-    if not hub.is_saved_model(encoder):
-        return
-    if not isinstance(trainable, bool):
-        raise ValueError(
-            "`trainable` of a TF-Hub encoder must be False or True: a SavedModel trains as a whole. "
-            f"Received: {trainable!r} for {encoder!r}. Use True, or a KerasHub encoder to train its top blocks."
-        )
-    if layers > 1:
-        raise ValueError(
-            "`layers` of a TF-Hub encoder must be 1: the blocks of a SavedModel are not at hand. "
-            f"Received: {layers} for {encoder!r}. Use 1, or a KerasHub encoder."
-        )
-
-
-def load_pretrained(encoder, kind, **kwargs):
+def load(encoder, kind, **settings):
     """Load the "Backbone" or the "Tokenizer" of a preset, a handle or a local directory.
-
-    Returns:
-        A KerasHub object; for the backbone of a TF-Hub handle or a SavedModel's directory, a keras.Model of the same
-        form: {"token_ids", "padding_mask", "segment_ids"} to {"sequence_output", "pooled_output", …}.
 
     Raises:
         FileNotFoundError: a path that does not exist.
         ValueError: a directory that holds something else, or a preset that cannot be had.
     """
-    encoder = os.fspath(encoder)
-    if hub.is_saved_model(encoder):
-        return _hub_backbone(encoder, **kwargs) if kind == "Backbone" else _hub_tokenizer(encoder)
     import keras_hub
 
-    is_handle = "://" in encoder
+    encoder = os.fspath(encoder)
     path = pathlib.Path(encoder).expanduser()
-    looks_local = not is_handle and (
+    looks_local = "://" not in encoder and (
         path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists()
     )
-    if looks_local and not path.exists():
-        raise FileNotFoundError(
-            f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "
-            "Check the path, or give a KerasHub preset name."
-        )
-    if looks_local and not (path / "config.json").is_file():
-        held = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else "a file"
-        raise ValueError(
-            "An `encoder` directory must hold config.json with weights and vocabulary, in KerasHub's or Hugging Face's "
-            f"format, or a SavedModel of TensorFlow Hub. Received: {encoder!r}, which holds {held}. Save one with `backbone.save_to_preset` and "
-            "`tokenizer.save_to_preset`."
-        )
+    if looks_local:
+        _check_directory(encoder, path)
     loader = keras_hub.models.Backbone if kind == "Backbone" else keras_hub.tokenizers.Tokenizer
     try:
-        return loader.from_preset(str(path) if looks_local else encoder, **kwargs)
+        return loader.from_preset(str(path) if looks_local else encoder, **settings)
     except Exception as error:
         where = "the local directory" if looks_local else "KerasHub preset or handle (a download)"
         raise ValueError(
@@ -97,63 +75,16 @@ def load_pretrained(encoder, kind, **kwargs):
         ) from error
 
 
-def _hub_backbone(encoder, dtype=None):
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in hub.TENSORS.values()}
-    return keras.Model(inputs, hub.HubEncoder(encoder, dtype=dtype)(inputs))
-
-
-def _hub_tokenizer(encoder):
-    """A WordPiece tokenizer of the vocabulary that TF-Hub's BERT encoders bring along."""
-    import keras_hub
-
-    folder = hub.resolve(encoder)
-    vocabulary = folder / "assets" / "vocab.txt"
-    if not vocabulary.is_file():
-        held = (
-            sorted(path.name for path in (folder / "assets").iterdir()) if (folder / "assets").is_dir() else "nothing"
+def _check_directory(encoder, path):
+    if not path.exists():
+        raise FileNotFoundError(
+            f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "
+            "Check the path, or give a KerasHub preset name."
         )
+    if not (path / "config.json").is_file():
+        held = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else "a file"
         raise ValueError(
-            "A TF-Hub encoder without assets/vocab.txt needs `preprocessor`, the handle or directory of the preprocessing "
-            f"model that its page names. Received: {encoder!r}, whose assets are {held}, and preprocessor=None."
+            "An `encoder` directory must hold config.json with weights and vocabulary, in KerasHub's or Hugging Face's "
+            f"format, or a SavedModel of TensorFlow Hub. Received: {encoder!r}, which holds {held}. Save one with "
+            "`backbone.save_to_preset` and `tokenizer.save_to_preset`."
         )
-    lowercase = True
-    if (folder / "variables" / "variables.index").is_file():
-        # TF-Hub's encoders say so themselves, for there are cased ones.
-        checkpoint, key = tf.train.load_checkpoint(str(folder / "variables" / "variables")), "do_lower_case"
-        if checkpoint.has_tensor(f"{key}/.ATTRIBUTES/VARIABLE_VALUE"):
-            lowercase = bool(checkpoint.get_tensor(f"{key}/.ATTRIBUTES/VARIABLE_VALUE"))
-    return keras_hub.models.BertTokenizer(str(vocabulary), lowercase=lowercase, strip_accents=lowercase)
-
-
-def tokenize_layer(tokenizer, sequence_length, name):
-    """`layers.Tokenize` with the special tokens of a KerasHub tokenizer.
-
-    Raises:
-        ValueError: a tokenizer without start and end tokens.
-    """
-
-    def token_id(*names):
-        return next((getattr(tokenizer, n) for n in names if getattr(tokenizer, n, None) is not None), None)
-
-    start, end = token_id("start_token_id", "cls_token_id"), token_id("end_token_id", "sep_token_id")
-    if start is None or end is None:
-        raise ValueError(
-            "A text encoder's tokenizer must have start and end tokens, as BERT-like encoders do. "
-            f"Received: {type(tokenizer).__name__}. Use an encoder such as 'distil_bert_base_en_uncased'."
-        )
-    # RoBERTa's pairs have two end tokens between the texts (Liu et al., 2019).
-    separators = 2 if "Roberta" in type(tokenizer).__name__ else 1
-    pad = token_id("pad_token_id") or 0
-    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, separators, name=name)
-
-
-def learn_tokenizer(rows):
-    """A lower-case WordPiece tokenizer whose vocabulary comes from `rows` (Schuster & Nakajima, 2012)."""
-    import keras_hub
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
-    vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
-        dataset, SCRATCH_VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=True
-    )
-    return keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)

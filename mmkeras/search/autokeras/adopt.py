@@ -12,7 +12,6 @@ from mmkeras import layers
 from mmkeras.fusion import ConcatFusion
 from mmkeras.graph import parents, submodel
 from mmkeras.layers.text import plain_spaces
-from mmkeras.modalities.base import input_name, string_input
 
 
 def adopt(model, modalities, preprocessors, task):
@@ -45,8 +44,7 @@ def adopt(model, modalities, preprocessors, task):
 
 def _prepare_text(modality, tokenizer):
     """Raw strings → {"text.tokens": (B, T) as AutoKeras's TextTokenizer numbers words, "text.present"}."""
-    (column,) = modality.all_columns
-    text = string_input(column)
+    ((column, text),) = modality.inputs().items()
     words = list(tokenizer.vocab)
     vectorize = keras.layers.TextVectorization(
         standardize=plain_spaces, split="whitespace", output_sequence_length=tokenizer.max_len, vocabulary=words or None,
@@ -61,14 +59,12 @@ def _prepare_text(modality, tokenizer):
 
 def _prepare_table(modality, encoder):
     """Raw numbers and categories → {"structured.values": (B, K) as AutoKeras numbers categories, "structured.present"}."""
-    inputs, columns, present = {}, [], []
-    for number, column in enumerate(modality.all_columns):
+    inputs, columns, present = modality.inputs(), [], []
+    for number, (column, value) in enumerate(inputs.items()):
         if column in modality.numeric:
-            value = inputs[column] = keras.Input((), dtype="float32", name=input_name(column))
             columns.append(keras.ops.where(keras.ops.isnan(value), 0.0, value))
             present.append(layers.AnyNumber(name=f"structured_any_{number}")(value[:, None]))
             continue
-        value = inputs[column] = string_input(column)
         labels = encoder.encoders[number].labels
         lookup = keras.layers.StringLookup(
             vocabulary=labels, mask_token=None, oov_token="(never seen)", name=f"structured_lookup_{number}"
@@ -82,7 +78,7 @@ def _prepare_table(modality, encoder):
 
 def prepare_image(modality):
     """Raw files → {"image.pixels_0": (B, H, W, 3), "image.each_present", "image.present"}."""
-    inputs = modality.raw_inputs()
+    inputs = modality.inputs()
     return keras.Model(inputs, modality.prepare(inputs))
 
 

@@ -1,0 +1,144 @@
+"""The contract of an encoder: what a modality's setting `encoder` names, in one file for each kind.
+
+A new one for texts, which `mm.Text("overview", encoder="initials")` finds by its label:
+
+    class Initials(TextEncoder):
+        label = "initials"
+
+        def prepare(self, raw):
+            first = tf.strings.substr(raw[self.modality.columns[0]], 0, 1)  # in a registered layer, see `layers`
+            …
+            return {"numbers": numbers}
+
+        def encode(self, tensors):
+            return keras.layers.Embedding(256, 8, name=f"{self.name}_embed")(tensors["numbers"])
+
+It must be defined where it is used: import its file before a Pipeline is made, or loaded.
+"""
+
+import abc
+
+import keras
+
+from mmkeras import layers
+from mmkeras.registry import subclasses
+
+
+class Encoder(abc.ABC):
+    """How a modality prepares and encodes, for some values of its setting `encoder`.
+
+    `modality` holds the settings, and what `adapt` gave as `modality.state`; `name` is the modality's, which names of
+    layers begin with. The modality puts its name before the keys of tensors, and says which rows have it.
+
+    Args:
+        modality: the modality, with its settings checked as far as they hold for all encoders.
+    """
+
+    # The value of `encoder` that asks for it; None for an encoder of many names, which writes `reads`.
+    label = None
+    # Whether it comes with weights of its own, which stay frozen unless `trainable` names them.
+    pretrained = False
+
+    def __init__(self, modality):
+        self.modality, self.name = modality, modality.name
+
+    @classmethod
+    def reads(cls, encoder):
+        """Whether it is what the value `encoder` asks for, where no label is."""
+        return False
+
+    @property
+    def normalise(self):
+        """Whether the head should bring the features to mean 0 and variance 1 first."""
+        return self.pretrained
+
+    @property
+    def sequence(self):
+        """Whether it gives a sequence (B, T, D)."""
+        return False
+
+    def check(self):
+        """Raise a ValueError where the modality's settings do not go with it."""
+        return None
+
+    def adapt(self, values):
+        """{name: what it learnt} from {column: (rows,) raw values} of the training rows."""
+        return {}
+
+    @abc.abstractmethod
+    def prepare(self, raw):
+        """{column: (B,) raw values} → {key: tensor}, without trainable weights."""
+
+    @abc.abstractmethod
+    def encode(self, tensors):
+        """{key: tensor} → features (B, D) or (B, T, D)."""
+
+    def tower_layers(self, fine_tune):
+        """{layer name: whether it trains} of the pretrained tower, in a fine-tuning phase or out of it."""
+        return {}
+
+
+class TextEncoder(Encoder):
+    """Base of the encoders of `Text`: raw values are strings."""
+
+    # How many columns it can read together.
+    most_columns = 10**6
+    # Whether it has features of each token, of which `pooling` makes those of a text.
+    tokens = False
+
+
+class ImageEncoder(Encoder):
+    """Base of the encoders of `Image`: one tower for the images of all columns. A concrete one writes `tower`."""
+
+    @abc.abstractmethod
+    def tower(self):
+        """keras.Model from float pixels in 0 to 255, (B, H, W, 3), to (B, D), or (B, h, w, D) for `pooling=None`."""
+
+    @property
+    def sequence(self):
+        return self.modality.pooling is None
+
+    def prepare(self, raw):
+        decode = layers.DecodeImage(self.modality.image_size, name=f"{self.name}_decode")
+        return {f"pixels_{number}": decode(raw[column]) for number, column in enumerate(self.modality.columns)}
+
+    def encode(self, tensors):
+        settings, ops = self.modality, keras.ops
+        count, (height, width) = len(settings.columns), settings.image_size
+        frames = ops.stack([tensors[f"pixels_{i}"] for i in range(count)], axis=1)  # (B, columns, H, W, 3)
+        frames = ops.cast(ops.reshape(frames, (-1, height, width, 3)), "float32")
+        if settings.augment and (settings.trainable or not self.pretrained):
+            frames = keras.layers.RandomFlip("horizontal", name=f"{self.name}_flip")(frames)
+            frames = keras.layers.RandomTranslation(0.1, 0.1, name=f"{self.name}_shift")(frames)
+        tower = self.tower()
+        tower.name = f"{self.name}_tower"
+        features = ops.cast(tower(frames), "float32")  # (B · columns, D) or (B · columns, h, w, D)
+        depth = features.shape[-1]
+        patches = 1 if settings.pooling else features.shape[1] * features.shape[2]
+        features = ops.reshape(features, (-1, count, patches, depth))
+        features = features * tensors["each_present"][:, :, None, None]
+        if settings.pooling is None and self.pretrained and not settings.trainable:
+            features = ops.cast(features, "float16")  # grids are large; the cache keeps half of them
+        return ops.reshape(features, (-1, count * depth) if settings.pooling else (-1, count * patches, depth))
+
+    def tower_layers(self, fine_tune):
+        return {f"{self.name}_tower": fine_tune and self.modality.trainable} if self.pretrained else {}
+
+
+def find_encoder(family, encoder, default):
+    """The class that a value of `encoder` asks for; of two with one label, the latest.
+
+    Args:
+        family: `TextEncoder` or `ImageEncoder`.
+        encoder: str.
+        default: the class for what none of the others reads.
+    """
+    classes = subclasses(family)[::-1]
+    labelled = [cls for cls in classes if cls.label == encoder]
+    return next(iter([*labelled, *(cls for cls in classes if cls.reads(encoder))]), default)
+
+
+def strings(raw):
+    """What layers of texts take of {column: (B,) strings}: those of one column, or a list of several."""
+    columns = list(raw.values())
+    return columns[0] if len(columns) == 1 else columns

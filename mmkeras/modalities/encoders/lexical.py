@@ -1,0 +1,41 @@
+"""Texts as a bag of words and word pairs, weighted by TF-IDF, times an embedding that trains with the head."""
+
+import keras
+import numpy as np
+
+from mmkeras import layers
+from mmkeras.modalities.encoders.base import TextEncoder, strings
+
+TERMS = 30_000
+UNITS = 32
+DROPOUT = 0.5
+
+
+class Lexical(TextEncoder):
+    """The 30,000 most frequent words and word pairs of the training rows; `sequence_length` counts words."""
+
+    label = "lexical"
+
+    def adapt(self, values):
+        return learn_terms([" ".join(row) for row in zip(*values.values(), strict=True)], self.modality.sequence_length)
+
+    def prepare(self, raw):
+        state, words = self.modality.state, self.modality.sequence_length
+        weigh = layers.TermWeights(state["vectorizer"], state["idf"], words, name=f"{self.name}_terms")
+        return weigh(strings(raw))
+
+    def encode(self, tensors):
+        bag = layers.TermBag(len(self.modality.state["idf"]), UNITS, DROPOUT, name=f"{self.name}_bag")
+        return bag(tensors["term_ids"], tensors["term_weights"])
+
+
+def learn_terms(rows, most_words):
+    """Vocabulary and idf of the words and word pairs of the training rows."""
+    vectorizer = keras.layers.TextVectorization(TERMS, ngrams=2, output_mode="count", sparse=True)
+    cut = [" ".join(row.split()[:most_words]) for row in rows]
+    vectorizer.adapt(cut or [""], batch_size=256)
+    documents = np.zeros(vectorizer.vocabulary_size())
+    for start in range(0, len(cut), 256):
+        np.add.at(documents, vectorizer(cut[start : start + 256]).indices.numpy()[:, 1], 1)
+    idf = np.log((1 + len(cut)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
+    return {"vectorizer": vectorizer, "idf": idf.tolist()}

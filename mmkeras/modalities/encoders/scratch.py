@@ -1,0 +1,37 @@
+"""Texts through a small transformer that trains with the head, with a vocabulary learnt from the training rows."""
+
+import numpy as np
+import tensorflow as tf
+
+from mmkeras.modalities.encoders.transformer import Transformer
+
+VOCABULARY = 6_000
+SIZE = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "intermediate_dim": 256}
+
+
+class ScratchText(Transformer):
+    """Two blocks, 128 wide, over WordPiece tokens."""
+
+    label = "scratch"
+
+    def adapt(self, values):
+        return {"tokenizer": learn_tokenizer(np.concatenate(list(values.values())))}
+
+    def backbone(self):
+        import keras_hub
+
+        words = self.modality.state["tokenizer"].vocabulary_size()
+        size = {**SIZE, "max_sequence_length": self.modality.sequence_length}
+        return keras_hub.models.BertBackbone(vocabulary_size=words, dtype=self.modality.dtype, **size)
+
+
+def learn_tokenizer(rows):
+    """A lower-case WordPiece tokenizer whose vocabulary comes from `rows` (Schuster & Nakajima, 2012)."""
+    import keras_hub
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
+    vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
+        dataset, VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=True
+    )
+    return keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)

@@ -1,0 +1,120 @@
+"""What encoders of text with tokens share: tokens of one text or of a pair, blocks, and pooling."""
+
+import abc
+
+import keras
+
+from mmkeras import layers
+from mmkeras.graph import submodel
+from mmkeras.modalities.encoders.base import TextEncoder, strings
+
+
+class Transformer(TextEncoder):
+    """Base of transformers. A concrete one writes `adapt`, which gives {"tokenizer": …}, and `backbone`."""
+
+    most_columns = 2
+    tokens = True
+
+    @abc.abstractmethod
+    def backbone(self):
+        """keras.Model in KerasHub's form: {"token_ids", "padding_mask", …} (B, T) to (B, T, D), alone or in a dict."""
+
+    @property
+    def sequence(self):
+        return self.modality.pooling is None
+
+    def prepare(self, raw):
+        tokenizer, length = self.modality.state["tokenizer"], self.modality.sequence_length
+        return tokenize_layer(tokenizer, length, f"{self.name}_tokens")(strings(raw))
+
+    def encode(self, tensors):
+        sequence = self._tower(tensors)  # (B, T, D); (B, D) if pooled
+        if self.modality.dtype is not None:
+            sequence = keras.ops.cast(sequence, "float32")
+        if self.modality.pooling == "cls":
+            return sequence[:, 0]
+        if self.modality.pooling == "mean":
+            return layers.MaskedMean(name=f"{self.name}_mean")(sequence, tensors["padding_mask"])
+        return sequence
+
+    def top_blocks(self):
+        """How many of the top blocks train while those below stay frozen; 0 where all do, or none."""
+        return 0
+
+    def _tower(self, tensors):
+        """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
+        backbone, top = self.backbone(), self.top_blocks()
+        inputs = {key: value for key, value in backbone.input.items() if key in tensors}
+        blocks = getattr(backbone, "transformer_layers", [])
+        self._check_blocks(len(blocks), top)
+        hidden = [block.output for block in blocks]
+        used = [*hidden[len(hidden) - self.modality.layers : -1], sequence_output(backbone.output)]
+        if self.modality.pooling == "pooled":
+            used = [pooled_output(backbone.output, self.modality.encoder)]
+        sequence = used[0] if len(used) == 1 else keras.ops.concatenate(used, axis=-1)  # (B, T, layers · D)
+        if not top:
+            tower = submodel(inputs, sequence, name=f"{self.name}_tower")
+            return tower({key: tensors[key] for key in tower.input})
+        below = hidden[-top - 1] if top < len(hidden) else first_block_input(blocks[0])
+        frozen = {i: output for i, output in enumerate(used) if any(output is h for h in hidden[: -top - 1])}
+        kept = {"hidden": below, **{f"layer_{i}": output for i, output in frozen.items()}}
+        lower = submodel(inputs, kept, name=f"{self.name}_tower")
+        upper = submodel({**inputs, **kept}, sequence, name=f"{self.name}_tower_top")
+        tensors = {**tensors, **lower({key: tensors[key] for key in lower.input})}
+        return upper({key: tensors[key] for key in upper.input})
+
+    def _check_blocks(self, blocks, top):
+        layers = self.modality.layers
+        for setting, value in (("trainable", top), ("layers", layers if layers > 1 else 0)):
+            if value > blocks:
+                raise ValueError(
+                    f"`{setting}` must be at most the number of blocks of {self.modality.encoder!r}, which has {blocks}. "
+                    f"Received: {value}. Use a smaller number."
+                )
+
+
+def tokenize_layer(tokenizer, sequence_length, name):
+    """`layers.Tokenize` with the special tokens of a KerasHub tokenizer.
+
+    Raises:
+        ValueError: a tokenizer without start and end tokens.
+    """
+
+    def token_id(*names):
+        return next((getattr(tokenizer, n) for n in names if getattr(tokenizer, n, None) is not None), None)
+
+    start, end = token_id("start_token_id", "cls_token_id"), token_id("end_token_id", "sep_token_id")
+    if start is None or end is None:
+        raise ValueError(
+            "A text encoder's tokenizer must have start and end tokens, as BERT-like encoders do. "
+            f"Received: {type(tokenizer).__name__}. Use an encoder such as 'distil_bert_base_en_uncased'."
+        )
+    # RoBERTa's pairs have two end tokens between the texts (Liu et al., 2019).
+    separators = 2 if "Roberta" in type(tokenizer).__name__ else 1
+    pad = token_id("pad_token_id") or 0
+    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, separators, name=name)
+
+
+def first_block_input(block):
+    """What the first transformer block reads, apart from masks."""
+    return block.input[0] if isinstance(block.input, list | tuple) else block.input
+
+
+def sequence_output(output):
+    """The (B, T, D) output of a backbone, whether it gives one tensor or a dict."""
+    return output["sequence_output"] if isinstance(output, dict) else output
+
+
+def pooled_output(output, encoder):
+    """The (B, D) output of a backbone that has a pooler, as BERT has.
+
+    Raises:
+        ValueError: one that has none, as DistilBERT.
+    """
+    if isinstance(output, dict) and "pooled_output" in output:
+        return output["pooled_output"]
+    gives = sorted(output) if isinstance(output, dict) else "token features only"
+    raise ValueError(
+        "`pooling='pooled'` needs an encoder with a pooled_output, as BERT has. "
+        f"Received: {encoder!r}, which gives {gives}. Use 'cls' or 'mean'."
+    )
