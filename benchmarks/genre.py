@@ -138,7 +138,7 @@ def bare_pass(df, preset, name):
     )
     with tempfile.TemporaryDirectory() as folder:
         key = engine.key(features.fingerprint(prepare, tower))
-        run = engine.open(tower, key, folder, None, *encoding.sample_of(prepare, parts[0]))
+        run = engine.open(tower, key, folder=folder, rows=None, sample=encoding.sample_of(prepare, parts[0]))
 
     def once():
         start = time.perf_counter()

@@ -1,9 +1,12 @@
 """Engines: which one runs a tower, that all give the same features, and what happens when one cannot."""
 
+import contextlib
+import gc
 import os
 import pathlib
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ import tensorflow as tf
 import mmkeras as mm
 from mmkeras.data.columns import raw_values
 from mmkeras.evaluation import report as evaluation
+from mmkeras.graph import submodel
 from mmkeras.trunk import encoding, engines
 from mmkeras.trunk import store as features
 from mmkeras.trunk.encoding import encode_rows, plan_parts
@@ -56,7 +60,7 @@ def parts_of(modality, df):
     for name, trains in modality.tower_layers(False).items():
         encode.get_layer(name).trainable = trains
     (tower,) = cut_frozen(encode).towers.values()
-    before = mm.stages.submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
+    before = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
     return modality, before, tower
 
 
@@ -247,7 +251,7 @@ def test_tensorflow_in_mixed_precision(bert, sentences, policy, monkeypatch):
     modality, prepare, tower = bert
     tensors = prepare(raw_values(sentences.tail(8), [modality]))
     engine = TensorFlow(policy)
-    run = engine.open(tower, engine.key(b"0" * 16), None, None, tensors, None)
+    run = engine.open(tower, engine.key(b"0" * 16), folder=None, rows=None, sample=(tensors, None))
     exact = np.array(tower({key: tensors[key] for key in tower.input}, training=False)["text"])
     (found,) = run([tensors])
     assert found["text"].dtype == "float32" and cosines(found["text"], exact).min() > 0.99
@@ -395,6 +399,20 @@ def test_a_tower_that_cannot_be_converted(store, units):
 
 
 @needs_openvino
+def test_a_refused_tower_is_let_go(tmp_path):
+    sample = {"text.x": np.ones((2, 1), "float32")}, None
+    tower = light_parts(Igamma())[2]
+    for _ in range(2):
+        with contextlib.suppress(EngineError):
+            OpenVINO().open(tower, b"k" * 16, folder=tmp_path, rows=None, sample=sample)
+            pytest.fail("it ran")
+    known = weakref.ref(tower)
+    del tower
+    gc.collect()
+    assert known() is None
+
+
+@needs_openvino
 def test_a_tower_that_fails_while_it_runs(store, units):
     """What was kept under the tower's name takes two numbers where the tower takes one."""
     parts = light_parts(keras.layers.Dense(16))
@@ -414,7 +432,7 @@ def test_a_tower_that_fails_while_it_runs(store, units):
 
 def test_an_opened_tower_stays_open(store, light, monkeypatch):
     times, real = [], TensorFlow.open
-    monkeypatch.setattr(TensorFlow, "open", lambda *args: times.append(1) or real(*args))
+    monkeypatch.setattr(TensorFlow, "open", lambda *args, **settings: times.append(1) or real(*args, **settings))
     opened = {}
     for start in (0, 100):
         encode(store, light, NUMBERS + start, "tensorflow", opened=opened)
@@ -428,7 +446,8 @@ def test_an_error_while_rows_are_read_comes_through(store, light, units):
     _, prepare, tower = light
     engine = OpenVINO()
     sample = {"text.x": np.ones((2, 1), "float32")}
-    run = engine.open(tower, engine.key(fingerprint(prepare, tower)), store.path, 2, sample, None)
+    key = engine.key(fingerprint(prepare, tower))
+    run = engine.open(tower, key, folder=store.path, rows=2, sample=(sample, None))
 
     def batches():
         yield sample

@@ -4,7 +4,7 @@ An engine turns a tower into `run(batches)`, an iterator from batches of tensors
 NumPy arrays. Only `encode_rows` uses engines. A converted tower is kept in a folder, under the name of its features.
 """
 
-from mmkeras.trunk.engines.base import EngineError, TensorFlow, check_agreement, with_policy
+from mmkeras.trunk.engines.base import EngineError, TensorFlow, check_agreement
 from mmkeras.trunk.engines.choice import ENGINES, candidates, check_engine
 from mmkeras.trunk.engines.converted import OpenVINO
 
@@ -16,5 +16,4 @@ __all__ = [
     "candidates",
     "check_agreement",
     "check_engine",
-    "with_policy",
 ]

@@ -2,11 +2,10 @@
 
 import hashlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.graph import compiled
+from mmkeras.graph import compiled, with_policy
 
 LEAST_COSINE = 0.999
 
@@ -35,9 +34,9 @@ class TensorFlow:
         """16 bytes that stand for a tower's features by this engine."""
         return fingerprint if self.precision == "float32" else feature_key(fingerprint, str(self))
 
-    def open(self, tower, key, folder, rows, sample, lengths):
+    def open(self, tower, key, *, folder, rows, sample):
         """`run` for a tower; see `OpenVINO.open`."""
-        infer = compiled(tower if self.precision == "float32" else with_policy(tower, self.precision))
+        infer = compiled(tower if self.precision == "float32" else with_precision(tower, self.precision))
         dtypes = output_dtypes(tower)
 
         def run(batches):
@@ -45,17 +44,17 @@ class TensorFlow:
                 yield {name: value.numpy().astype(dtypes[name]) for name, value in infer(tensors).items()}
 
         if self.precision != "float32":
-            exact = compiled(tower)(sample)
-            check_agreement(str(self), next(run([sample])), exact, lengths)
+            tensors, lengths = sample
+            check_agreement(str(self), next(run([tensors])), compiled(tower)(tensors), lengths)
         return run
 
 
-def check_agreement(engine, found, exact, lengths=None):
+def check_agreement(engine, features, exact, lengths=None):
     """Raise EngineError unless features of some rows point the way that TensorFlow's point in float32.
 
     Args:
         engine: str, for the message.
-        found, exact: {key: (rows, …)}, the features of both.
+        features, exact: {key: (rows, …)}, the features of both.
         lengths: (rows,) ints or None; what lies behind them in sequences is padding.
 
     Returns:
@@ -63,12 +62,12 @@ def check_agreement(engine, found, exact, lengths=None):
     """
     cosines = []
     for name, values in exact.items():
-        for row, one in enumerate(np.asarray(values, "float32")):
-            two = found[name][row].astype("float32")
-            if lengths is not None and one.ndim > 1:
-                one, two = one[: lengths[row]], two[: lengths[row]]
-            if np.any(one):  # zeros stand for an image that is not there
-                cosines.append(np.sum(one * two) / np.sqrt(np.sum(one * one) * np.sum(two * two)))
+        for row, wanted in enumerate(np.asarray(values, "float32")):
+            got = features[name][row].astype("float32")
+            if lengths is not None and wanted.ndim > 1:
+                wanted, got = wanted[: lengths[row]], got[: lengths[row]]
+            if np.any(wanted):  # zeros stand for an image that is not there
+                cosines.append(np.sum(wanted * got) / np.sqrt(np.sum(wanted * wanted) * np.sum(got * got)))
     if not np.all(np.array(cosines) >= LEAST_COSINE):  # NaN, too
         raise EngineError(
             f"{engine} must give the features that TensorFlow gives in float32: a cosine of {LEAST_COSINE} or more. "
@@ -77,24 +76,16 @@ def check_agreement(engine, found, exact, lengths=None):
     return bool(cosines)
 
 
-def with_policy(model, policy):
-    """A copy of a model whose layers calculate by a Keras dtype policy.
+def with_precision(tower, policy):
+    """A copy of a tower whose layers calculate by a Keras dtype policy.
 
     Raises:
         EngineError: layers that cannot be copied.
     """
-
-    def renewed(layer):
-        if not isinstance(layer, keras.layers.Layer):  # keras.ops, which have no precision of their own
-            return layer
-        return type(layer).from_config({**layer.get_config(), "dtype": policy})
-
     try:
-        copy = keras.models.clone_model(model, clone_function=renewed, recursive=True)
-        copy.set_weights(model.get_weights())
-    except Exception as error:  # of layers of many kinds
-        raise EngineError(f"The tower {model.name!r} cannot be copied to {policy}: {error}") from error
-    return copy
+        return with_policy(tower, policy)
+    except ValueError as error:
+        raise EngineError(str(error)) from error
 
 
 def feature_key(fingerprint, engine):

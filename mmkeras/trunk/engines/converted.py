@@ -13,9 +13,11 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_policy
+from mmkeras.data.recent import Recent
+from mmkeras.graph import all_layers
+from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_precision
 
-_refused = {}  # key of features → EngineError
+_refused = Recent(256)  # key of features → what the EngineError said: it will not do better in the same process
 
 
 def installed():
@@ -41,7 +43,7 @@ class OpenVINO:
     def key(self, fingerprint):
         return feature_key(fingerprint, str(self))
 
-    def open(self, tower, key, folder, rows, sample, lengths):
+    def open(self, tower, key, *, folder, rows, sample):
         """`run` for a tower.
 
         Args:
@@ -49,14 +51,14 @@ class OpenVINO:
             key: bytes, see `key`.
             folder: where converted towers are kept.
             rows: int, the rows of every batch but the last, where nothing else of their shapes varies; or None.
-            sample: tensors of a few rows, on which both engines are compared when the tower is converted.
-            lengths: their lengths, or None.
+            sample: (tensors of a few rows, their lengths or None), on which both engines are compared when the tower is
+                converted.
 
         Raises:
             EngineError: it cannot be converted, or gives other features.
         """
-        if key in _refused:
-            raise _refused[key]
+        if _refused.get(key):
+            raise EngineError(_refused.get(key))
         place = pathlib.Path(folder) / f"{key.hex()}-{_version()}"
         try:
             model = _read(place)
@@ -64,45 +66,34 @@ class OpenVINO:
                 return self._runner(model, tower, rows)
             exact, model = _convert(tower)
             run = self._runner(model, tower, rows)
-            if check_agreement(str(self), next(run([sample])), exact(sample), lengths):
+            tensors, lengths = sample
+            if check_agreement(str(self), next(run([tensors])), exact(tensors), lengths):
                 _keep(model, place)
             return run
         except EngineError as error:
-            _refused[key] = error  # it will not do better in the same process
+            _refused.put(key, str(error))
             raise
 
     def _runner(self, model, tower, rows):
-        shapes = {name: list(tensor.shape) for name, tensor in tower.input.items()}
-        tower_name = tower.name  # not the tower itself, which `run` would keep in memory
-        names = {f"input_{i}": name for i, name in enumerate(sorted(shapes))}
-        results = {f"output_{i}": name for i, name in enumerate(sorted(tower.output))}
-        dtypes = output_dtypes(tower)
-        settings = {
-            "INFERENCE_PRECISION_HINT": self.precision,
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
-        }
-        with _telling(tower_name):
-            if rows:  # kernels for one size are faster, and need no warming up
-                model = model.clone()
-                model.reshape({port: [rows, *shapes[names[_name(port)]][1:]] for port in model.inputs})
-            network = core().compile_model(model, "CPU", settings)
+        network = self._compile(model, tower, rows)
+        names, results = _port_names(tower.input, "input"), _port_names(tower.output, "output")
         inputs = {names[_name(port)]: port for port in network.inputs}
         outputs = {results[_name(port)]: index for index, port in enumerate(network.outputs)}
         most = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 2  # one is filled, one is read
+        dtypes, tower_name = output_dtypes(tower), tower.name  # not the tower, which `run` would keep in memory
 
         def feed(tensors):
-            given = {port: np.asarray(tensors[name]) for name, port in inputs.items()}
-            count = len(next(iter(given.values())))
+            arrays = {port: np.asarray(tensors[name]) for name, port in inputs.items()}
+            count = len(next(iter(arrays.values())))
             if rows and count < rows:
-                given = {port: np.concatenate([v, np.repeat(v[-1:], rows - count, 0)]) for port, v in given.items()}
-            return given, count
+                arrays = {port: np.concatenate([v, np.repeat(v[-1:], rows - count, 0)]) for port, v in arrays.items()}
+            return arrays, count
 
         def fetch(request, count):
             with _telling(tower_name):
                 request.wait()
-            found = {name: request.get_output_tensor(index).data[:count] for name, index in outputs.items()}
-            return {name: np.array(value, dtypes[name]) for name, value in found.items()}
+            values = {name: request.get_output_tensor(index).data[:count] for name, index in outputs.items()}
+            return {name: np.array(value, dtypes[name]) for name, value in values.items()}
 
         def run(batches):
             # Not AsyncInferQueue: its threads call back into Python, and a network that is let go meanwhile waits for
@@ -127,6 +118,20 @@ class OpenVINO:
 
         return run
 
+    def _compile(self, model, tower, rows):
+        """A network for batches of `rows` rows, or of any number."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
+        }
+        names = _port_names(tower.input, "input")
+        with _telling(tower.name):
+            if rows:  # kernels for one size are faster, and need no warming up
+                model = model.clone()
+                model.reshape({port: [rows, *tower.input[names[_name(port)]].shape[1:]] for port in model.inputs})
+            return core().compile_model(model, "CPU", settings)
+
 
 @contextlib.contextmanager
 def _telling(tower_name):
@@ -142,29 +147,24 @@ def _telling(tower_name):
 
 def _in_float32(tower):
     """The tower, or a copy that calculates in float32 where its own dtype is another; OpenVINO reads no other."""
-    mixed = any("float16" in layer.dtype_policy.name for layer in tower._flatten_layers(include_self=False))
-    return with_policy(tower, "float32") if mixed else tower
+    mixed = any("float16" in layer.dtype_policy.name for layer in all_layers(tower))
+    return with_precision(tower, "float32") if mixed else tower
 
 
 def _convert(tower):
-    """(the tower as one TensorFlow graph, the same converted to OpenVINO).
-
-    The converted one has inputs "input_0", … and outputs "output_0", … in the order of the names.
-    """
-    names, plain = sorted(tower.input), _in_float32(tower)
-    signature = [
-        tf.TensorSpec(tower.input[name].shape, tower.input[name].dtype, f"input_{i}") for i, name in enumerate(names)
-    ]
+    """(the tower as one TensorFlow graph, the same converted to OpenVINO, with ports as `_port_names` has them)."""
+    names, results, plain = _port_names(tower.input, "input"), _port_names(tower.output, "output"), _in_float32(tower)
+    signature = [tf.TensorSpec(tower.input[name].shape, tower.input[name].dtype, port) for port, name in names.items()]
 
     def call(*tensors):
-        outputs = plain(dict(zip(names, tensors, strict=True)), training=False)
-        return {f"output_{i}": outputs[name] for i, name in enumerate(sorted(outputs))}
+        outputs = plain(dict(zip(names.values(), tensors, strict=True)), training=False)
+        return {port: outputs[name] for port, name in results.items()}
 
     graph = tf.function(call, input_signature=signature, autograph=False).get_concrete_function()
 
     def exact(tensors):
-        found = graph(*(tf.convert_to_tensor(tensors[name]) for name in names))
-        return {name: found[f"output_{i}"].numpy() for i, name in enumerate(sorted(tower.output))}
+        outputs = graph(*(tf.convert_to_tensor(tensors[name]) for name in names.values()))
+        return {name: outputs[port].numpy() for port, name in results.items()}
 
     try:
         return exact, openvino().convert_model(graph)
@@ -182,21 +182,26 @@ def _operations(message):
     return names or (lines[0] if lines else "an unknown error")
 
 
+def _port_names(tensors, side):
+    """{"input_0" or "output_0" and so on: name} in the order of the names; OpenVINO's ports keep no others."""
+    return {f"{side}_{number}": name for number, name in enumerate(sorted(tensors))}
+
+
 def _name(port):
     return next(name.split(":")[0] for name in port.names if name.startswith(("input_", "output_")))
 
 
 def _keep(model, place):
     """Write a converted tower beside its place, then rename it: other processes see all of it or nothing."""
-    part = place.with_name(f"part-{uuid.uuid4().hex[:8]}")
+    fresh = place.with_name(f"part-{uuid.uuid4().hex[:8]}")
     try:
-        part.mkdir(parents=True)
-        openvino().save_model(model, part / "tower.xml", compress_to_fp16=False)
+        fresh.mkdir(parents=True)
+        openvino().save_model(model, fresh / "tower.xml", compress_to_fp16=False)
         if place.is_dir() and _read(place) is None:  # damaged
             shutil.rmtree(place)
-        part.rename(place)
+        fresh.rename(place)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         if _read(place) is None:  # else another process was first
             warnings.warn(f"The converted tower could not be kept and will be converted again: {error}.", stacklevel=5)
 
