@@ -52,11 +52,11 @@ def functional(inputs, outputs, name=None):
         return keras.Model(inputs, outputs, name=name)
 
 
-def load_model(path):
-    """A model from a `.keras` file, without its training state; see `functional`."""
+def load_model(path, classes=()):
+    """A model from a `.keras` file, without its training state, that may hold layers of some classes; see `functional`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
-        return keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, {cls.__name__: cls for cls in classes}, compile=False)
 
 
 def with_policy(model, policy):

@@ -14,7 +14,7 @@ import shutil
 import uuid
 
 MANIFEST = "pipeline.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @contextlib.contextmanager
@@ -77,9 +77,9 @@ def read(path):
         version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise ValueError(
-            f"This mmkeras reads format {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
+            f"This mmkeras reads formats 1 and {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
             f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
         )
     try:
@@ -97,7 +97,31 @@ def read(path):
             raise ValueError(
                 f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
             )
-    return manifest, folder
+    try:
+        return upgraded(manifest) if version == 1 else manifest, folder
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+# What 0.1.0 called the simple rivals, and what tasks learn, which it kept among their settings.
+RIVALS_BEFORE = {
+    "PriorBaseline": "Prior", "HeadBaseline": "Alone", "TfidfBaseline": "Linear", "OneCaption": "OneCaption",
+    "NearestImage": "NearestImage",
+}  # fmt: skip
+LEARNT_BEFORE = ("classes", "vocabulary", "mean", "scale")
+
+
+def upgraded(manifest):
+    """The manifest of a Pipeline that 0.1.0 saved, in today's form."""
+    task, thresholds = dict(manifest["task"]), manifest["thresholds"]
+    state = {name: task.pop(name) for name in LEARNT_BEFORE if task.get(name) is not None}
+    rivals = {}
+    for name, saved in manifest["baselines"].items():
+        tuned = {} if saved["thresholds"] is None else {"thresholds": saved["thresholds"]}
+        rivals[name] = {**saved, "class": RIVALS_BEFORE[saved["class"]], "state": {**state, **tuned}}
+        rivals[name].setdefault("output", task["column"])
+    state.update({} if thresholds is None else {"thresholds": thresholds})
+    return {**manifest, "task": task, "state": state, "rivals": rivals}
 
 
 def _not_writable(error, path, what="folder"):
@@ -125,14 +149,13 @@ def _stamp(file):
     return {"bytes": file.stat().st_size, "blake2b": digest.hexdigest()}
 
 
-def export_saved_model(model, path, info, others=None):
-    """Write a Keras model with dict inputs as a SavedModel, replacing an earlier one as a whole.
+def export_saved_model(models, path, info):
+    """Write Keras models with dict inputs as a SavedModel, replacing an earlier one as a whole.
 
     Args:
-        model: keras.Model from {name: tensor} to {name: tensor}.
+        models: {signature: keras.Model from {name: tensor} to {name: tensor}}, all with the same inputs.
         path: the folder.
         info: plain values for `assets.extra/mmkeras.json`.
-        others: {signature: keras.Model} of more models with the same inputs; `model` is "serve".
     """
     import keras
     import tensorflow as tf
@@ -145,11 +168,10 @@ def export_saved_model(model, path, info, others=None):
         )
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f"{fresh.name}-old")
-    models = {"serve": model, **(others or {})}
-    names = {key: argument_name(key) for one in models.values() for key in (*one.input, *one.output)}
+    names = {key: argument_name(key) for model in models.values() for key in (*model.input, *model.output)}
     signature = {
         names[key]: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=names[key])
-        for key, tensor in model.input.items()
+        for key, tensor in next(iter(models.values())).input.items()
     }
 
     def serve(model):
@@ -162,9 +184,9 @@ def export_saved_model(model, path, info, others=None):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         archive = keras.export.ExportArchive()
-        for name, one in models.items():
-            archive.track(one)
-            archive.add_endpoint(name, serve(one), input_signature=[signature])
+        for name, model in models.items():
+            archive.track(model)
+            archive.add_endpoint(name, serve(model), input_signature=[signature])
         with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
             archive.write_out(str(fresh), verbose=False)
         (fresh / "assets.extra").mkdir()

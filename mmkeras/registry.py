@@ -78,7 +78,11 @@ class Learner:
         """A copy that holds also what was learnt."""
         learnt, settings = copy.copy(self), self.settings
         open_settings = {f.name for f in dataclasses.fields(self) if f.init and getattr(settings, f.name) is None}
-        filled = {name: value for name, value in state.items() if name in open_settings}
+        filled = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in state.items()
+            if name in open_settings
+        }
         learnt._set(state={**(self.state or {}), **state}, _settings=settings, **filled)
         return learnt
 

@@ -4,14 +4,15 @@ All models share it, visible in `batches`: row numbers grouped by length → raw
 (prepared tensors) → prefetch. Nothing is copied for the whole table: a batch is cut out when it is needed.
 """
 
+import dataclasses
 import threading
 import time
 
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.columns import raw_values
-from mmkeras.data.targets import Sentences
+from mmkeras.data.columns import lengths, raw_values
+from mmkeras.data.files import examine
 
 
 def plan_batches(rows, batch_size, lengths=None, rng=None):
@@ -35,64 +36,91 @@ def plan_batches(rows, batch_size, lengths=None, rng=None):
     # Sorting inside windows of 64 batches groups lengths and still mixes rows anew in every epoch.
     plan, window = [], 64 * batch_size
     for start in range(0, rows, window):
-        part = order[start : start + window]
-        part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
-        plan += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        near = order[start : start + window]
+        near = near[np.argsort(np.asarray(lengths)[near], kind="stable")]
+        plan += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
-def batches(columns, target=None, batch_size=32, lengths=None, seed=None, prepare=None, fetch=None, weights=None):
+@dataclasses.dataclass
+class Order:
+    """Which rows share a batch, and what goes with them.
+
+    Attributes:
+        batch_size: int, see `plan_batches`; where rows have several answers, about so many answers share a batch.
+        seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
+        lengths: (rows,) ints or None, what padding depends on.
+        target: `Target`, or None.
+        weights: (rows,) sample weights, or None.
+        outputs: names of a model's outputs that all answer the target; () gives the bare answers.
+    """
+
+    batch_size: int = 32
+    seed: int | None = None
+    lengths: object = None
+    target: object = None
+    weights: object = None
+    outputs: tuple = ()
+
+    def plan(self, rows, epoch):
+        """Row numbers of each batch of an epoch, see `plan_batches`."""
+        size, lengths = self.batch_size, self.lengths
+        if self.target is not None and self.target.values is None:
+            size = max(1, round(size * rows / self.target.answers))
+            lengths = self.target.lengths
+        rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
+        return plan_batches(rows, size, lengths, rng)
+
+
+def batches(columns, order, *, prepare=None, fetch=None):
     """The one tf.data pipeline: every training, validation, prediction and encoding pass is made here.
 
     Args:
         columns: {name: array}, values by row.
-        target: array by row, `Sentences`, or None.
-        batch_size, lengths: see `plan_batches`; of `Sentences`, about so many share a batch.
-        seed: int to shuffle anew in each epoch; None for evaluation, which is never shuffled.
+        order: `Order`.
         prepare: a Keras model from raw columns to tensors, or None to keep raw values.
         fetch: function of row numbers → {name: array} of cached features, or None.
-        weights: (rows,) sample weights, or None.
 
     Returns:
-        (dataset, order): batches of ({name: tensor}[, target[, weight]]), and the row numbers in the order of an
+        (dataset, row numbers): batches of ({name: tensor}[, answers[, weight]]), and the row numbers in the order of an
         unshuffled pass (None when shuffled).
     """
-    rows = len(next(iter(columns.values())))
-    sentences = target if isinstance(target, Sentences) else None
-    if sentences is not None:
-        batch_size, lengths, target = max(1, round(batch_size * rows / len(sentences))), sentences.lengths, None
+    rows, target = len(next(iter(columns.values()))), order.target
+    fixed = order.plan(rows, 0) if order.seed is None else None
     epoch = iter(range(2**31))
-    plan = plan_batches(rows, batch_size, lengths) if seed is None else None
-    extra = [values for values in (target, weights) if values is not None]
 
     # 1. which rows go together
     def next_plan():
-        return plan or plan_batches(rows, batch_size, lengths, np.random.default_rng([seed, next(epoch)]))
+        return fixed or order.plan(rows, next(epoch))
 
-    # 2. their raw values and cached features, apart, as names may be the same; their targets and weights
+    # 2. their raw values and cached features, apart, as names may be the same; their answers and weights
     def take(numbers):
         raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
-        cached = {} if fetch is None else fetch(numbers)
-        given = [values[numbers] for values in extra]
-        if sentences is not None:
-            words, answers = sentences.take(numbers)
-            cached, given = {**cached, **words}, [answers, *given]
-        return (raw, cached, *given)
+        cached, beside = {} if fetch is None else fetch(numbers), []
+        if target is not None:
+            words, answers = target.take(numbers)
+            cached, beside = {**cached, **words}, [answers]
+        if order.weights is not None:
+            beside.append(target.spread(order.weights, numbers))
+        return (raw, cached, *beside)
 
-    in_memory = sentences is None and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values())
+    plain = target is None or target.values is not None
+    in_memory = plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values())
     dataset = (_gathered if in_memory else _generated)(next_plan, take, rows)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(fixed or order.plan(rows, 0))))
 
     # 3. tokens, vocabularies, scaling, pixels: several batches at once, in order
-    def prepared(raw, cached, *rest):
+    def prepared(raw, cached, *beside):
         tensors = raw if prepare is None else prepare({name: raw[name] for name in prepare.input})
-        return ({**cached, **tensors}, *rest)
+        if target is not None and order.outputs:
+            beside = (dict.fromkeys(order.outputs, beside[0]), *beside[1:])
+        return ({**cached, **tensors}, *beside)
 
     prepared = tf.autograph.experimental.do_not_convert(prepared)
     dataset = dataset.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # 4. the next batches are made ready while the model works
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    return dataset, None if plan is None else np.concatenate(plan)
+    return dataset, None if fixed is None else np.concatenate(fixed)
 
 
 class _Python:
@@ -149,7 +177,7 @@ def _gathered(next_plan, take, rows):
 
     def planned():
         plan = next_plan()
-        yield np.concatenate(plan), [len(part) for part in plan]
+        yield np.concatenate(plan), [len(batch) for batch in plan]
 
     @tf.autograph.experimental.do_not_convert
     def split(order, sizes):
@@ -174,9 +202,9 @@ def _signature(example):
             shape[1] = None
         return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
 
-    raw, cached, *rest = example
-    named = ({name: spec(value) for name, value in part.items()} for part in (raw, cached))
-    return (*named, *map(spec, rest))
+    raw, cached, *beside = example
+    named = ({name: spec(value) for name, value in group.items()} for group in (raw, cached))
+    return (*named, *map(spec, beside))
 
 
 def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):
@@ -205,13 +233,10 @@ def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=
         TensorShape([4])
     """
     columns = raw_values(df, modalities)
-    for values in columns.values():
-        if hasattr(values, "examine"):  # files, which their reader will decode
-            values.examine()
-    target = None if task is None else task.encode(df)
-    lengths = None
+    examine(columns.values())  # files, which their reader will decode
+    order = Order(batch_size, target=None if task is None else task.target(df))
     if training:
-        seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
-        lengths = sum((m.lengths(columns) for m in modalities), np.zeros(len(df)))
-    dataset, _ = batches(columns, target, batch_size, lengths, seed=seed if training else None)
+        order.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        order.lengths = lengths(modalities, columns)
+    dataset, _ = batches(columns, order)
     return dataset if task is not None else dataset.map(lambda features: features)

@@ -1,23 +1,33 @@
 """Rows in two parts: those to learn from, and those to judge by."""
 
+import warnings
+
 import numpy as np
 
+# Held out of the training rows when no validation rows are given and there are enough to spare some.
+VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
 
-def split_frame(df, fraction, seed=0):
-    """Split rows at random into (rest, part), `part` holding `fraction` of them.
+
+def split_frame(df, fraction, seed=0, *, by=None, time=None):
+    """Split rows into (rest, part), `part` holding `fraction` of them: at random, by groups, or by time.
 
     The order of rows within each part is that of `df`; index labels stay with their rows.
 
     Args:
         df: pandas DataFrame; never modified.
-        fraction: float, the share of rows of `part`.
+        fraction: float, the share of rows of `part`; with `by`, of the values of that column.
         seed: int; the same seed gives the same parts.
+        by: name of a column, or a list of names, whose values never stand on both sides, such as "image" where several
+            rows describe one image. Rows without a value are groups of their own.
+        time: name of a column of dates or numbers; `part` holds the rows of its latest values, without any chance. Rows of
+            one time stay together, on the side of the rest; rows without a time belong to the rest.
 
     Returns:
         (rest, part), two DataFrames.
 
     Raises:
-        ValueError: unless 0 < fraction < 1 and both parts get a row.
+        KeyError: no such column.
+        ValueError: unless 0 < fraction < 1 and both parts get a row; `by` with `time`; times that cannot be read.
 
     Example:
         >>> import mmkeras as mm
@@ -25,12 +35,93 @@ def split_frame(df, fraction, seed=0):
         >>> len(rest), len(part)
         (8, 2)
     """
-    count = round(len(df) * fraction) if 0 < fraction < 1 else 0
-    if not 0 < count < len(df):
+    if by is not None and time is not None:
+        raise ValueError(f"Rows are split by groups or by time. Received: by={by!r} and time={time!r}. Leave one out.")
+    if by is not None:
+        groups = _groups(df, [by] if isinstance(by, str) else list(by))
+        chosen = _draw(groups.max(initial=-1) + 1, fraction, seed, "groups")[groups]
+    elif time is not None:
+        chosen = _latest(df, time, fraction)
+    else:
+        chosen = _draw(len(df), fraction, seed, "rows")
+    return df[~chosen], df[chosen]
+
+
+def _draw(count, fraction, seed, what):
+    """(count,) bools, of which the share `fraction` is drawn."""
+    size = round(count * fraction) if 0 < fraction < 1 else 0
+    if not 0 < size < count:
         raise ValueError(
             "`fraction` must lie between 0 and 1 and leave a row on each side. "
-            f"Received: {fraction} of {len(df)} rows. Use a DataFrame of your own as validation_data instead."
+            f"Received: {fraction} of {count} {what}. Use a DataFrame of your own as validation_data instead."
         )
-    chosen = np.zeros(len(df), bool)
-    chosen[np.random.default_rng(seed).permutation(len(df))[:count]] = True
-    return df[~chosen], df[chosen]
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[:size]] = True
+    return chosen
+
+
+def _column(df, name):
+    if name not in df.columns:
+        raise KeyError(f"A split needs the column {name!r}. Received the columns: {list(map(str, df.columns))}.")
+    return df[name]
+
+
+def _groups(df, names):
+    """(rows,) numbers of groups of equal values."""
+    import pandas as pd
+
+    keys = pd.DataFrame({name: _column(df, name).astype(object) for name in names})
+    lone = keys.isna().all(axis=1).to_numpy() | (keys == "").all(axis=1).to_numpy()
+    codes, _ = pd.factorize(pd.MultiIndex.from_frame(keys.where(keys.notna(), "")))
+    codes = codes.astype("int64")
+    codes[lone] = codes.max(initial=-1) + 1 + np.arange(lone.sum())
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _latest(df, name, fraction):
+    """(rows,) bools of the rows of the latest times."""
+    import pandas as pd
+
+    column = _column(df, name)
+    if pd.api.types.is_numeric_dtype(column):
+        times = column.to_numpy("float64", na_value=np.nan)
+    else:
+        dates = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+        unread = dates.isna() & column.notna() & (column.astype(str).str.strip() != "")
+        if unread.any():
+            raise ValueError(
+                f"`time` must name a column of dates or numbers. Received: {name!r} with {column[unread].iloc[0]!r}. "
+                "Convert the column first."
+            )
+        times = np.where(dates.isna(), np.nan, dates.astype("int64").to_numpy("float64"))
+    known = np.sort(times[~np.isnan(times)])
+    size = round(len(df) * fraction) if 0 < fraction < 1 else 0
+    chosen = times > known[-size - 1] if 0 < size < len(known) else np.zeros(len(df), bool)
+    if not chosen.any():
+        raise ValueError(
+            "`fraction` must lie between 0 and 1 and leave rows of different times on each side. "
+            f"Received: {fraction} of {len(df)} rows, {len(known)} of them with a time in {name!r}."
+        )
+    return chosen
+
+
+def hold_out(df, validation_data, seed):
+    """(training rows, validation rows or None) for what a user gave `fit` as validation_data.
+
+    Args:
+        df: DataFrame.
+        validation_data: DataFrame, a share of `df`, None for a tenth where there are enough rows, or False for none.
+        seed: int.
+    """
+    if hasattr(validation_data, "columns"):
+        return df, validation_data
+    if validation_data is False:
+        return df, None
+    if validation_data is None and len(df) < VALIDATION_FROM:
+        warnings.warn(
+            f"{len(df)} rows are too few to hold any out: nothing is validated, and thresholds stay at 0.5. "
+            "Give validation_data.",
+            stacklevel=4,
+        )
+        return df, None
+    return split_frame(df, VALIDATION_SHARE if validation_data is None else validation_data, seed)

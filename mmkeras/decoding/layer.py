@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mmkeras.decoding.search import beam, follow
 from mmkeras.decoding.settings import Settings
+from mmkeras.decoding.step import chances_of_rows
 
 PACKAGE = "mmkeras"
 KEPT = 16  # compiled functions a decoder keeps
@@ -76,23 +77,23 @@ def decode(decoder, patches, patch_mask=None, rows=None, **settings):
         arguments.append(tf.cast(patch_mask, tf.bool))
     settings = dataclasses.replace(settings, seed=0)  # it is an argument, so that another seed is no other graph
     signature = [tf.TensorSpec((None, *x.shape[1:]) if x.shape.rank else (), x.dtype) for x in arguments]
-    return compiled(decoder, settings, lambda *given: _decode(decoder, settings, *given), signature)(*arguments)
 
+    def run(patches, rows, seed, patch_mask=None):
+        if settings.method == "beam":
+            return beam(decoder, patches, patch_mask, settings)
+        chances = chances_of_rows(seed, rows, settings.max_length) if settings.method == "sample" else None
+        return follow(decoder, patches, patch_mask, settings, chances=chances)
 
-def _decode(decoder, settings, patches, rows, seed, patch_mask=None):
-    if settings.method == "beam":
-        return beam(decoder, patches, patch_mask, settings)
-    return follow(decoder, patches, patch_mask, rows, seed, settings)
+    return compiled(decoder, settings, run, signature)(*arguments)
 
 
 def compiled(owner, key, function, signature):
     """A tf.function, kept with the layer it belongs to, so that it is traced once and goes when the layer goes."""
     known = owner.__dict__.setdefault("_compiled_functions", {})  # past Keras, which would track it for saving
     key = (key, tuple(signature))
-    if key not in known:
-        if len(known) >= KEPT:
-            known.pop(next(iter(known)))
-        known[key] = tf.function(function, input_signature=signature, autograph=False)
+    known[key] = known.pop(key, None) or tf.function(function, input_signature=signature, autograph=False)
+    if len(known) > KEPT:
+        del known[next(iter(known))]  # the one not used for longest
     return known[key]
 
 

@@ -78,6 +78,18 @@ def generate_from_patches(decoder, batches, vocabulary, *, grid=None, **settings
         done += len(patches)
     if not done:
         raise ValueError("`images` must hold an image. Received: none. Give pixels, paths or bytes.")
-    whole = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
-    texts = [text.decode() for text in CaptionText(vocabulary)(whole["tokens"]).numpy()]
-    return Captions(texts, **whole, grid=grid)
+    return as_captions(
+        {name: np.concatenate([result[name] for result in results]) for name in results[0]}, vocabulary, grid
+    )
+
+
+def as_captions(decoded, vocabulary, grid=None):
+    """`Captions` of what `decoding.decode` gave, as arrays.
+
+    Args:
+        decoded: {name: (N, …) array}.
+        vocabulary: list of words.
+        grid: (h, w) of the patches, or None.
+    """
+    texts = [text.decode() for text in CaptionText(vocabulary)(decoded["tokens"]).numpy()]
+    return Captions(texts, **decoded, grid=grid)

@@ -38,7 +38,7 @@ class Settings:
 
         if self.method not in METHODS:
             raise ValueError(f"`method` must be one of {METHODS}. Received: {self.method!r}.")
-        for name, fine, rule in (
+        for name, holds, rule in (
             ("beam_width", whole(self.beam_width) and self.beam_width >= 1, "be an int of at least 1"),
             ("temperature", self.temperature > 0, "be above 0; use method='greedy' for the most likely words"),
             ("top_k", self.top_k is None or (whole(self.top_k) and self.top_k >= 1), "be None or an int of at least 1"),
@@ -48,11 +48,11 @@ class Settings:
             ("forbid_repeats", whole(self.forbid_repeats) and self.forbid_repeats >= 0, "be an int of at least 0"),
             ("seed", whole(self.seed), "be an int"),
         ):
-            if not fine:
+            if not holds:
                 raise ValueError(f"`{name}` must {rule}. Received: {getattr(self, name)!r}.")
         drawn = {"temperature": self.temperature != 1, "top_k": self.top_k is not None, "top_p": self.top_p is not None}
         if self.method != "sample" and any(drawn.values()):
-            names = [name for name, given in drawn.items() if given]
+            names = [name for name, changed in drawn.items() if changed]
             raise ValueError(
                 f"`temperature`, `top_k` and `top_p` belong to method='sample'. "
                 f"Received: {', '.join(names)} with method={self.method!r}. Leave them out, or sample."

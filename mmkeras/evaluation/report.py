@@ -1,105 +1,16 @@
-"""Scores with confidence intervals, thresholds, and the Report that sets a model beside its baselines."""
+"""Scores with confidence intervals, and the Report that sets a model beside its rivals."""
 
 import dataclasses
 
 import numpy as np
 
 from mmkeras.evaluation import metrics
-from mmkeras.evaluation.sentences import score_captions
-
-# The metric that decides whether the model beats a baseline.
-PRIMARY = {"multilabel": "map", "multiclass": "macro_f1", "regression": "r2", "caption": "cider"}
+from mmkeras.evaluation.sections import Section
 
 
-def tune_thresholds(target, probabilities, strength=50):
-    """Per-label thresholds for F1 from validation rows.
-
-    Each label's own best threshold is drawn towards the best common one, the more so the fewer positive rows
-    the label has: weight n / (n + strength) on its own. Best thresholds of rare labels are mostly noise.
-
-    Args:
-        target: (n, C) of 0 and 1. probabilities: (n, C).
-        strength: float, the number of positive rows at which both count equally.
-
-    Returns:
-        (C,) float array.
-    """
-    target = target.astype(bool)
-    common = _best_threshold(target.ravel(), probabilities.ravel())
-    own = np.array([_best_threshold(target[:, c], probabilities[:, c], common) for c in range(target.shape[1])])
-    trust = target.sum(axis=0) / (target.sum(axis=0) + strength)
-    return trust * own + (1 - trust) * common
-
-
-def _best_threshold(positive, scores, default=0.5):
-    """The midpoint below the score at which F1 is highest; `default` without positive rows."""
-    if not positive.any():
-        return default
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(positive[order])
-    f1 = 2 * found / (np.arange(1, len(order) + 1) + found[-1])
-    f1[np.append(np.diff(scores[order]) == 0, False)] = -1  # a threshold cannot part equal scores
-    best = int(np.argmax(f1))
-    below = scores[order][best + 1] if best + 1 < len(order) else 0.0
-    return float((scores[order][best] + below) / 2)
-
-
-def scores(task, target, predictions, thresholds=None, samples=1000, seed=0):
+def scores(task, target, predictions, *, samples=1000, seed=0):
     """Point values and bootstrap resamples of a task's metrics, see `metrics.bootstrap`."""
-    if task.kind == "caption":
-        return metrics.bootstrap(score_captions(predictions, target).weighted, len(target), samples, seed)
-    if task.kind == "regression":
-        numbers, truth = predictions[:, 0].astype("float64"), target[:, 0].astype("float64")
-        return metrics.bootstrap(lambda w: metrics.regression(truth, numbers, w), len(truth), samples, seed)
-    if task.kind == "multiclass":
-        classes = np.arange(len(task.classes))
-        truth, decisions = target[:, None] == classes, predictions.argmax(axis=1)[:, None] == classes
-        function = metrics.multiclass
-    else:
-        truth, decisions = target, predictions >= (0.5 if thresholds is None else thresholds)
-        function = metrics.multilabel
-    return metrics.bootstrap(lambda w: function(truth, predictions, decisions, w), len(truth), samples, seed)
-
-
-def label_table(task, target, predictions, thresholds=None):
-    """A DataFrame with a row per class: rows, average precision, precision, recall, F1 and threshold."""
-    import pandas as pd
-
-    if task.kind in ("regression", "caption"):
-        return pd.DataFrame()
-    if task.kind == "multiclass":
-        classes = np.arange(len(task.classes))
-        target, decisions = target[:, None] == classes, predictions.argmax(axis=1)[:, None] == classes
-        used = [np.nan] * len(classes)
-    else:
-        used = np.full(len(task.classes), 0.5) if thresholds is None else thresholds
-        decisions = predictions >= used
-    ones = np.ones((1, len(target)))
-    tp, fp, fn = (values[0] for values in metrics.counts(target, decisions, ones))
-    flags = target.astype(bool)
-    ap = [metrics.average_precision(flags[:, c], predictions[:, c], ones)[0] for c in range(flags.shape[1])]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = {
-            "rows": (tp + fn).astype(int),
-            "ap": ap,
-            "precision": tp / (tp + fp),
-            "recall": tp / (tp + fn),
-        }
-    columns["f1"] = np.where(tp + fn > 0, metrics.f1(tp, fp, fn), np.nan)
-    return pd.DataFrame({**columns, "threshold": used}, index=pd.Index(task.classes, name="label"))
-
-
-def confusion_table(task, target, predictions):
-    """A DataFrame of counts: the true class down, the predicted one across; empty but for MultiClass."""
-    import pandas as pd
-
-    if task.kind != "multiclass":
-        return pd.DataFrame()
-    counts = np.zeros((len(task.classes),) * 2, int)
-    np.add.at(counts, (target, predictions.argmax(axis=1)), 1)
-    return pd.DataFrame(
-        counts, index=pd.Index(task.classes, name="true"), columns=pd.Index(task.classes, name="predicted")
-    )
+    return metrics.bootstrap(task.score(target, predictions), len(target), samples, seed)
 
 
 def with_interval(point, drawn, primary):
@@ -114,44 +25,57 @@ class Report:
 
     Attributes:
         metrics: {name: value}. MultiLabel: map (macro average precision), micro_f1, macro_f1. MultiClass:
-            accuracy, macro_f1, map. Regression: r2, mae, rmse.
+            accuracy, macro_f1, map. Regression: r2, mae, rmse. Caption: bleu_1 to bleu_4, rouge_l, cider.
         intervals: {name: (low, high)}, 95% bootstrap intervals over the evaluated rows.
-        baselines: DataFrame with a row per baseline; the metrics, and the interval of the primary one.
-        labels: DataFrame with a row per class.
+        baselines: DataFrame with a row per simple rival; the metrics, and the interval of the primary one.
+        sections: list of `Section`, further tables.
         notes: list of sentences about what the figures mean here.
         examples: DataFrame of some rows: the truth, the prediction, what was read.
+        pictures: names of the columns of `examples` that hold pictures.
         rows: int, how many rows were evaluated.
+        target: str, the target column.
+        primary: str, the metric that decides whether the model beats a rival.
+        labels: DataFrame with a row per class, for MultiLabel and MultiClass.
         confusion: DataFrame for MultiClass: rows of each true class (index) by predicted class (columns).
         missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.
+        groups: DataFrame with a row per value of a column, from `evaluate(by=column)`.
         gallery: DataFrame for Caption, a row for each image, best first: image (a path or bytes), caption, references,
             score (CIDEr-D of this caption).
-        target: str, the target column.
-        primary: str, the metric that decides whether the model beats a baseline.
 
     Example:
         >>> import mmkeras as mm
         >>> train, test = mm.split_frame(mm.samples.movies(80, seed=0), 0.3, seed=0)
         >>> pipe = mm.Pipeline([mm.Tabular(numeric=["budget", "runtime"])], mm.MultiLabel("genres"))
         >>> history = pipe.fit(train, epochs=1, verbose=0)
-        >>> sorted(pipe.evaluate(test).metrics)
+        >>> sorted(pipe.evaluate(test, verbose=0).metrics)
         ['macro_f1', 'map', 'micro_f1']
     """
 
     metrics: dict
     intervals: dict
     baselines: object
-    labels: object
+    sections: list
     notes: list
     examples: object
+    pictures: tuple
     rows: int
-    confusion: object
-    missing: object
-    gallery: object
     target: str
     primary: str
 
+    def table(self, name):
+        """The table of a section by its name; an empty DataFrame where there is none."""
+        import pandas as pd
+
+        return next((section.table for section in self.sections if section.name == name), pd.DataFrame())
+
+    labels = property(lambda self: self.table("labels"))
+    confusion = property(lambda self: self.table("confusion"))
+    missing = property(lambda self: self.table("missing"))
+    groups = property(lambda self: self.table("groups"))
+    gallery = property(lambda self: self.table("gallery"))
+
     def to_frame(self):
-        """The model and its baselines as a DataFrame: metrics, and the primary metric's interval."""
+        """The model and its rivals as a DataFrame: metrics, and the primary metric's interval."""
         import pandas as pd
 
         low, high = self.intervals[self.primary]
@@ -160,9 +84,9 @@ class Report:
 
     def to_html(self, path):
         """Write the report with its plots as one HTML file. Returns the path."""
-        from mmkeras.evaluation.pages import write_html
+        from mmkeras.evaluation.pages import write_report
 
-        return write_html(self, path)
+        return write_report(self, path)
 
     def __str__(self):
         lines = [f"Evaluation of {self.target!r} on {self.rows} rows (95% bootstrap intervals)"]
@@ -171,93 +95,129 @@ class Report:
             lines.append(f"  {name:<9} {value:6.3f}   [{low:.3f}, {high:.3f}]")
         if not self.baselines.empty:
             lines += ["", "Beside its baselines", indent(self.to_frame().round(3).to_string())]
-        if not self.labels.empty:
-            lines += ["", "By label", indent(self.labels.round(3).to_string(na_rep="-"))]
-        if not self.confusion.empty:
-            lines += ["", "True classes (down) as predicted (across)", indent(self.confusion.to_string())]
-        if not self.missing.empty:
-            lines += ["", "With only some of the modalities", indent(self.missing.round(3).to_string())]
+        for section in self.sections:
+            if not section.gallery:
+                lines += ["", section.title, indent(section.table.round(3).to_string(na_rep="-"))]
         return "\n".join(lines + [""] + [f"- {note}" for note in self.notes])
 
     __repr__ = __str__
 
 
-def make_report(
-    task, target, predictions, thresholds, baselines, notes=(), examples=None, subsets=None, samples=1000, images=None,
-):  # fmt: skip
-    """Score the model and its baselines on the same rows and resamples.
+class Judgement:
+    """Scores of a model and its rivals on the same rows and resamples.
 
     Args:
-        task, target, predictions, thresholds: of the model.
-        baselines: {name: (predictions, thresholds)}.
-        notes: sentences to begin with.
-        examples: DataFrame for `Report.examples`.
-        subsets: {name: predictions} of the same model with some modalities missing.
-        images: paths or bytes beside the captions, for `Report.gallery`.
+        task: adapted task.
+        target: `Target` of the judged rows.
+        predictions: of the model.
+        samples: int, resamples of the bootstrap.
     """
-    import pandas as pd
 
-    primary = PRIMARY[task.kind]
-    point, drawn = scores(task, target, predictions, thresholds, samples)
-    others = {}
+    def __init__(self, task, target, predictions, samples=1000):
+        self.task, self.target, self.predictions, self.samples = task, target, predictions, samples
+        self.point, self.drawn = scores(task, target, predictions, samples=samples)
 
-    def row(name, values, cut):
-        own, others[name] = scores(task, target, values, cut, samples)
-        return with_interval(own, others[name], primary)
+    def rivals(self, rivals):
+        """(table of rivals, best first; a sentence on whether the model beats the best of them, in a list).
 
-    partial = {name: row(name, values, thresholds) for name, values in (subsets or {}).items()}
-    rows = {name: row(name, values, cut) for name, (values, cut) in baselines.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table = table.sort_values(primary, ascending=False) if len(table) else table
-    labels = label_table(task, target, predictions, thresholds)
-    notes = list(notes) + _label_notes(labels)
-    if len(table):
-        notes.append(_verdict(point[primary], drawn[primary], table, others, primary))
-    return Report(
-        metrics=point,
-        intervals={name: metrics.interval(values) for name, values in drawn.items()},
-        baselines=table,
-        labels=labels,
-        notes=notes,
-        examples=pd.DataFrame() if examples is None else examples,
-        rows=len(target),
-        confusion=confusion_table(task, target, predictions),
-        missing=pd.DataFrame.from_dict(partial, orient="index"),
-        gallery=pd.DataFrame() if images is None else _gallery(images, predictions, target),
-        target=task.column,
-        primary=primary,
-    )
+        Args:
+            rivals: {name: (its task, its predictions)}.
+        """
+        rows, drawn = {}, {}
+        for name, (task, predictions) in rivals.items():
+            point, drawn[name] = scores(task, self.target, predictions, samples=self.samples)
+            rows[name] = with_interval(point, drawn[name], self.task.primary)
+        table = self._table(rows)
+        if table.empty:
+            return table, []
+        less = self.task.primary in self.task.smaller_is_better
+        table = table.sort_values(self.task.primary, ascending=less)
+        return table, [self._verdict(table, drawn[table.index[0]])]
 
+    def missing(self, subsets):
+        """`Section` of the model when only some of the modalities are there: {their names joined: predictions}."""
+        rows = {}
+        for name, predictions in subsets.items():
+            point, drawn = scores(self.task, self.target, predictions, samples=self.samples)
+            rows[name] = with_interval(point, drawn, self.task.primary)
+        return Section("missing", "With only some of the modalities", self._table(rows))
 
-def _gallery(images, captions, references):
-    import pandas as pd
+    def groups(self, values, column):
+        """`Section` with the scores of the rows of each value of a column, most rows first.
 
-    found = score_captions(captions, references).table["cider"].to_numpy()
-    frame = pd.DataFrame(
-        {"image": list(images), "caption": list(captions), "references": list(references), "score": found}
-    )
-    return frame.sort_values("score", ascending=False, ignore_index=True, kind="stable")
+        Args:
+            values: (rows,) array of the column.
+            column: str.
+        """
+        import pandas as pd
 
+        numbers, names = pd.factorize(pd.Series(values, dtype=object).fillna("(missing)").astype(str))
+        score, rows = self.task.score(self.target, self.predictions), {}
+        counts = np.bincount(numbers)
+        for number in np.argsort(-counts, kind="stable"):
+            members = np.flatnonzero(numbers == number)
 
-def _verdict(value, drawn, table, others, primary):
-    """Whether the model beats its best baseline, by the paired differences on the same resamples."""
-    best = table.index[0]
-    gain = value - table.loc[best, primary]
-    low, high = metrics.interval(drawn - others[best][primary])
-    span = f"{primary} {value:.3f} against {table.loc[best, primary]:.3f}, difference {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-    if gain != gain:
-        return f"The model cannot be set beside its baselines: without a known label, {primary} is no number."
-    if low > 0:
-        return f"The model beats its best baseline, {best!r}, beyond the interval: {span}."
-    return f"The model does NOT beat its best baseline, {best!r}, beyond the interval: {span}. Prefer the simpler one, or get more data."
+            def of_group(weights, members=members):
+                spread = np.zeros((len(weights), len(numbers)))
+                spread[:, members] = weights
+                return score(spread)
 
+            point, drawn = metrics.bootstrap(of_group, len(members), self.samples, 0)
+            rows[names[number]] = {"rows": len(members), **with_interval(point, drawn, self.task.primary)}
+        table = self._table(rows)
+        table.index.name = column
+        return Section("groups", f"By {column}", table)
 
-def _label_notes(labels):
-    if labels.empty:
-        return []
-    empty = list(labels.index[labels["rows"] == 0])
-    return [f"No evaluated row has {empty}: left out of the macro averages."] if empty else []
+    @staticmethod
+    def _table(rows):
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def _verdict(self, table, drawn):
+        """Whether the model beats its best rival, by the paired differences on the same resamples."""
+        primary, best = self.task.primary, table.index[0]
+        value, rival = self.point[primary], table.loc[best, primary]
+        sign = -1 if primary in self.task.smaller_is_better else 1
+        low, high = metrics.interval(self.drawn[primary] - drawn[primary])
+        if value != value or rival != rival:
+            return f"The model cannot be set beside its baselines: without a known label, {primary} is no number."
+        span = f"{primary} {value:.3f} against {rival:.3f}, difference {value - rival:+.3f} [{low:+.3f}, {high:+.3f}]"
+        if min(sign * low, sign * high) > 0:
+            return f"The model beats its best baseline, {best!r}, beyond the interval: {span}."
+        return (
+            f"The model does NOT beat its best baseline, {best!r}, beyond the interval: {span}. "
+            "Prefer the simpler one, or get more data."
+        )
+
+    def report(self, *, rivals, sections=(), notes=(), examples=None, pictures=(), own_pictures=None):
+        """The `Report`.
+
+        Args:
+            rivals: see `rivals`.
+            sections: list of `Section` behind the task's own.
+            notes: sentences to begin with.
+            examples: DataFrame. pictures: names of its columns that hold pictures.
+            own_pictures: a picture of each judged row, or None.
+        """
+        import pandas as pd
+
+        table, verdict = self.rivals(rivals)
+        sections = [*self.task.sections(self.target, self.predictions, own_pictures), *sections]
+        return Report(
+            metrics=self.point,
+            intervals={name: metrics.interval(values) for name, values in self.drawn.items()},
+            baselines=table,
+            sections=sections,
+            notes=[*notes, *(note for section in sections for note in section.notes), *verdict],
+            examples=pd.DataFrame() if examples is None else examples,
+            pictures=tuple(pictures),
+            rows=len(self.target),
+            target=self.task.column,
+            primary=self.task.primary,
+        )
 
 
 def indent(text):
+    """Each line of a text two places to the right."""
     return "\n".join("  " + line for line in text.splitlines())

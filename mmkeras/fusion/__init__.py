@@ -5,7 +5,7 @@ where the row has that input. B = rows, T_i, D_i = length and width of input i, 
 """
 
 from mmkeras.fusion.attention import CrossAttentionFusion
-from mmkeras.fusion.base import ModalityDropout, NormalizePresent
+from mmkeras.fusion.base import Fusion, ModalityDropout, NormalizePresent
 from mmkeras.fusion.decisions import HybridFusion, LateFusion
 from mmkeras.fusion.joint import BilinearFusion, ConcatFusion, EarlyFusion, GatedFusion
 
@@ -14,6 +14,7 @@ __all__ = [
     "ConcatFusion",
     "CrossAttentionFusion",
     "EarlyFusion",
+    "Fusion",
     "GatedFusion",
     "HybridFusion",
     "LateFusion",

@@ -2,11 +2,12 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs, check_units, zeros_where_absent
+from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, check_units, zeros_where_absent
+from mmkeras.fusion.joint import ConcatFusion
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class CrossAttentionFusion(keras.layers.Layer):
+class CrossAttentionFusion(Fusion):
     """Every sequence attends to the others, token by token: [(B, T_i, D_i), …], masks, presence → (B, inputs · U).
 
     Each sequence is brought to U units and normalised. Then, for each, its tokens are the queries and the tokens of
@@ -39,12 +40,27 @@ class CrossAttentionFusion(keras.layers.Layer):
         TensorShape([4, 16])
     """
 
+    label = "cross_attention"
+    sequences = 2
+
     def __init__(self, units, heads=4, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         check_units(units, "CrossAttentionFusion")
         if units % heads:
             raise ValueError(f"`heads` must divide `units`. Received: {heads} heads, {units} units.")
         self.units, self.heads, self.dropout = units, heads, dropout
+
+    @classmethod
+    def join(cls, inputs):
+        """Sequences attend to one another; modalities that give vectors join afterwards."""
+        attending = inputs.sequence_names
+        layer = cls(inputs.units, inputs.attention_heads, dropout=min(inputs.dropout, 0.1), name="fusion")
+        x = layer(inputs.sequences(), inputs.masks(), inputs.presence(attending))
+        beside = [name for name in inputs.names if name not in attending]
+        if beside:
+            vectors = ConcatFusion(name="beside")(inputs.vectors(beside), inputs.presence(beside))
+            x = keras.ops.concatenate([x, vectors], axis=-1)
+        return inputs.decide(x)
 
     def build(self, features_shape, masks_shape, presence_shape):
         name = "CrossAttentionFusion"

@@ -1,8 +1,37 @@
-"""What the fusion layers share, and dropping whole modalities."""
+"""The contract of a fusion, what the fusion layers share, and dropping whole modalities."""
 
 import keras
 
 PACKAGE = "mmkeras"
+
+
+class Fusion(keras.layers.Layer):
+    """Base of the layers that join modalities: features and presence masks → one tensor.
+
+    A class with a `label` is known by it: `Pipeline(..., fusion="label")`. `join` says how the layer sits in a head; it is
+    written anew where a fusion joins something else than vectors to a vector.
+    """
+
+    # The name that users choose it by; None for a layer that is only part of another fusion.
+    label = None
+    # Whether it takes features as they are; others come normalised, and in training with gaps.
+    raw = False
+    # How many of the modalities must give sequences (B, T, D), which it then takes as they are.
+    sequences = 0
+
+    @classmethod
+    def make(cls, inputs):
+        """The layer, for a head of these settings, see `JoinInputs`."""
+        return cls(name="fusion")
+
+    @classmethod
+    def join(cls, inputs):
+        """Logits (B, C) of a head.
+
+        Args:
+            inputs: `heads.inputs.JoinInputs`: features, presence, masks and settings, and `decide` from (B, D) to (B, C).
+        """
+        return inputs.decide(cls.make(inputs)(inputs.vectors(), inputs.presence()))
 
 
 def check_inputs(features_shape, presence_shape, name, rank=2):

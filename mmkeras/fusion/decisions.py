@@ -2,11 +2,12 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs, given, zeros_where_absent
+from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, given, zeros_where_absent
+from mmkeras.fusion.joint import ConcatFusion
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class LateFusion(keras.layers.Layer):
+class LateFusion(Fusion):
     """Weighted mean of each input's own decision: [(B, C), …] logits, [(B, 1), …] → (B, C).
 
     The weights are a softmax over inputs, one for each class; they start equal and are learned when
@@ -30,9 +31,16 @@ class LateFusion(keras.layers.Layer):
         [[2.0, 0.0]]
     """
 
+    label = "late"
+
     def __init__(self, learned=True, **kwargs):
         super().__init__(**kwargs)
         self.learned = learned
+
+    @classmethod
+    def join(cls, inputs):
+        """Each modality decides by a hidden layer of its own."""
+        return cls.make(inputs)([inputs.decide(x, i) for i, x in enumerate(inputs.vectors())], inputs.presence())
 
     def build(self, features_shape, presence_shape):
         check_inputs(features_shape, presence_shape, "LateFusion")
@@ -60,7 +68,7 @@ class LateFusion(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class HybridFusion(keras.layers.Layer):
+class HybridFusion(Fusion):
     """A joint decision beside each input's own: (B, C), [(B, C), …] logits, [(B, 1), …] → (B, 1 + inputs, C).
 
     An absent input abstains: the joint decision stands in its place, so that a mean over axis 1 gives it no say.
@@ -76,6 +84,18 @@ class HybridFusion(keras.layers.Layer):
         >>> mm.fusion.HybridFusion()(joint, [text, text], [there, absent]).numpy().tolist()
         [[[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]]
     """
+
+    label = "hybrid"
+
+    @classmethod
+    def join(cls, inputs):
+        """The joint decision of "concat" and a linear one of each modality, each with a loss of its own; their learned mean."""
+        vectors, presence = inputs.vectors(), inputs.presence()
+        joint = inputs.decide(ConcatFusion(name="fusion")(vectors, presence))
+        own = [inputs.decide_linearly(x, i) for i, x in enumerate(vectors)]
+        decisions = cls(name="decisions")(joint, own, presence)  # (B, 1 + modalities, C)
+        each = [inputs.decision(decisions[:, i], name) for i, name in enumerate(["joint", *inputs.names])]
+        return LateFusion(name="mean")(each, [keras.ops.ones_like(presence[0]), *presence])
 
     def build(self, joint_shape, own_shape, presence_shape):
         check_inputs(own_shape, presence_shape, "HybridFusion")

@@ -2,11 +2,11 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, check_inputs, check_units, given, zeros_where_absent
+from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, check_units, given, zeros_where_absent
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class ConcatFusion(keras.layers.Layer):
+class ConcatFusion(Fusion):
     """Features side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + …).
 
     Where an input is absent, a learned vector stands in for it (it starts at zero).
@@ -21,6 +21,8 @@ class ConcatFusion(keras.layers.Layer):
         >>> mm.fusion.ConcatFusion()([text, image], [there, there]).shape
         TensorShape([4, 8])
     """
+
+    label = "concat"
 
     def build(self, features_shape, presence_shape):
         check_inputs(features_shape, presence_shape, "ConcatFusion")
@@ -41,7 +43,7 @@ class ConcatFusion(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class EarlyFusion(keras.layers.Layer):
+class EarlyFusion(Fusion):
     """Raw features and their presence side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + … + inputs).
 
     Absent inputs are zeros; the presence flags at the end tell them from zeros that were measured. Nothing is learned:
@@ -59,6 +61,15 @@ class EarlyFusion(keras.layers.Layer):
         TensorShape([4, 10])
     """
 
+    label = "early"
+    raw = True
+
+    @classmethod
+    def join(cls, inputs):
+        x = cls.make(inputs)(inputs.vectors(), inputs.presence())
+        x = keras.layers.BatchNormalization(momentum=inputs.momentum, name="normalise")(x)
+        return inputs.decide(keras.layers.Dropout(inputs.dropout, name="drop")(x))
+
     def build(self, features_shape, presence_shape):
         check_inputs(features_shape, presence_shape, "EarlyFusion")
 
@@ -70,13 +81,17 @@ class EarlyFusion(keras.layers.Layer):
         return (features_shape[0][0], sum(shape[-1] for shape in features_shape) + len(features_shape))
 
 
-class _Projected(keras.layers.Layer):
+class _Projected(Fusion):
     """What gated and bilinear fusion share: tanh(W_i x_i + b_i) of each input, U wide."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
         check_units(units, type(self).__name__)
         self.units = units
+
+    @classmethod
+    def make(cls, inputs):
+        return cls(inputs.units, name="fusion")
 
     def build(self, features_shape, presence_shape):
         check_inputs(features_shape, presence_shape, type(self).__name__)
@@ -122,6 +137,8 @@ class GatedFusion(_Projected):
         TensorShape([4, 6])
     """
 
+    label = "gated"
+
     def build(self, features_shape, presence_shape):
         super().build(features_shape, presence_shape)
         width = sum(shape[-1] for shape in features_shape)
@@ -161,6 +178,8 @@ class BilinearFusion(_Projected):
         >>> mm.fusion.BilinearFusion(6)([text, image], [there, there]).shape
         TensorShape([4, 6])
     """
+
+    label = "bilinear"
 
     def call(self, features, presence):
         hidden = self.project(zeros_where_absent(features, presence))  # (B, inputs, U)

@@ -1,38 +1,14 @@
-"""The third stage: features of every modality → fusion → the task's output."""
+"""The third stage for decisions: features of every modality → fusion → the task's output."""
 
-import difflib
+import inspect
 
 import keras
 
-from mmkeras.fusion import (
-    BilinearFusion,
-    ConcatFusion,
-    CrossAttentionFusion,
-    EarlyFusion,
-    GatedFusion,
-    HybridFusion,
-    LateFusion,
-    ModalityDropout,
-    NormalizePresent,
-)
-from mmkeras.heads.inputs import HeadInputs, modality_names
-from mmkeras.layers import MaskedMean
+from mmkeras.fusion import ConcatFusion, Fusion, ModalityDropout, NormalizePresent
+from mmkeras.heads.inputs import DECISION, HeadInputs, JoinInputs, modality_names
+from mmkeras.registry import named
 
-FUSIONS = ("concat", "early", "late", "hybrid", "gated", "bilinear", "cross_attention")
-
-
-def check_fusion(name):
-    """Raise a ValueError unless there is such a fusion."""
-    if name not in FUSIONS:
-        near = difflib.get_close_matches(str(name), FUSIONS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"`fusion` must be one of {FUSIONS}. Received: {name!r}.{hint}")
-
-
-DECISIONS = "decisions"
 DROPOUT = 0.5
-# A short memory of statistics: heads see few steps, and their moving averages must have converged by then.
-MOMENTUM = 0.9
 
 
 def build_head(
@@ -49,15 +25,16 @@ def build_head(
         - "cross_attention": tokens attend to the tokens and patches of the other modalities; at least two modalities must
           give sequences (`pooling=None`), and modalities that give vectors join afterwards;
         - "late": each modality decides by a hidden layer of its own; a learned mean of the logits;
-        - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each (see
-          `training_head`); a learned mean of the logits.
-    After all but the last two come `depth` hidden layers. With one modality, every fusion is "concat".
+        - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each; a learned mean
+          of the logits;
+        - the `label` of a `fusion.Fusion` of your own.
+    After all but the last two of these come `depth` hidden layers. With one modality, every fusion is "concat".
 
     Args:
         features: {name: KerasTensor}, what `prepare` and `encode` give: "modality" (B, D) or (B, T, D), with
             "modality.present" (B, 1); for sequences with padding "modality.padding_mask" (B, T), or for those of N equal
             parts "modality.each_present" (B, N).
-        task: an adapted task.
+        task: an adapted task of decisions: `MultiLabel`, `MultiClass` or `Regression`.
         fusion: one of the above.
         units: int, width of a hidden layer, and of what "gated", "bilinear" and "cross_attention" join.
         dropout: float, share of the features, and of the hidden layer, left out in training; or {modality: share}, in which
@@ -83,48 +60,77 @@ def build_head(
         >>> head.output["label"].shape
         (None, 2)
     """
-    check_fusion(fusion)
-    for name, value in (("units", units), ("depth", depth)):
-        if not isinstance(value, int) or value < 1:
+    settings = {
+        "units": units, "dropout": dropout, "depth": depth, "modality_dropout": modality_dropout,
+        "attention_heads": attention_heads,
+    }  # fmt: skip
+    inputs = HeadInputs(features, modalities or None, normalise, whole)
+    kind = check_settings(modality_names(features), fusion, **settings)
+    kind = kind if len(inputs.names) > 1 else ConcatFusion
+    joint = join_inputs(inputs, kind, task, target, **settings)
+    return keras.Model(inputs.inputs, {task.column: task.activate(kind.join(joint))}, name="head")
+
+
+def check_settings(
+    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4
+):
+    """The class of a fusion; raises unless a head of these settings can be.
+
+    Args:
+        names: names of the modalities.
+        fusion, units, dropout, depth, modality_dropout, attention_heads: see `build_head`.
+
+    Raises:
+        ValueError: a value outside its range, an unknown fusion, a share of dropout for a modality that is not there.
+    """
+    kind = named(Fusion, fusion, "fusion")
+    for name, value in (("units", units), ("depth", depth), ("attention_heads", attention_heads)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
-    given = modality_names(features)
-    names = modalities or given
-    shares = dict.fromkeys(given, dropout)
-    if isinstance(dropout, dict):
-        shares, dropout = {**dict.fromkeys(given, DROPOUT), **dropout}, DROPOUT
-        if set(shares) != set(given):
-            raise ValueError(
-                f"`dropout` must name modalities of {given}. Received: {sorted(set(shares) - set(given))}."
-            )
-    for share in shares.values():
-        if not 0 <= share < 1:
-            raise ValueError(f"`dropout` must lie in [0, 1). Received: {share!r}.")
-    if len(names) == 1:
-        fusion = "concat"
-    attend = [name for name in names if len(features[name].shape) == 3] if fusion == "cross_attention" else []
-    if fusion == "cross_attention" and len(attend) < 2:
+    if isinstance(dropout, dict) and not set(dropout) <= set(names):
         raise ValueError(
-            "fusion='cross_attention' needs two modalities that give sequences (B, T, D). "
-            f"Received: { ({name: features[name].shape for name in names}) }. Use pooling=None in `Text` and `Image`."
+            f"`dropout` must name modalities of {list(names)}. Received: {sorted(set(dropout) - set(names))}."
         )
-    take = HeadInputs(features)
-    sequences = {name: take(name) for name in attend}
-    presence = [take(f"{name}.present") for name in names]
+    shares = dropout.values() if isinstance(dropout, dict) else [dropout]
+    for name, share in (*(("dropout", share) for share in shares), ("modality_dropout", modality_dropout)):
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ValueError(f"`{name}` must lie in [0, 1). Received: {share!r}.")
+    return kind
+
+
+def join_inputs(inputs, kind, task, target, *, units, dropout, depth, modality_dropout, attention_heads):
+    """`JoinInputs` of a head: features normalised and with gaps, presence, and the layers that decide.
+
+    Args:
+        inputs: `HeadInputs`.
+        kind: class of the fusion.
+        task, target: see `build_head`, and the settings, too.
+    """
+    names = inputs.names
+    attending = [name for name in names if inputs.is_sequence(name)] if kind.sequences else []
+    if len(attending) < kind.sequences:
+        shapes = {name: inputs.features[name].shape for name in names}
+        raise ValueError(
+            f"fusion={kind.label!r} needs two modalities that give sequences (B, T, D). "
+            f"Received: {shapes}. Use pooling=None in `Text` and `Image`."
+        )
+    shares = (
+        {**dict.fromkeys(names, DROPOUT), **dropout} if isinstance(dropout, dict) else dict.fromkeys(names, dropout)
+    )
+    dropout = DROPOUT if isinstance(dropout, dict) else dropout
+    sequences = {name: inputs(name) for name in attending}
+    presence = {name: inputs.present(name) for name in names}
     vectors = {}
-    for name, there in zip(names, presence, strict=True):
-        if name in sequences:
-            continue
-        x = take(name)
-        if len(x.shape) == 3:
-            x = MaskedMean(name=f"{name}_mean")(x, take.mask(name))
-        if fusion != "early":
-            if name in normalise:
-                x = NormalizePresent(momentum=MOMENTUM, name=f"{name}_normalise")(x, there)
-            x = x if name in whole else keras.layers.Dropout(shares[name], name=f"{name}_drop")(x)
+    for name in (name for name in names if name not in sequences):
+        x = inputs.vector(name)
+        if not kind.raw:
+            if name in inputs.normalise:
+                x = NormalizePresent(momentum=JoinInputs.momentum, name=f"{name}_normalise")(x, presence[name])
+            x = x if name in inputs.whole else keras.layers.Dropout(shares[name], name=f"{name}_drop")(x)
         vectors[name] = x
     if modality_dropout and len(names) > 1:
-        presence = ModalityDropout(modality_dropout, name="modality_dropout")(presence)
-    there = dict(zip(names, presence, strict=True))
+        kept = ModalityDropout(modality_dropout, name="modality_dropout")(list(presence.values()))
+        presence = dict(zip(names, kept, strict=True))
 
     def decide(x, number=0):
         for layer in range(depth):
@@ -133,66 +139,22 @@ def build_head(
             x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
         return task.logits(x, target, name=f"logits_{number}")
 
-    used = list(vectors.values())
-    if fusion == "late":
-        logits = LateFusion(name="fusion")([decide(x, i) for i, x in enumerate(used)], presence)
-    elif fusion == "hybrid":
-        joint = decide(ConcatFusion(name="fusion")(used, presence))
-        own = [task.logits(x, target, name=f"own_logits_{i}") for i, x in enumerate(used)]
-        each = HybridFusion(name=DECISIONS)(joint, own, presence)  # (B, 1 + modalities, C)
-        each = [each[:, i] for i in range(1 + len(own))]
-        logits = LateFusion(name="mean")(each, [keras.ops.ones_like(presence[0]), *presence])
-    elif fusion == "early":
-        x = EarlyFusion(name="fusion")(used, presence)
-        x = keras.layers.BatchNormalization(momentum=MOMENTUM, name="normalise")(x)
-        logits = decide(keras.layers.Dropout(dropout, name="drop")(x))
-    elif fusion == "cross_attention":
-        fuse = CrossAttentionFusion(units, attention_heads, dropout=min(dropout, 0.1), name="fusion")
-        x = fuse(list(sequences.values()), [take.mask(n) for n in sequences], [there[n] for n in sequences])
-        if vectors:
-            beside = ConcatFusion(name="beside")(used, [there[name] for name in vectors])
-            x = keras.ops.concatenate([x, beside], axis=-1)
-        logits = decide(x)
-    else:
-        settings = {} if fusion == "concat" else {"units": units}
-        layer = {"concat": ConcatFusion, "gated": GatedFusion, "bilinear": BilinearFusion}[fusion]
-        logits = decide(layer(name="fusion", **settings)(used, presence))
-    return keras.Model(take.inputs, {task.column: task.activate(logits)}, name="head")
+    return JoinInputs(
+        names=names, sequence_names=attending, vector_of=vectors, sequence_of=sequences,
+        mask_of={name: inputs.mask(name) for name in attending}, presence_of=presence,
+        units=units, dropout=dropout, attention_heads=attention_heads, decide=decide,
+        decide_linearly=lambda x, number: task.logits(x, target, name=f"own_logits_{number}"),
+    )  # fmt: skip
 
 
-def training_head(head, task):
-    """A head as it trains.
-
-    Args:
-        head: what `build_head` gave.
-        task: its task.
-
-    Returns:
-        For "hybrid", keras.Model to {task.column: (B, 1 + decisions, …)}: the prediction, then each decision by itself;
-        other heads are returned as they are.
-    """
-    if DECISIONS not in {layer.name for layer in head.layers}:
-        return head
-    prediction = head.output[task.column][:, None]
-    each = task.activate(head.get_layer(DECISIONS).output, name="each")
-    return keras.Model(head.input, {task.column: keras.ops.concatenate([prediction, each], axis=1)}, name="trained")
+def decisions_of(head):
+    """{name: logits (B, C)} of the decisions of a head that train by a loss of their own; see `JoinInputs.decision`."""
+    return {layer.name.removeprefix(DECISION): layer.output for layer in head.layers if layer.name.startswith(DECISION)}
 
 
-def side_by_side(models, column):
-    """Models of one target as one model, so that one pass over the rows trains them all.
-
-    Args:
-        models: list of Functional models to {column: (B, …) or (B, K, …)}, see `training_head`.
-        column: the target column.
-
-    Returns:
-        keras.Model from all their inputs to {column: (B, all decisions, …)}.
-    """
-    inputs, decisions = {}, []
-    for model in models:
-        for key, tensor in model.input.items():
-            if key not in inputs:
-                inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
-        decision = model({key: inputs[key] for key in model.input})[column]
-        decisions.append(decision if len(decision.shape) == 3 else decision[:, None])
-    return keras.Model(inputs, {column: keras.ops.concatenate(decisions, axis=1)})
+def unknown_settings(builder, settings, what):
+    """Raise a ValueError for settings that a builder does not take, naming those that it does."""
+    known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"{what} takes the settings {known}. Received: {name!r}. Check the spelling.")

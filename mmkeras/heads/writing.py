@@ -1,15 +1,18 @@
-"""The head that writes captions: features of every modality as patches, and a decoder that looks at them."""
+"""The third stage for sentences: features of every modality as patches, and a decoder that looks at them."""
+
+import weakref
 
 import keras
+import numpy as np
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.graph import submodel
-from mmkeras.heads.inputs import HeadInputs, modality_names
+from mmkeras.heads.inputs import HeadInputs
 from mmkeras.layers import CaptionDecoder, CaptionText, PatchPositions
 
 
 def build_caption_head(
-    features, task, modalities=None, *, width=512, dropout=0.4, tied=True, heads=8, first_state="patches", dtype=None,
+    inputs, task, *, width=512, dropout=0.4, tied=True, heads=8, first_state="patches", dtype=None,
 ):  # fmt: skip
     """Features and the words so far → logits of the next words, as one Functional model.
 
@@ -17,9 +20,8 @@ def build_caption_head(
     `width`, normalised, and told its place in the grid. The decoder is `layers.CaptionDecoder`.
 
     Args:
-        features: see `build_head`.
+        inputs: `HeadInputs`.
         task: an adapted `Caption`.
-        modalities: names of the features to use; None takes all.
         width: int, of patches, words and state.
         dropout: float, share of features and of the decoder's activations left out in training.
         tied, heads, first_state: see `layers.CaptionDecoder`. The defaults are those that describe unseen photos best;
@@ -33,18 +35,12 @@ def build_caption_head(
     Raises:
         ValueError: settings that `CaptionDecoder` refuses.
     """
-    names = modalities or modality_names(features)
     decoder = CaptionDecoder(
         len(task.vocabulary), width, dropout, tied, heads, first_state, dtype=dtype, name="decoder"
     )
-    take = HeadInputs(features)
     patches, masks = [], []
-    for name in names:
-        x, there = take(name), take(f"{name}.present")
-        if len(x.shape) == 2:
-            x, mask = keras.ops.expand_dims(x, 1), there
-        else:
-            mask = take.mask(name)
+    for name in inputs.names:
+        x, mask = _as_patches(inputs, name)
         # A feature is left out of all patches alike, and normalised once it is narrow: grids are wide, and memory is slow.
         x = keras.layers.SpatialDropout1D(dropout / 2, dtype=dtype, name=f"{name}_drop")(x)
         x = keras.layers.Dense(width, activation="relu", dtype=dtype, name=f"{name}_bring")(x)
@@ -53,33 +49,51 @@ def build_caption_head(
             x = PatchPositions(dtype=dtype, name=f"{name}_positions")(x)
         patches.append(x)
         masks.append(keras.ops.cast(mask, "float32"))
-    patches = (
-        keras.layers.Concatenate(axis=1, dtype=dtype, name="patches")(patches)
-        if len(names) > 1
-        else (keras.layers.Identity(dtype=dtype, name="patches")(patches[0]))
-    )
-    mask = (
-        keras.layers.Concatenate(axis=1, name="patch_mask")(masks)
-        if len(names) > 1
-        else (keras.layers.Identity(name="patch_mask")(masks[0]))
-    )
+    patches, mask = _joined(patches, "patches", dtype), _joined(masks, "patch_mask")
     words = keras.Input((None,), dtype="int32", name=f"{task.column}.tokens")
     row = keras.Input((), dtype="int32", name=f"{task.column}.row")
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(decoder(words, patches, mask, row))
-    inputs = {**take.inputs, f"{task.column}.tokens": words, f"{task.column}.row": row}
-    return keras.Model(inputs, {task.column: logits}, name="head")
+    read = {**inputs.inputs, f"{task.column}.tokens": words, f"{task.column}.row": row}
+    return keras.Model(read, {task.column: logits}, name="head")
+
+
+def _as_patches(inputs: HeadInputs, name):
+    """(B, P, D) patches of a modality and (B, P) which of them are there."""
+    if inputs.is_sequence(name):
+        return inputs(name), inputs.mask(name)
+    return keras.ops.expand_dims(inputs(name), 1), inputs.present(name)
+
+
+def _joined(tensors, name, dtype=None):
+    """Tensors side by side along their second axis, as a layer of this name."""
+    if len(tensors) == 1:
+        return keras.layers.Identity(dtype=dtype, name=name)(tensors[0])
+    return keras.layers.Concatenate(axis=1, dtype=dtype, name=name)(tensors)
+
+
+_patches = weakref.WeakKeyDictionary()  # head → its patches, so that their graph is made once
 
 
 def patches_of(head):
     """keras.Model from features to {"patches": (B, P, W), "mask": (B, P)}, with the weights of a caption head."""
-    outputs = {"patches": head.get_layer("patches").output, "mask": head.get_layer("patch_mask").output}
-    return submodel(head.input, outputs, name="patches")
+    if head not in _patches:
+        outputs = {"patches": head.get_layer("patches").output, "mask": head.get_layer("patch_mask").output}
+        _patches[head] = submodel(head.input, outputs, name="patches")
+    return _patches[head]
 
 
 def writing_head(head, task, **settings):
     """keras.Model from features to {task.column: (B,) strings, "score": (B,)}, with the weights of a caption head."""
     patches = patches_of(head)
-    found = patches(patches.input)
-    written = DecodeCaptions(head.get_layer("decoder"), name="words", **settings)(found["patches"], found["mask"])
-    caption = CaptionText(list(task.vocabulary), name="caption")(written["tokens"])
-    return keras.Model(patches.input, {task.column: caption, "score": written["log_probabilities"]}, name="writer")
+    seen = patches(patches.input)
+    decoded = DecodeCaptions(head.get_layer("decoder"), name="words", **settings)(seen["patches"], seen["mask"])
+    caption = CaptionText(list(task.vocabulary), name="caption")(decoded["tokens"])
+    return keras.Model(patches.input, {task.column: caption, "score": decoded["log_probabilities"]}, name="writer")
+
+
+def written(texts, scores=None):
+    """Sentences as predictions: an array (R,) with the fields "text" and "score", NaN where there is none."""
+    predictions = np.empty(len(texts), [("text", object), ("score", "float64")])
+    predictions["text"] = texts
+    predictions["score"] = np.nan if scores is None else scores
+    return predictions

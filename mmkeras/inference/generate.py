@@ -1,14 +1,14 @@
-"""generate: captions of images by a model of `build_captioner`."""
+"""generate: captions of images by a fitted Pipeline, or by a model of `build_captioner`."""
 
 import os
 
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.columns import columns_of
 from mmkeras.data.files import Files
 from mmkeras.decoding import Settings, generate_from_patches
 from mmkeras.decoding.layer import compiled
-from mmkeras.inference.writing import write_captions
 from mmkeras.layers import DecodeImage
 from mmkeras.models.captioner import grid_shape, vocabulary_of
 from mmkeras.pipeline import Pipeline
@@ -45,7 +45,9 @@ def generate(model, images, vocabulary=None, *, batch_size=32, **settings):
         (2, (2, 2))
     """
     if isinstance(model, Pipeline):
-        return write_captions(model, _frame(model, images), batch_size=batch_size, **settings)
+        fitted, df = model.check_fitted(), _frame(model, images)
+        run = fitted.trunk.runner(df, batch_size=_check_size(batch_size))
+        return fitted.task.write(run, fitted.head, fitted.trunk.grid(), **settings)
     if vocabulary is None:
         raise ValueError(
             "`vocabulary` must be given with a keras.Model. Received: None. Give what it was trained with."
@@ -56,7 +58,8 @@ def generate(model, images, vocabulary=None, *, batch_size=32, **settings):
     read, count = _reader(images, encoder.input.shape[1:3])
     pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
     encode = compiled(encoder, "encode", lambda images: encoder(images, training=False), [pixels])
-    batches = (encode(tf.cast(read(part), "float32")) for part in _parts(count, batch_size))
+    starts = range(0, count, _check_size(batch_size))
+    batches = (encode(tf.cast(read(slice(start, start + batch_size)), "float32")) for start in starts)
     return generate_from_patches(model.get_layer("decoder"), batches, words, grid=grid_shape(model), **settings)
 
 
@@ -64,24 +67,19 @@ def _frame(pipe, images):
     """Images as a DataFrame that the Pipeline reads."""
     import pandas as pd
 
-    pipe.check_fitted()
-    if pipe.task.kind != "caption":
-        raise ValueError(
-            f"`generate` writes captions. Received: a Pipeline for {type(pipe.task).__name__}. Use predict."
-        )
     if hasattr(images, "columns"):
         return images
-    columns = list(dict.fromkeys(c for m in pipe.modalities for c in m.all_columns))
+    columns = list(columns_of(pipe.modalities))
     if len(columns) != 1:
         raise ValueError(f"This Pipeline reads the columns {columns}. Received: no DataFrame. Give one.")
     images = [images] if isinstance(images, str | bytes | os.PathLike) else list(images)
     return pd.DataFrame({columns[0]: pd.Series(images, dtype=object)})
 
 
-def _parts(count, batch_size):
+def _check_size(batch_size):
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"`batch_size` must be a positive int. Received: {batch_size!r}.")
-    return [slice(start, start + batch_size) for start in range(0, count, batch_size)]
+    return batch_size
 
 
 def _reader(images, size):
@@ -95,7 +93,7 @@ def _reader(images, size):
                 f"`images` must be pixels of shape (N, {size[0]}, {size[1]}, 3), paths, or bytes of image files. "
                 f"Received: shape {tuple(images.shape)}. Resize them, or give the files."
             )
-        return lambda part: pixels[part], len(pixels)
+        return lambda rows: pixels[rows], len(pixels)
     decode_image = DecodeImage(size)
     whole = tf.function(decode_image, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     cells = list(images)
@@ -106,4 +104,4 @@ def _reader(images, size):
             f"Every image must be a path, or the bytes of a file. Received: nothing for image {empty[0]}; "
             f"{len(empty)} of {len(cells)} are empty. Leave them out."
         )
-    return lambda part: whole(tf.constant(np.asarray(files[part]))), len(cells)
+    return lambda rows: whole(tf.constant(np.asarray(files[rows]))), len(cells)

@@ -3,21 +3,22 @@
 import contextlib
 import dataclasses
 import gc
+import itertools
 import tempfile
 import warnings
 
 import numpy as np
 
-from mmkeras.data.columns import check_frame
+from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.evaluation import metrics
-from mmkeras.evaluation.report import PRIMARY, indent, scores
-from mmkeras.evaluation.rivals import PriorBaseline, TfidfBaseline, text_columns
+from mmkeras.evaluation.report import indent, scores
+from mmkeras.evaluation.rivals import Bench
 from mmkeras.pipeline import Pipeline
 from mmkeras.trunk.stages import check_modalities
 from mmkeras.trunk.store import close_store
+from mmkeras.trunk.trunk import Rows
 
-# name → settings of `fit`
-LOSSES = {"standard": {}, "class-weighted": {"class_weight": "balanced"}, "focal": {"loss": "focal"}}
+NO_WAY = "–"  # of baselines, which know only one way to be trained
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -31,7 +32,7 @@ class Ablation:
         rows: int, how many rows were judged.
         target: str, the target column.
         primary: str, the metric that the order and the notes are about.
-        predictions: {(modalities, loss): (rows, outputs)}, in the order of the judged rows.
+        predictions: {(modalities, loss): predictions}, in the order of the judged rows, such as (rows, outputs).
 
     Example:
         >>> import mmkeras as mm
@@ -71,7 +72,7 @@ def ablate(
     modalities, task, df, test_data=None, *, folds=5, losses=None, fusion="concat", head=None, cache_dir=None, seed=0,
     verbose=1, **fit,
 ):  # fmt: skip
-    """Train and judge all modalities together and each alone, with each way to handle imbalance.
+    """Train and judge all modalities together and each alone, in each way that the task knows.
 
     Everything reads one feature cache, so frozen towers run once. Baselines that know little (label frequencies, TF-IDF
     with a linear model) are fitted on the same rows. It is the table of ablations that the tutorial on multimodal
@@ -79,13 +80,14 @@ def ablate(
 
     Args:
         modalities: list of modalities.
-        task: `MultiClass` or `MultiLabel`.
+        task: a task, such as `MultiClass` or `MultiLabel`.
         df: DataFrame to learn from; with `folds`, every row is judged once by models that did not see it.
         test_data: DataFrame to judge on instead of folds.
         folds: int, for cross-validation, stratified by class.
-        losses: some of "standard", "class-weighted" and "focal"; None takes all that the task has.
+        losses: some of the task's ways to train, such as "standard", "weighted" (or "class-weighted") and "focal"; None takes
+            all.
         fusion: str, of the model with all modalities; see `build_head`.
-        head: dict of further settings of `build_head`.
+        head: dict of further settings of the task's head, see `build_head`.
         cache_dir: folder for cached features; None uses a temporary one.
         seed: int.
         verbose: 0 is silent; 1 prints a line for each model.
@@ -95,69 +97,78 @@ def ablate(
         `Ablation`.
 
     Raises:
-        ValueError: unknown losses, settings that `ablate` makes itself, a modality named "all", a task without classes, a class with fewer rows than folds.
+        ValueError: unknown losses, settings that `ablate` makes itself, a modality named "all", a class with fewer rows than
+            folds.
 
     Example:
         >>> import mmkeras as mm
         >>> df = mm.samples.movies(60, seed=0)
         >>> table = [mm.Tabular(numeric=["runtime"], name="length"), mm.Tabular(numeric=["budget"], name="money")]
-        >>> found = mm.ablate(table, mm.MultiLabel("genres"), df, folds=2, losses=["focal"], epochs=1, verbose=0)
-        >>> list(found.table.columns[:2])
+        >>> ablation = mm.ablate(table, mm.MultiLabel("genres"), df, folds=2, losses=["focal"], epochs=1, verbose=0)
+        >>> list(ablation.table.columns[:2])
         ['modalities', 'loss']
     """
-    if task.kind not in ("multiclass", "multilabel"):
-        raise ValueError(f"`ablate` compares losses of classes. Received the task: {type(task).__name__}.")
-    taken = {"class_weight", "loss"} & set(fit)
-    if taken:
-        raise ValueError(
-            f"`ablate` sets class_weight and loss itself. Received: {sorted(taken)}. Choose `losses` instead."
-        )
-    names = [modality.name for modality in modalities]
     check_modalities(modalities)
-    if "all" in names:
+    ways = _chosen_ways(task, losses, fit)
+    if "all" in [modality.name for modality in modalities]:
         raise ValueError("No modality may be named 'all': the table calls all of them so. Received: one. Rename it.")
-    known = [name for name in LOSSES if task.kind == "multiclass" or name != "class-weighted"]
-    losses = known if losses is None else [losses] if isinstance(losses, str) else list(losses)
-    if not losses or not set(losses) <= set(known):
-        raise ValueError(f"`losses` must be some of {known}. Received: {losses}.")
-    columns = [c for m in modalities for c in m.all_columns] + [task.column]
+    inputs = list(columns_of(modalities))
     for table in (df, test_data):
         if table is not None:
-            check_frame(table, columns)
-    task, notes = task.adapt(df), []
-    if test_data is not None and task.kind == "multiclass":
-        unknown = task.unknown(test_data)
-        test_data = test_data[task.encode(test_data) >= 0]
-        if unknown:
-            notes.append(f"Rows with classes never seen in training count in no metric: {unknown}.")
+            check_frame(table, [*inputs, *task.columns])
+    df, notes = task.units(df, inputs), []
+    task = task.adapt(df)
+    if test_data is not None:
+        test_data, notes = task.judged(task.units(test_data, inputs))
         if not len(test_data):
-            raise ValueError(f"No row of `test_data` has a class of {list(task.classes)}. Received: {unknown}.")
+            raise ValueError(f"`test_data` must hold a row that can be judged. Received: none. {' '.join(notes)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `fit` says it
         notes += [note for modality in modalities for note in modality.notes(df)]
-    splits = _splits(df, test_data, task, folds, seed)
     subsets = {"all": list(modalities)} if len(modalities) > 1 else {}
     subsets.update({modality.name: [modality] for modality in modalities})
-    found = {}
+    tested, judged = [], {}
     with contextlib.ExitStack() as stack:
         if cache_dir is None:
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stack.callback(close_store, cache_dir)
+        splits = _splits(df, test_data, task, folds, seed)
         for number, (train, test) in enumerate(splits):
-            for name, baseline in _simple(train, modalities, task):
-                found.setdefault((name, "–"), []).append((baseline.predict(None, test), None))
-            for name, some in subsets.items():
-                for loss in losses:
-                    pipe = Pipeline(some, task, fusion, **_head_of(some, head or {}))
-                    settings = {"validation_data": None if task.kind == "multilabel" else False, **fit, **LOSSES[loss]}
-                    pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
-                    found.setdefault((name, loss), []).append((pipe.predict(test).to_numpy(), pipe.thresholds))
-                    del pipe  # each holds graphs and, in reference cycles, its rows' features
-                    gc.collect()
-                    if verbose:
-                        print(f"{number + 1} of {len(splits)}: {name}, {loss}", flush=True)
-    target = np.concatenate([task.encode(test) for _, test in splits])
-    return _summary(task, target, found, notes)
+            tested.append(test)
+            for name, rival in _simple(train, modalities, task):
+                judged.setdefault((name, NO_WAY), []).append((task, rival.predict(None, test)))
+            for (name, chosen), (way, settings) in itertools.product(subsets.items(), ways.items()):
+                pipe = Pipeline(chosen, task, fusion, **_head_of(chosen, head or {}))
+                settings = {"validation_data": None if task.tunes else False, **fit, **settings}
+                pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
+                fitted = pipe.check_fitted()
+                judged.setdefault((name, way), []).append((fitted.task, fitted.predict(test)))
+                del pipe, fitted  # each holds graphs and, in reference cycles, its rows' features
+                gc.collect()
+                if verbose:
+                    print(f"{number + 1} of {len(splits)}: {name}, {way}", flush=True)
+    return _summary(task, tested, judged, notes)
+
+
+def _chosen_ways(task, losses, fit):
+    """{way: settings of `fit`} that were chosen of the task's own.
+
+    Args:
+        task: a task.
+        losses, fit: see `ablate`.
+    """
+    taken = {name for settings in task.ways.values() for name in settings} & set(fit)
+    if taken:
+        raise ValueError(
+            f"`ablate` sets {' and '.join(sorted(taken))} itself. Received: {sorted(taken)}. Choose `losses` instead."
+        )
+    if losses is None:
+        return task.ways
+    losses = [losses] if isinstance(losses, str) else list(losses)
+    losses = ["weighted" if name == "class-weighted" else name for name in losses]
+    if not losses or not set(losses) <= set(task.ways):
+        raise ValueError(f"`losses` must be some of {list(task.ways)} for {type(task).__name__}. Received: {losses}.")
+    return {name: task.ways[name] for name in losses}
 
 
 def _head_of(modalities, head):
@@ -176,66 +187,64 @@ def _splits(df, test_data, task, folds, seed):
         return [(df, test_data)]
     if not isinstance(folds, int) or not 2 <= folds <= len(df):
         raise ValueError(f"`folds` must be an int from 2 to the number of rows ({len(df)}). Received: {folds!r}.")
-    if task.kind == "multilabel":
-        parts = KFold(folds, shuffle=True, random_state=seed).split(df)
+    strata = task.strata(task.target(df))
+    if strata is None:
+        places = KFold(folds, shuffle=True, random_state=seed).split(df)
     else:
-        target = task.encode(df)
-        counts = dict(zip(task.classes, np.bincount(target, minlength=len(task.classes)).tolist(), strict=True))
-        few = {name: count for name, count in counts.items() if count < folds}
+        names = np.array(task.read(task.target(df)), dtype=object)
+        few = {str(name): int((names == name).sum()) for name in dict.fromkeys(names) if (names == name).sum() < folds}
         if few:
             raise ValueError(
                 f"Every class needs at least as many rows as there are folds ({folds}). Received: {few}. "
                 "Use fewer folds, or drop the class."
             )
-        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(df, target)
-    return [(df.iloc[train], df.iloc[test]) for train, test in parts]
+        places = StratifiedKFold(folds, shuffle=True, random_state=seed).split(df, strata)
+    return [(df.iloc[train], df.iloc[test]) for train, test in places]
 
 
 def _simple(train, modalities, task):
-    """(name, fitted baseline) of those that need no network."""
-    target = task.encode(train)
-    yield PriorBaseline.name(task), PriorBaseline.fit(task, target)
-    words = text_columns(modalities)
-    tfidf = TfidfBaseline.fit(train, words, task, target) if words else None
-    if tfidf is not None:
-        yield "TF-IDF + linear model", tfidf
+    """(name, fitted rival) of the task's that need no network."""
+    bench = Bench(task, modalities, Rows(train, task.target(train)))
+    for kind in task.rivals:
+        if not kind.needs_trunk:
+            yield from kind.fit(bench).items()
 
 
-def _summary(task, target, found, notes):
+def _summary(task, tested, judged, notes):
     import pandas as pd
 
-    primary, rows, drawn = PRIMARY[task.kind], [], {}
-    for key, parts in found.items():
-        predictions = np.concatenate([values for values, _ in parts])
-        cuts = [np.broadcast_to(0.5 if cut is None else cut, values.shape) for values, cut in parts]
-        point, drawn[key] = scores(task, target, predictions, np.concatenate(cuts))
+    target, rows, drawn, predictions = task.target(pd.concat(tested)), [], {}, {}
+    for key, folds in judged.items():
+        predictions[key] = np.concatenate([values for _, values in folds])
+        pooled = task.pool([tuned for tuned, _ in folds], [len(values) for _, values in folds])
+        point, drawn[key] = scores(pooled, target, predictions[key])
         row = {"modalities": key[0], "loss": key[1]}
         for name, value in point.items():
             row[name] = value
             row[f"{name}_low"], row[f"{name}_high"] = metrics.interval(drawn[key][name])
         rows.append(row)
-    table = pd.DataFrame(rows).sort_values(primary, ascending=False, ignore_index=True)
+    primary, sign = task.primary, -1 if task.primary in task.smaller_is_better else 1
+    table = pd.DataFrame(rows).sort_values(primary, ascending=sign < 0, ignore_index=True)
     best = tuple(table.loc[0, ["modalities", "loss"]])
     for rival, what in _rivals(table, best):
         low, high = metrics.interval(drawn[best][primary] - drawn[rival][primary])
         gain = _value(table, best, primary) - _value(table, rival, primary)
-        said = "is beyond" if low > 0 else "is NOT beyond"
+        verdict = "is beyond" if min(sign * low, sign * high) > 0 else "is NOT beyond"
         notes.append(
             f"{_name(best)} against {what}, {_name(rival)}: {primary} {gain:+.3f} [{low:+.3f}, {high:+.3f}], "
-            f"which {said} what chance in the judged rows explains."
+            f"which {verdict} what chance in the judged rows explains."
         )
     notes.append("The best of several variants looks better than it is: it was chosen on the rows it is judged on.")
-    predictions = {key: np.concatenate([values for values, _ in parts]) for key, parts in found.items()}
     return Ablation(table, notes, len(target), task.column, primary, predictions)
 
 
 def _rivals(table, best):
-    """The best variant of each other kind than the best: a baseline, all modalities, one alone."""
-    kinds = {"the best baseline": [], "the best of all modalities": [], "the best of one alone": []}
+    """The best variant of each other group than the best's: a baseline, all modalities, one alone."""
+    groups = {"the best baseline": [], "the best of all modalities": [], "the best of one alone": []}
     for key in table[["modalities", "loss"]].itertuples(index=False, name=None):
-        kind = "the best baseline" if key[1] == "–" else "the best of all modalities" if key[0] == "all" else None
-        kinds[kind or "the best of one alone"].append(key)
-    return [(keys[0], what) for what, keys in kinds.items() if keys and best not in keys]
+        what = "the best of all modalities" if key[0] == "all" else "the best of one alone"
+        groups["the best baseline" if key[1] == NO_WAY else what].append(key)
+    return [(keys[0], what) for what, keys in groups.items() if keys and best not in keys]
 
 
 def _value(table, key, primary):
@@ -243,4 +252,4 @@ def _value(table, key, primary):
 
 
 def _name(key):
-    return f"{key[0]!r}" if key[1] == "–" else f"{key[0]!r} ({key[1]})"
+    return f"{key[0]!r}" if key[1] == NO_WAY else f"{key[0]!r} ({key[1]})"

@@ -68,6 +68,10 @@ class Modality(Learner):
         """{layer name: whether it trains} of the pretrained tower in `encode`, in a fine-tuning phase or out of it."""
         return {}
 
+    def grid(self, encode):
+        """(h, w) of the sequence in `encode` where it is a grid of patches of one image, else None."""
+        return None
+
     def notes(self, df):
         """Sentences about the rows of `df` that a report should hold."""
         return []

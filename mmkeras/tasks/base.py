@@ -1,69 +1,234 @@
-"""What all tasks share."""
+"""The contract of a task: what the target means, the head that answers it, and how answers are judged and read.
+
+R = rows, B = rows of a batch, C = outputs, S = resamples.
+"""
 
 import dataclasses
 
 import keras
+import numpy as np
+
+from mmkeras.evaluation.sections import Section
+from mmkeras.registry import Learner
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """Base of the tasks. `adapt` learns the classes from the training rows and returns an adapted copy."""
+class Task(Learner):
+    """Base of the tasks. Fields are settings; what `adapt` and `tune` learn is in `state`.
+
+    A concrete one writes `adapt`, `target`, `build_head`, `training`, `predict`, `frame`, `decide`, `read` and `score`, with
+    `primary` and `metric_names`; one of a family (`Decisions`) writes less. What else stands here has a default.
+    """
 
     column: str
+
+    # The metric that decides whether a model beats its rivals, and all there are; those of which less is better.
+    primary = None
+    metric_names = ()
+    smaller_is_better = ()
+    # Ways to train, for `ablate` and `search`: {name: settings of `Pipeline.fit`}, the first of them the plain one.
+    ways = {"standard": {}}  # noqa: RUF012 never changed
+    # Classes derived from `evaluation.rivals.Rival` that every evaluation shows beside the model.
+    rivals = ()
+    # Whether `tune` learns from validation rows, so that some should be held out.
+    tunes = False
+    # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
+    sequences = False
+    # The command line's option for the target column, without dashes, and what it says of it; None for no option.
+    option = None
+    option_help = ""
 
     def __post_init__(self):
         if not isinstance(self.column, str) or not self.column:
             raise ValueError(f"`column` must be a column name. Received: {self.column!r}.")
 
-    def get_config(self):
-        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
+    @property
+    def thresholds(self):
+        """What it decides by, tuned on validation rows; None where nothing is."""
+        return None
+
+    # --- rows
 
     @property
-    def loss_weight(self):
-        """What the loss is multiplied by."""
-        return 1.0
+    def columns(self):
+        """Names of the target's columns."""
+        return (self.column,)
 
-    def focal_loss(self):
-        """The focal loss of this kind of task, with γ = 2."""
-        raise ValueError(f"loss='focal' applies to MultiClass and MultiLabel. Received it for {type(self).__name__}.")
+    def units(self, df, inputs):
+        """A row for each thing that is judged, such as an image with all its captions.
 
-    def choose_loss(self, loss):
-        """A Keras loss for what a user gave: None (the task's own), "focal", or a Keras loss or its name.
-
-        Raises:
-            ValueError: "focal" for a task without classes, or a name that Keras does not know.
+        Args:
+            df: DataFrame.
+            inputs: names of the columns that the modalities read.
         """
-        if loss is None:
-            return None
-        if loss == "focal":
-            return self.focal_loss()
-        if isinstance(loss, str):
-            try:
-                return keras.losses.get(loss)
-            except ValueError as error:
-                raise ValueError(
-                    f"`loss` must be None, 'focal', or a Keras loss or its name. Received: {loss!r}."
-                ) from error
-        return loss
+        return df
 
-    def unknown(self, df):
-        """{label: rows} of target values outside the classes."""
-        return {}
+    def adapt(self, df):
+        """A copy that has learnt from the training rows: classes, vocabulary, mean."""
+        raise NotImplementedError
 
-    def row_weights(self, target, class_weight):
-        """Sample weights (rows,) for `class_weight`, or None."""
-        if class_weight is None:
+    def judged(self, df):
+        """(rows whose target can be judged, sentences about the others)."""
+        return df, []
+
+    def target(self, df):
+        """`Target` of the rows."""
+        raise NotImplementedError
+
+    def weights(self, target, how):
+        """(R,) sample weights for `class_weight`, or None."""
+        if how is None:
             return None
         raise ValueError(
-            f"`class_weight` applies to MultiClass. Received: {class_weight!r} for {type(self).__name__}. Leave it None."
+            f"`class_weight` applies to MultiClass. Received: {how!r} for {type(self).__name__}. Leave it None."
         )
+
+    def strata(self, target):
+        """(R,) groups that cross-validation spreads evenly over its folds, or None."""
+        return None
+
+    # --- model
+
+    def check_settings(self, names, fusion="concat", **settings):
+        """Raise a ValueError unless `build_head` can take these settings with modalities of these names."""
+        raise NotImplementedError
+
+    def build_head(self, inputs, target=None, **settings):
+        """Features → {output: (B, …)}, as one Functional keras.Model.
+
+        Args:
+            inputs: `HeadInputs`.
+            target: `Target` of the training rows, for starting values; or None.
+            **settings: "fusion" and the settings that the user gave the Pipeline.
+        """
+        raise NotImplementedError
+
+    def choose_loss(self, loss, target=None):
+        """A Keras loss for what a user gave `fit`: None (the task's own), a name, or a Keras loss.
+
+        Args:
+            loss: what was given.
+            target: `Target` of the training rows, which some losses learn from.
+
+        Raises:
+            ValueError: a name that neither the task nor Keras knows.
+        """
+        if not isinstance(loss, str):
+            return loss
+        try:
+            return keras.losses.get(loss)
+        except ValueError as error:
+            known = ", ".join(map(repr, self.named_losses()))
+            raise ValueError(
+                f"`loss` must be None{', ' + known if known else ''}, or a Keras loss or its name. "
+                f"Received: {loss!r} for {type(self).__name__}."
+            ) from error
+
+    def named_losses(self):
+        """Names of losses that are the task's own."""
+        return ()
+
+    def training(self, head, loss=None):
+        """`Training` of a head: an output for each decision, with a loss each.
+
+        Args:
+            head: what `build_head` gave.
+            loss: what `choose_loss` gave; None for the task's own.
+        """
+        raise NotImplementedError
+
+    def watch(self, predict, df):
+        """Keras callbacks that look at validation rows after each epoch.
+
+        Args:
+            predict: function of a DataFrame and settings of `predict` to predictions by the model as it is.
+            df: the validation rows, or None.
+        """
+        return []
+
+    def embedding(self, head):
+        """The KerasTensor (B, D) of a head in which all modalities are joined: what its fusion gave."""
+        if any(layer.name == "fusion" for layer in head.layers):
+            return head.get_layer("fusion").output
+        features = [x for key, x in head.input.items() if "." not in key]
+        flat = [keras.ops.mean(x, axis=1) if len(x.shape) == 3 else x for x in features]
+        return flat[0] if len(flat) == 1 else keras.ops.concatenate(flat, axis=-1)
+
+    # --- predictions: anything of length R that NumPy can index and join, such as an array (R, C)
+
+    def predict(self, run, head):
+        """Predictions of a head, in the order of the rows.
+
+        Args:
+            run: function of (keras.Model of features, each=None) → {output: (R, …)}, see `Trunk.outputs`.
+            head: what `build_head` gave.
+        """
+        raise NotImplementedError
+
+    def write(self, run, head, grid=None, **settings):
+        """`Captions` of the rows, for a task that writes sentences; see `generate`."""
+        raise ValueError(f"`generate` writes captions. Received: a Pipeline for {type(self).__name__}. Use predict.")
+
+    def tune(self, target, predictions):
+        """A copy that has learnt from validation rows, such as thresholds."""
+        return self
+
+    def pool(self, tasks, counts):
+        """The task that judges rows of several folds together, `counts` of each, whose tasks were tuned apart."""
+        return self
+
+    def frame(self, predictions, index):
+        """Predictions as a DataFrame, for a person."""
+        raise NotImplementedError
+
+    def decide(self, predictions):
+        """A decision for each row, as a list."""
+        raise NotImplementedError
+
+    def read(self, target):
+        """The true answer of each row, as a list, in the form of `decide`."""
+        raise NotImplementedError
+
+    # --- judgement
+
+    def check_predictions(self, predictions):
+        """A sentence about predictions that cannot be judged, such as NaN; '' where they can."""
+        return ""
+
+    def score(self, target, predictions):
+        """A function of weights (S, R), how often each row counts in a resample, to {metric: (S,)}."""
+        raise NotImplementedError
+
+    def sections(self, target, predictions, pictures=None) -> list[Section]:
+        """What a report shows of this task beside scores.
+
+        Args:
+            target, predictions: of the judged rows.
+            pictures: a picture (path or bytes) of each row, or None.
+        """
+        return []
+
+    # --- serving
+
+    def serving(self, head):
+        """{signature: keras.Model from features to what is served}; "serve" is the main one."""
+        return {"serve": head}
+
+    def told(self):
+        """Plain values about the answers, for `mmkeras.json` beside a served model."""
+        return {"classes": [], "thresholds": None}
 
 
 def check_target(series):
+    """Raise a ValueError where the target is missing in a row."""
     missing = int(series.isna().sum())
     if missing:
         raise ValueError(
             f"The target {series.name!r} must be known in every row. Received: {missing} missing values. "
             f"Use df.dropna(subset=[{series.name!r}])."
         )
+
+
+def finite(predictions):
+    """'' where an array holds finite numbers, else a sentence."""
+    return "" if np.isfinite(predictions).all() else "predictions are NaN: the training diverged"

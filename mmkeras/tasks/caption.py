@@ -3,15 +3,25 @@
 import dataclasses
 import warnings
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from mmkeras.data.columns import check_frame
 from mmkeras.data.targets import Sentences
+from mmkeras.decoding import as_captions, decode
+from mmkeras.evaluation.nearest import NearestImage, OneCaption
+from mmkeras.evaluation.sections import Section
+from mmkeras.evaluation.sentences import score_captions
+from mmkeras.heads.decisions import unknown_settings
+from mmkeras.heads.writing import build_caption_head, patches_of, writing_head, written
+from mmkeras.layers import MaskedMean
 from mmkeras.layers.words import CaptionTokens, count_words, learn_vocabulary
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
 from mmkeras.tasks.base import Task
+from mmkeras.trunk.training import Training
 
+MOST_WATCHED = 500  # validation images that are captioned after each epoch
 # Measured on real photos, see benchmarks/flickr8k.py: wider beams and other penalties gain little.
 DECODING = {"method": "beam", "beam_width": 5, "length_penalty": 0.9, "forbid_repeats": 2}
 
@@ -52,7 +62,12 @@ class Caption(Task):
     decoding: dict | None = None
     vocabulary: tuple | None = None
 
-    kind = "caption"
+    primary = "cider"
+    metric_names = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
+    rivals = (OneCaption, NearestImage)
+    sequences = True
+    option = "caption"
+    option_help = "target column of captions of the images"
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,7 +81,7 @@ class Caption(Task):
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must lie in [0, 1). Received: {self.label_smoothing!r}.")
         if self.vocabulary is not None:
-            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+            self._set(vocabulary=tuple(self.vocabulary))
 
     @property
     def decode_settings(self):
@@ -112,35 +127,123 @@ class Caption(Task):
         grouped[self.column] = pd.Series(captions, index=grouped.index, dtype=object)
         return grouped[[bool(some) for some in captions]]
 
+    def units(self, df, inputs):
+        return self.group(df, inputs)
+
     def adapt(self, df):
         texts = [text for cell in df[self.column] for text in _texts(cell, self.column)]
         room = self.sequence_length - 2
         cut = int((count_words(texts) > room).sum())
         if cut:
-            warnings.warn(f"{cut} of {len(texts)} captions have more than {room} words and are cut.", stacklevel=4)
-        words = self.vocabulary or learn_vocabulary(texts, self.vocabulary_size, self.min_count)
-        return dataclasses.replace(self, vocabulary=tuple(words))
+            warnings.warn(f"{cut} of {len(texts)} captions have more than {room} words and are cut.", stacklevel=5)
+        words = self.settings.vocabulary or learn_vocabulary(texts, self.vocabulary_size, self.min_count)
+        return self.settings.learn(vocabulary=tuple(words))
 
-    def encode(self, df):
+    def target(self, df):
         """`Sentences` of grouped rows, see `group`."""
         cells = [_texts(cell, self.column) for cell in df[self.column]]
         texts = [text for cell in cells for text in cell]
-        rows = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
         tokens = CaptionTokens(list(self.vocabulary), self.sequence_length)(tf.constant(texts)).numpy()
-        return Sentences(rows, tokens, self.column)
+        return Sentences(cells, tokens, self.column)
+
+    # --- model
+
+    def check_settings(self, names, fusion="concat", **settings):
+        unknown_settings(build_caption_head, settings, "A head for Caption")
+        if fusion != "concat":
+            raise ValueError(
+                f"A head for Caption puts the patches of all modalities side by side. Received: fusion={fusion!r}. "
+                "Leave it out."
+            )
+
+    def build_head(self, inputs, target=None, fusion="concat", **settings):
+        return build_caption_head(inputs, self, **settings)
+
+    def training(self, head, loss=None):
+        return Training(
+            model=head,
+            losses={self.column: MaskedTokenCrossentropy(self.label_smoothing) if loss is None else loss},
+            metrics={self.column: [MaskedTokenAccuracy()]},
+            loss_weights={self.column: 1.0},
+            main=self.column,
+        )
+
+    def watch(self, predict, df):
+        return [] if df is None else [WatchCider(predict, df, self.column)]
+
+    def embedding(self, head):
+        """The mean of the patches that are there."""
+        return MaskedMean()(head.get_layer("patches").output, head.get_layer("patch_mask").output)
+
+    # --- predictions
+
+    def write(self, run, head, grid=None, **settings):
+        """`Captions` by the task's way of decoding, or by other settings of `decoding.decode`."""
+        settings = {**self.decode_settings, **settings}
+        decoder = head.get_layer("decoder")
+
+        def each(outputs, rows):  # a sampled caption depends on the row's number, not on batches
+            return decode(decoder, outputs["patches"], outputs["mask"], rows=rows, **settings)
+
+        return as_captions(run(patches_of(head), each), list(self.vocabulary), grid)
+
+    def predict(self, run, head, **settings):
+        captions = self.write(run, head, **settings)
+        return written(captions.texts, captions.log_probabilities)
+
+    def frame(self, predictions, index):
+        """Captions under the target's name, and "score", the log-probability of their words."""
+        import pandas as pd
+
+        return pd.DataFrame({self.column: predictions["text"], "score": predictions["score"]}, index=index)
+
+    def decide(self, predictions):
+        return list(predictions["text"])
 
     def read(self, target):
         """A caption of each row, of those there are."""
-        return [texts[0] for texts in target]
+        return [texts[0] for texts in target.texts]
 
-    def decide(self, predictions, thresholds=None):
-        return list(predictions)
+    def score(self, target, predictions):
+        return score_captions(list(predictions["text"]), target.texts).weighted
 
-    def loss(self):
-        return MaskedTokenCrossentropy(self.label_smoothing)
+    def sections(self, target, predictions, pictures=None):
+        if pictures is None:
+            return []
+        import pandas as pd
 
-    def metrics(self):
-        return [MaskedTokenAccuracy()]
+        captions = list(predictions["text"])
+        scores = score_captions(captions, target.texts).table["cider"].to_numpy()
+        table = pd.DataFrame(
+            {"image": list(pictures), "caption": captions, "references": target.texts, "score": scores}
+        )
+        table = table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
+        return [Section("gallery", "Captions", table, gallery=True)]
+
+    # --- serving
+
+    def serving(self, head):
+        """By the task's way of decoding, and "serve_greedy" by the fastest."""
+        return {
+            "serve": writing_head(head, self, **self.decode_settings),
+            "serve_greedy": writing_head(head, self, max_length=self.sequence_length - 1),
+        }
+
+
+class WatchCider(keras.callbacks.Callback):
+    """CIDEr-D of greedy captions of the validation images after each epoch, in the logs as "val_cider".
+
+    `keras.callbacks.EarlyStopping("val_cider", mode="max", restore_best_weights=True)` can follow it.
+    """
+
+    def __init__(self, predict, df, column):
+        super().__init__()
+        self.predict, self.df, self.column = predict, df.head(MOST_WATCHED), column
+
+    def on_epoch_end(self, epoch, logs=None):
+        texts = list(self.predict(self.df, method="greedy")["text"])
+        if logs is not None:
+            logs["val_cider"] = score_captions(texts, list(self.df[self.column])).metrics["cider"]
 
 
 def _texts(cell, column):

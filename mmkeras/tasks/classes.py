@@ -9,32 +9,61 @@ import keras
 import numpy as np
 
 from mmkeras.data.columns import categories, check_frame
-from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
-from mmkeras.tasks.base import Task, check_target
+from mmkeras.evaluation import metrics
+from mmkeras.evaluation.sections import confusion_section, label_section
+from mmkeras.evaluation.thresholds import tune_thresholds
+from mmkeras.losses import (
+    SparseCategoricalFocalCrossentropy,
+    WeightedBinaryCrossentropy,
+    label_weights,
+    sample_weights,
+)
+from mmkeras.tasks.base import check_target
+from mmkeras.tasks.decisions import Decisions
 
 
-class _Classes(Task):
+@dataclasses.dataclass(frozen=True)
+class _Classes(Decisions):
     """What the two classification tasks share."""
 
-    def _with_classes(self, names):
-        return dataclasses.replace(self, classes=tuple(names))
+    ways = {"standard": {}, "weighted": {"loss": "weighted"}, "focal": {"loss": "focal"}}  # noqa: RUF012 never changed
 
     def _check_classes(self):
         classes = None if self.classes is None else tuple(str(name) for name in self.classes)
         if classes is not None and (len(set(classes)) != len(classes) or not classes):
             raise ValueError(f"`classes` must be different names, at least one. Received: {self.classes!r}.")
-        object.__setattr__(self, "classes", classes)
+        self._set(classes=classes)
 
     def _indices(self):
         if self.classes is None:
             raise ValueError(f"The classes of {self.column!r} are not known yet. Give `classes`, or call `adapt(df)`.")
         return {name: index for index, name in enumerate(self.classes)}
 
+    def choose_loss(self, loss, target=None):
+        if loss == "focal":
+            return self.focal_loss()
+        return super().choose_loss(loss, target)
+
     def frame(self, predictions, index):
         """Probabilities (rows, classes) as a DataFrame with one column per class."""
         import pandas as pd
 
         return pd.DataFrame(predictions, index=index, columns=list(self.classes))
+
+    def told(self):
+        thresholds = self.thresholds
+        return {"classes": list(self.classes), "thresholds": None if thresholds is None else thresholds.tolist()}
+
+    def _told_of_strangers(self, df):
+        """A sentence about target values outside the classes, in a list; none where there are none."""
+        unknown = self.unknown(df)
+        if not unknown:
+            return []
+        listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
+        return [
+            f"Labels never seen in training, or left out of `classes`: {listed}. The model cannot predict them; they "
+            "count in no metric."
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +96,11 @@ class MultiLabel(_Classes):
     classes: tuple | None = None
     separator: str = "|"
 
-    kind = "multilabel"
+    primary = "map"
+    metric_names = ("map", "micro_f1", "macro_f1")
+    tunes = True
+    option = "labels"
+    option_help = "target column of labels: 'A|B', or lists"
 
     def __post_init__(self):
         super().__post_init__()
@@ -101,16 +134,15 @@ class MultiLabel(_Classes):
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
-        if self.classes is not None:
-            adapted = self
-        else:
-            found = sorted({name for cell in df[self.column] for name in self.names(cell)})
-            if not found:
+        classes = self.settings.classes
+        if classes is None:
+            classes = tuple(sorted({name for cell in df[self.column] for name in self.names(cell)}))
+            if not classes:
                 raise ValueError(
                     f"The target {self.column!r} must hold labels. Received: {len(df)} rows without any. "
                     "Check the column, or give `classes`."
                 )
-            adapted = self._with_classes(found)
+        adapted = self.settings.learn(classes=classes)
         target = adapted.encode(df)
         if len(df) > 1 and (target == target[0]).all():
             raise ValueError(
@@ -129,10 +161,31 @@ class MultiLabel(_Classes):
             target[row, known] = 1.0
         return target
 
+    @property
+    def thresholds(self):
+        """(classes,) array, tuned on validation rows; None before, or without such rows, which stands for 0.5."""
+        learnt = (self.state or {}).get("thresholds")
+        return None if learnt is None else np.asarray(learnt, "float64")
+
     def unknown(self, df):
+        """{label: rows} of target values outside the classes."""
         known = set(self.classes)
         counts = collections.Counter(n for cell in df[self.column] for n in set(self.names(cell)) - known)
         return dict(counts.most_common())
+
+    def judged(self, df):
+        notes = self._told_of_strangers(df)
+        if self.thresholds is None:
+            notes.append("No validation rows were held out: thresholds are 0.5.")
+        return df, notes
+
+    def named_losses(self):
+        return ("focal", "weighted")
+
+    def choose_loss(self, loss, target=None):
+        if loss == "weighted":
+            return WeightedBinaryCrossentropy(label_weights(target.values))
+        return super().choose_loss(loss, target)
 
     def logits(self, hidden, target=None, name="logits"):
         """(B, D) → (B, classes); the bias starts at the classes' log-odds in the training target."""
@@ -153,13 +206,51 @@ class MultiLabel(_Classes):
         return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(self.classes), name="map")]
 
     def read(self, target):
-        """Encoded targets as a person reads them: a list of label names for each row."""
-        return self.decide(target, 0.5)
+        """A list of label names for each row."""
+        return self._named(target.values > 0)
 
-    def decide(self, predictions, thresholds):
+    def decide(self, predictions):
         """A list of label names for each row: those whose probability reaches the label's threshold."""
+        return self._named(self._decisions(predictions))
+
+    def _named(self, flags):
         names = np.array(self.classes, dtype=object)
-        return [list(names[row >= thresholds]) for row in predictions]
+        return [list(names[row]) for row in flags]
+
+    def _decisions(self, predictions):
+        return predictions >= (0.5 if self.thresholds is None else self.thresholds)
+
+    def tune(self, target, predictions):
+        return self.learn(thresholds=tune_thresholds(target.values, predictions).tolist())
+
+    def pool(self, tasks, counts):
+        each = [np.full(len(self.classes), 0.5) if task.thresholds is None else task.thresholds for task in tasks]
+        return self.learn(thresholds=np.repeat(each, counts, axis=0).tolist())
+
+    def score(self, target, predictions):
+        decisions = self._decisions(predictions)
+        return lambda weights: metrics.multilabel(target.values, predictions, decisions, weights)
+
+    def sections(self, target, predictions, pictures=None):
+        thresholds = np.full(len(self.classes), 0.5) if self.thresholds is None else self.thresholds
+        return [label_section(self.classes, target.values, predictions, self._decisions(predictions), thresholds)]
+
+    def fit_linear(self, terms, target):
+        """Logistic regression of each label against the rest."""
+        from sklearn.linear_model import LogisticRegression
+
+        weights = np.zeros((target.shape[1], terms.shape[1]))
+        bias = np.zeros(target.shape[1])
+        for label, positive in enumerate(target.T):
+            if positive.min() == positive.max():
+                bias[label] = 20.0 if positive[0] else -20.0
+                continue
+            model = LogisticRegression(C=10.0, solver="liblinear").fit(terms, positive)
+            weights[label], bias[label] = model.coef_[0], model.intercept_[0]
+        return weights, bias
+
+    def link(self, values):
+        return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +275,11 @@ class MultiClass(_Classes):
 
     classes: tuple | None = None
 
-    kind = "multiclass"
+    primary = "macro_f1"
+    metric_names = ("macro_f1", "accuracy", "map")
+    ways = {"standard": {}, "weighted": {"class_weight": "balanced"}, "focal": {"loss": "focal"}}  # noqa: RUF012
+    option = "label"
+    option_help = "target column of one class per row"
 
     def __post_init__(self):
         super().__post_init__()
@@ -193,15 +288,16 @@ class MultiClass(_Classes):
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
         check_target(df[self.column])
-        adapted = self if self.classes is not None else self._with_classes(sorted(set(categories(df[self.column]))))
+        classes = self.settings.classes or tuple(sorted(set(categories(df[self.column]))))
+        adapted = self.settings.learn(classes=classes)
         if len(adapted.classes) < 2:
             raise ValueError(
                 f"The target {self.column!r} must hold at least two classes. Received: {list(adapted.classes)} in all "
                 f"{len(df)} rows. There is nothing to tell apart; check the data."
             )
-        if self.classes is not None and adapted.unknown(df):
+        if adapted.unknown(df):
             raise ValueError(
-                f"Training rows must hold only the given `classes` {list(self.classes)}. "
+                f"Training rows must hold only the given `classes` {list(adapted.classes)}. "
                 f"Received also: {adapted.unknown(df)}. Add them, or drop the rows."
             )
         return adapted
@@ -214,13 +310,24 @@ class MultiClass(_Classes):
         return np.array([indices.get(name, -1) for name in categories(df[self.column])], "int32")
 
     def unknown(self, df):
+        """{class: rows} of target values outside the classes."""
         counts = collections.Counter(categories(df[self.column]))
         return {name: count for name, count in counts.most_common() if name not in set(self.classes)}
 
-    def row_weights(self, target, class_weight):
-        if class_weight is None:
-            return None
-        return sample_weights(target, class_weight, self.classes)
+    def judged(self, df):
+        notes = self._told_of_strangers(df)
+        if notes:
+            df = df[self.encode(df) >= 0]
+        return df, notes
+
+    def weights(self, target, how):
+        return None if how is None else sample_weights(target.values, how, self.classes)
+
+    def strata(self, target):
+        return target.values
+
+    def named_losses(self):
+        return ("focal",)
 
     def logits(self, hidden, target=None, name="logits"):
         """(B, D) → (B, classes); the bias starts at the classes' log frequencies in the training target."""
@@ -244,12 +351,48 @@ class MultiClass(_Classes):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def read(self, target):
-        """Encoded targets as a person reads them: the class of each row."""
-        return [self.classes[i] for i in target]
+        """The class of each row."""
+        return [self.classes[i] for i in target.values]
 
-    def decide(self, predictions, thresholds=None):
+    def decide(self, predictions):
         """The most probable class of each row."""
         return [self.classes[i] for i in predictions.argmax(axis=1)]
+
+    def _flags(self, numbers):
+        """(rows, classes) bools of class numbers."""
+        return numbers[:, None] == np.arange(len(self.classes))
+
+    def score(self, target, predictions):
+        truth, decisions = self._flags(target.values), self._flags(predictions.argmax(axis=1))
+        return lambda weights: metrics.multiclass(truth, predictions, decisions, weights)
+
+    def sections(self, target, predictions, pictures=None):
+        truth, decisions = self._flags(target.values), self._flags(predictions.argmax(axis=1))
+        unused = np.full(len(self.classes), np.nan)
+        return [
+            label_section(self.classes, truth, predictions, decisions, unused),
+            confusion_section(self.classes, target.values, predictions.argmax(axis=1)),
+        ]
+
+    def prior(self, target):
+        return np.bincount(target, minlength=len(self.classes)) / len(target)
+
+    def fit_linear(self, terms, target):
+        """Softmax regression: two classes share one row in scikit-learn, unseen classes have none."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=10.0, max_iter=300).fit(terms, target)
+        coefficients, intercepts = model.coef_, model.intercept_
+        if len(coefficients) == 1:
+            coefficients = np.vstack([-coefficients, coefficients]) / 2
+            intercepts = np.append(-intercepts, intercepts) / 2
+        weights, bias = np.zeros((len(self.classes), terms.shape[1])), np.full(len(self.classes), -20.0)
+        weights[model.classes_], bias[model.classes_] = coefficients, intercepts
+        return weights, bias
+
+    def link(self, values):
+        exp = np.exp(values - values.max(axis=1, keepdims=True))
+        return exp / exp.sum(axis=1, keepdims=True)
 
 
 def _literal(text, column):

@@ -6,11 +6,13 @@ import keras
 import numpy as np
 
 from mmkeras.data.columns import check_frame
-from mmkeras.tasks.base import Task, check_target
+from mmkeras.evaluation import metrics
+from mmkeras.tasks.base import check_target
+from mmkeras.tasks.decisions import Decisions
 
 
 @dataclasses.dataclass(frozen=True)
-class Regression(Task):
+class Regression(Decisions):
     """A number per row; squared error in units of the training rows' variance.
 
     Args:
@@ -31,7 +33,12 @@ class Regression(Task):
     mean: float | None = None
     scale: float | None = None
 
-    kind = "regression"
+    primary = "r2"
+    metric_names = ("r2", "mae", "rmse")
+    smaller_is_better = ("mae", "rmse")
+    prior_name = "mean"
+    option = "number"
+    option_help = "target column of numbers"
 
     @property
     def loss_weight(self):
@@ -43,7 +50,7 @@ class Regression(Task):
             raise ValueError(
                 f"The target {self.column!r} must vary. Received: {values[0, 0]:g} in all {len(df)} rows. Check the data."
             )
-        return dataclasses.replace(self, mean=float(values.mean()), scale=float(values.std()) or 1.0)
+        return self.settings.learn(mean=float(values.mean()), scale=float(values.std()) or 1.0)
 
     def encode(self, df):
         """(rows, 1) float32."""
@@ -80,9 +87,20 @@ class Regression(Task):
         return pd.DataFrame(predictions, index=index, columns=[self.column])
 
     def read(self, target):
-        """Encoded targets as a person reads them: the number of each row."""
-        return [float(value) for value in target[:, 0]]
+        """The number of each row."""
+        return [float(value) for value in target.values[:, 0]]
 
-    def decide(self, predictions, thresholds=None):
+    def decide(self, predictions):
         """The predicted number of each row."""
         return [float(value) for value in predictions[:, 0]]
+
+    def score(self, target, predictions):
+        truth, numbers = target.values[:, 0].astype("float64"), predictions[:, 0].astype("float64")
+        return lambda weights: metrics.regression(truth, numbers, weights)
+
+    def fit_linear(self, terms, target):
+        """Ridge regression."""
+        from sklearn.linear_model import Ridge
+
+        model = Ridge(alpha=1.0).fit(terms, target[:, 0])
+        return model.coef_[None], np.array([model.intercept_])

@@ -4,6 +4,7 @@ The next rows are read, decoded or tokenised while a tower runs; rows of tokens 
 """
 
 import collections
+import functools
 import itertools
 import time
 import warnings
@@ -12,41 +13,57 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.batches import batches, settle
+from mmkeras.data.batches import Order, batches, settle
 from mmkeras.graph import compiled, submodel
+from mmkeras.modalities.base import PADDING
 from mmkeras.trunk import engines
-from mmkeras.trunk.store import TOWERS, fingerprint, layout_of, pack
+from mmkeras.trunk.fingerprint import fingerprint
+from mmkeras.trunk.store import TOWERS, layout_of, pack
 
 WINDOW = 1024  # rows that are tokenised together, before they are sorted by length
 MOST_ROWS = 64  # of short texts that a tower takes at a time
 
 
-def encode_rows(
-    store,
-    prepare,
-    tower,
-    columns,
-    row_keys,
-    *,
-    describe="",
-    engine="tensorflow",
-    batch_size=None,
-    verbose=1,
-    opened=None,
-):
+class Tower:
+    """A frozen tower with the preparation before it.
+
+    Args:
+        prepare: keras.Model from raw columns to the tower's inputs.
+        model: keras.Model, see `stages.cut_frozen`.
+        describe: str, what `mmkeras cache info` shows for it.
+        heavy: bool, whether rows take so long to prepare that others should be encoded meanwhile.
+
+    Attributes:
+        layout: see `store.layout_of`.
+        opened: {what: graph} that were made for it, and stay.
+    """
+
+    def __init__(self, prepare, model, describe="", heavy=False):
+        self.prepare, self.model, self.describe, self.heavy = prepare, model, describe, heavy
+        self.layout, self.opened = layout_of(model), {}
+
+    @functools.cached_property
+    def fingerprint(self):
+        """16 bytes, see `fingerprint`; taken once, so that a tower with other weights is another object."""
+        return fingerprint(self.prepare, self.model)
+
+    @functools.cached_property
+    def run_prepare(self):
+        """The preparation as one graph."""
+        return compiled(self.prepare)
+
+
+def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_size=None, verbose=1):
     """Make sure that the tower's features of all rows are stored, encoding each missing distinct row once.
 
     Args:
         store: a `Store`.
-        prepare: keras.Model from raw columns to the tower's inputs.
-        tower: keras.Model, see `stages.cut_frozen`.
+        tower: `Tower`.
         columns: {column: array} of raw values.
-        row_keys: list of 16-byte digests of the rows, see `Modality.row_keys`.
-        describe: str, what `mmkeras cache info` shows for this tower.
+        row_keys: list of 16-byte digests of the rows, see `data.columns.row_keys`.
         engine: one of `engines.ENGINES`, or an engine.
         batch_size: int, most rows of a pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
-        opened: dict in which the graphs of one `prepare` and `tower` stay from call to call; None makes them anew.
 
     Returns:
         list of bytes, the key of each row in the store.
@@ -55,28 +72,28 @@ def encode_rows(
         EngineError: an engine that was named cannot run the tower; "auto" warns and takes TensorFlow.
         tf.errors.OpError: a row that cannot be prepared; the rows before it are stored.
     """
-    own = fingerprint(prepare, tower)
-    opened = {} if opened is None else opened
-    for one in engines.candidates(engine):
-        key = one.key(own)
+    own = tower.fingerprint
+    for candidate in engines.candidates(engine):
+        key = candidate.key(own)
         keys = [key + row for row in row_keys]
         todo = store.missing(keys)
         if not todo:
             return keys
-        size = None if token_masks(prepare) else min(batch_size or one.rows, len(todo))
-        if "prepare" not in opened:
-            opened["prepare"] = compiled(prepare)
-        windows = windows_of(opened["prepare"], {name: values[todo] for name, values in columns.items()}, size)
+        size = min(batch_size or candidate.rows, len(todo)) if tower.heavy else None
+        windows = windows_of(tower, {name: values[todo] for name, values in columns.items()}, size)
         first = next(windows)
         try:
-            if (key, size) not in opened:
-                opened[key, size] = one.open(tower, key, store.path / TOWERS, size, *sample_of(prepare, first))
+            if (key, size) not in tower.opened:
+                sample = sample_of(tower.prepare, first)
+                tower.opened[key, size] = candidate.open(
+                    tower.model, key, folder=store.path / TOWERS, rows=size, sample=sample
+                )
             if verbose:
-                what = tower.name.removesuffix("_frozen")
-                print(f"Encoding {len(todo):,} rows of {what!r} by {one}; {one.why}")
-            store.describe(key, describe if key == own else f"{describe} by {one}")
-            parts = cut_windows(prepare, itertools.chain([first], windows), batch_size, one.tokens)
-            _write_features(store, opened[key, size], parts, layout_of(tower), [keys[row] for row in todo], verbose)
+                what = tower.model.name.removesuffix("_frozen")
+                print(f"Encoding {len(todo):,} rows of {what!r} by {candidate}; {candidate.why}")
+            store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
+            parts = cut_windows(tower.prepare, itertools.chain([first], windows), batch_size, candidate.tokens)
+            _write_features(store, tower.opened[key, size], parts, tower.layout, [keys[row] for row in todo], verbose)
             return keys
         except engines.EngineError as error:
             if engine != "auto":
@@ -91,9 +108,9 @@ def _write_features(store, run, parts, layout, keys, verbose):
     last = start
 
     def tensors():
-        for rows, lengths, part in parts:
+        for rows, lengths, batch in parts:
             sent.append((rows, lengths))
-            yield part
+            yield batch
 
     try:
         for outputs in run(tensors()):
@@ -111,26 +128,25 @@ def _write_features(store, run, parts, layout, keys, verbose):
         store.write(pending)
 
 
-def windows_of(prepare, columns, batch_size):
+def windows_of(tower, columns, batch_size):
     """(row numbers, lengths or None, tensors) of rows in their order.
 
-    Rows of tokens come in windows of many batches, for `cut_windows` to sort and cut. Other rows come in batches, made
-    ready while earlier ones are encoded.
+    Light rows come in windows of many batches, for `cut_windows` to sort by length and cut. Heavy ones come in batches,
+    made ready while earlier ones are encoded.
 
     Args:
-        prepare: what `compiled` made of the model.
+        tower: `Tower`.
         columns: {name: array}.
-        batch_size: int, of rows without tokens.
+        batch_size: int, of heavy rows.
     """
-    masks = token_masks(prepare)
-    if masks:  # words take so little time that tf.data would take more to begin
-        rows = len(next(iter(columns.values())))
+    if not tower.heavy:  # words take so little time that tf.data would take more to begin
+        masks, rows = padding_masks(tower.prepare), len(next(iter(columns.values())))
         for start in range(0, rows, WINDOW):
-            tensors = prepare({name: values[start : start + WINDOW] for name, values in columns.items()})
-            lengths = np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0)
-            yield np.arange(start, start + len(lengths)), lengths, tensors
+            tensors = tower.run_prepare({name: values[start : start + WINDOW] for name, values in columns.items()})
+            count = min(WINDOW, rows - start)
+            yield np.arange(start, start + count), longest_of(tensors, masks), tensors
         return
-    dataset, order = batches(columns, batch_size=batch_size, prepare=prepare)
+    dataset, order = batches(columns, Order(batch_size), prepare=tower.run_prepare)
     done = 0
     try:
         for (tensors,) in dataset:
@@ -148,24 +164,25 @@ def cut_windows(prepare, windows, most_rows, most_tokens):
     The long ones come first: memory is then taken once, and the cores finish together.
     """
     for rows, lengths, tensors in windows:
-        if lengths is None:
+        if lengths is None and len(rows) <= (most_rows or MOST_ROWS):
             yield rows, lengths, tensors
             continue
         window = (rows, lengths, {name: np.asarray(value) for name, value in tensors.items()})
-        for part in plan_parts(lengths, most_rows or MOST_ROWS, most_tokens):
-            yield rows_of(prepare, window, part)
+        even = np.ones(len(rows), int) if lengths is None else lengths
+        for positions in plan_parts(even, most_rows or MOST_ROWS, most_tokens):
+            yield rows_of(prepare, window, positions)
 
 
-def rows_of(prepare, window, part):
+def rows_of(prepare, window, positions):
     """Some rows of a window, padded to the longest of them."""
     rows, lengths, tensors = window
     padded = [] if lengths is None else [name for name, tensor in prepare.output.items() if None in tensor.shape[1:2]]
-    longest = None if lengths is None else max(lengths[part])
+    longest = None if lengths is None else max(lengths[positions])
     cut = {}
     for name, value in tensors.items():
         value = np.asarray(value)
-        cut[name] = value[part, :longest] if name in padded else value[part]
-    return rows[part], None if lengths is None else lengths[part], cut
+        cut[name] = value[positions, :longest] if name in padded else value[positions]
+    return rows[positions], None if lengths is None else lengths[positions], cut
 
 
 def plan_parts(lengths, most_rows, most_tokens, padding=0.05):
@@ -198,20 +215,27 @@ def sample_of(prepare, window, most=8):
     return tensors, lengths
 
 
-def token_masks(prepare):
-    return [key for key in prepare.output if key.endswith(".padding_mask")]
+def padding_masks(prepare):
+    """Keys of what says which positions of sequences are no padding."""
+    return [key for key in prepare.output if key.endswith(PADDING)]
+
+
+def longest_of(tensors, masks):
+    """(rows,) the longest sequence of each row, or None when there are no masks."""
+    if not masks:
+        return None
+    return np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0)
 
 
 def token_lengths(prepare, columns, chunk=1024):
     """The longest tokenised length of each row over all token sequences, or None when there are none."""
-    masks = token_masks(prepare)
+    masks = padding_masks(prepare)
     if not masks:
         return None
     rows = len(next(iter(columns.values())))
-    tokens = submodel(prepare.input, {key: prepare.output[key] for key in masks})
-    run = compiled(tokens)
-    found = []
+    run = compiled(submodel(prepare.input, {key: prepare.output[key] for key in masks}))
+    lengths = []
     for start in range(0, rows, chunk):
-        tensors = run({name: columns[name][start : start + chunk] for name in tokens.input})
-        found.append(np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0))
-    return np.concatenate(found)
+        tensors = run({name: columns[name][start : start + chunk] for name in run.input})
+        lengths.append(longest_of(tensors, masks))
+    return np.concatenate(lengths)

@@ -1,15 +1,11 @@
 """The three stages of a model as plain Functional models, joining them, and cutting off the frozen part."""
 
 import dataclasses
-import warnings
 
 import keras
 
-from mmkeras.data.columns import check_kinds
-from mmkeras.graph import parents, submodel
-
-# Columns keep their names as keys even where TensorFlow does not allow them as names of layers.
-warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
+from mmkeras.data.columns import columns_of
+from mmkeras.graph import call_key, functional, operation_of, parents, submodel
 
 
 def build_prepare(modalities):
@@ -34,11 +30,11 @@ def build_prepare(modalities):
     check_modalities(modalities)
     inputs = {}
     for modality in modalities:
-        inputs = {**modality.raw_inputs(), **inputs}
+        inputs = {**modality.inputs(), **inputs}
     outputs = {}
     for modality in modalities:
         outputs.update(modality.prepare({column: inputs[column] for column in modality.all_columns}))
-    return keras.Model(inputs, outputs, name="prepare")
+    return functional(inputs, outputs, "prepare")
 
 
 def build_encode(modalities, prepare):
@@ -83,7 +79,7 @@ def check_modalities(modalities):
         raise ValueError("There must be a modality. Received: an empty list. Use for example mm.Text('overview').")
     if len(set(names)) != len(names):
         raise ValueError(f"Modalities must have different names. Received: {names}. Give each `name=...`.")
-    check_kinds(modalities)
+    columns_of(modalities)
 
 
 def chain(*models, name=None):
@@ -115,7 +111,7 @@ def chain(*models, name=None):
                 tensors[key] = inputs[key] = keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
         outputs = model({key: tensors[key] for key in model.input})
         tensors.update(outputs)
-    return keras.Model(inputs, outputs, name=name)
+    return functional(inputs, outputs, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +134,12 @@ def cut_frozen(encode):
     Tensors without weights before them are left to `rest`: making them again costs less than storing them.
     """
     stored, seen = {}, {}
-    given = {id(tensor) for tensor in encode.input.values()}
-    outputs = {name: tensor for name, tensor in encode.output.items() if id(tensor) not in given}
+    inputs = {id(tensor) for tensor in encode.input.values()}
+    outputs = {name: tensor for name, tensor in encode.output.items() if id(tensor) not in inputs}
 
     def inspect(tensor):
         """(all layers before are frozen, some layer before has weights)."""
-        operation, node_index, _ = tensor._keras_history
-        key = (id(operation), node_index)
+        operation, key = operation_of(tensor), call_key(tensor)
         if key not in seen:
             states = [inspect(parent) for parent in parents(tensor)]
             trains = bool(getattr(operation, "trainable_weights", ()))

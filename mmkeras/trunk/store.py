@@ -6,10 +6,8 @@ store is LMDB: every write is a transaction, so a killed process or a full disk 
 and several processes may use one folder at a time.
 """
 
-import concurrent.futures
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import pathlib
@@ -17,6 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 
 import keras
 import numpy as np
@@ -32,6 +31,28 @@ _lock = threading.Lock()
 def default_directory():
     """Where `mmkeras cache` looks: $MMKERAS_CACHE_DIR, else ~/.cache/mmkeras."""
     return pathlib.Path(os.environ.get("MMKERAS_CACHE_DIR", "~/.cache/mmkeras")).expanduser()
+
+
+class CacheFolder:
+    """The folder of a feature cache: the one given, $MMKERAS_CACHE_DIR, or a temporary one that lives as long as this object.
+
+    Args:
+        directory: path, or None.
+
+    Attributes:
+        path: str or pathlib.Path.
+    """
+
+    def __init__(self, directory=None):
+        self.path = directory or os.environ.get("MMKERAS_CACHE_DIR")
+        if self.path is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="mmkeras-features-", ignore_cleanup_errors=True)
+            self.path = self._temporary.name
+            weakref.finalize(self, close_store, self.path)
+
+    def open(self):
+        """The `Store`, see `open_store`."""
+        return open_store(self.path)
 
 
 def open_store(directory):
@@ -175,73 +196,6 @@ def clear(directory):
         file.unlink()
     shutil.rmtree(path / TOWERS, ignore_errors=True)
     return freed
-
-
-def fingerprint(prepare, tower):
-    """16 bytes that change when the graph, the settings, the weights or the vocabulary behind features change.
-
-    Names of layers and of the modality do not count: they differ between processes and Pipelines.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for model in (prepare, tower):
-        _digest_graph(digest, model)
-        for layer in model._flatten_layers(include_self=False):
-            if hasattr(layer, "save_assets") and hasattr(layer, "load_assets"):
-                with tempfile.TemporaryDirectory() as folder:
-                    layer.save_assets(folder)
-                    for file in sorted(pathlib.Path(folder).rglob("*")):
-                        digest.update(file.read_bytes() if file.is_file() else b"")
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            for own in pool.map(_digest_weight, model.weights):
-                digest.update(own)
-    return digest.digest()
-
-
-def _digest_weight(weight):
-    # Most of the work of a fingerprint. SHA-256, as processors have instructions for it.
-    digest = hashlib.sha256(f"{weight.shape}{weight.dtype}".encode())
-    digest.update(np.ascontiguousarray(weight.numpy()).view(np.uint8).data)
-    return digest.digest()
-
-
-def _digest_graph(digest, model, keep=False):
-    """Feed every operation with its settings and what it reads, numbered by the way from the outputs."""
-    known = {id(tensor): f"input {key}" for key, tensor in _by_key(model.input, keep)}
-    nodes = {}
-
-    def label(value):
-        if not isinstance(value, keras.KerasTensor):
-            return repr(value)
-        if id(value) not in known:
-            operation, node_index, _ = value._keras_history
-            node = operation._inbound_nodes[node_index]
-            reads = keras.tree.map_structure(label, [node.arguments.args, node.arguments.kwargs])
-            config = operation.get_config() if isinstance(operation, keras.layers.Layer) else {}
-            if isinstance(operation, keras.Model):
-                _digest_graph(digest, operation, keep=True)
-                config = {}
-            number = nodes.setdefault((id(operation), node_index), len(nodes))
-            text = json.dumps(_nameless(config), sort_keys=True, default=repr)
-            digest.update(f"{number} {type(operation).__name__} {text} {reads};".encode())
-            known.update({id(tensor): f"{number}.{i}" for i, tensor in enumerate(node.output_tensors)})
-        return known[id(value)]
-
-    for key, tensor in _by_key(model.output, keep):
-        digest.update(f"{key}={label(tensor)};".encode())
-
-
-def _by_key(tensors, keep):
-    """(key, tensor) in a fixed order; without `keep`, names of modalities and columns are taken off the keys."""
-    if not isinstance(tensors, dict):
-        return list(enumerate(keras.tree.flatten(tensors)))
-    return [(key if keep else key.partition(".")[2], tensors[key]) for key in sorted(tensors)]
-
-
-def _nameless(config):
-    if isinstance(config, dict):
-        dropped = ("name", "shared_object_id", "registered_name", "trainable", "build_config")
-        return {key: _nameless(value) for key, value in config.items() if key not in dropped}
-    return [_nameless(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def layout_of(tower):

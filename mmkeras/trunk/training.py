@@ -1,4 +1,9 @@
-"""How models are trained: the optimizer, its learning rate, and losses and metrics of several decisions at once."""
+"""How models are trained: the plan, the optimizer, its learning rate, and a loss for each of several decisions."""
+
+import contextlib
+import dataclasses
+import logging
+import random
 
 import keras
 import numpy as np
@@ -59,13 +64,97 @@ class CompiledAdamW(keras.optimizers.AdamW):
 OPTIMIZERS = ("adamw", "adam", "sgd")
 
 
-def make_optimizer(learning_rate, name="adamw", weight_decay=0.3):
-    """An optimizer as `Pipeline.fit` uses it: AdamW, Adam (the same without weight decay), or SGD with Nesterov's momentum.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a model is trained; the arguments of `Pipeline.fit`, which says what they mean.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: a value outside its range.
     """
-    check_optimizer(name)
+
+    epochs: int = 10
+    batch_size: int = 32
+    seed: int = 0
+    learning_rate: object = 1e-3
+    fine_tune_epochs: int = 0
+    fine_tune_learning_rate: object = 5e-5
+    optimizer: str = "adamw"
+    weight_decay: float = 0.3
+    loss: object = None
+    class_weight: object = None
+    verbose: int = 1
+    warmup: float = 0.05  # the share of the steps in which the rate rises
+
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("fine_tune_epochs", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                rule = "a positive int" if least else "an int of 0 or more"
+                raise ValueError(f"`{name}` must be {rule}. Received: {value!r}.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(
+                f"`weight_decay` must be 0 or more. Received: {self.weight_decay!r}. Use for example 0.05."
+            )
+        for name in ("learning_rate", "fine_tune_learning_rate"):
+            rate = getattr(self, name)
+            if isinstance(rate, str) or (isinstance(rate, float | int) and not 0 <= rate < float("inf")):
+                raise ValueError(
+                    f"`{name}` must be a number of 0 or more, or a schedule. Received: {rate!r}. Use for example 1e-3."
+                )
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"`optimizer` must be one of {OPTIMIZERS}. Received: {self.optimizer!r}.")
+
+    def second(self):
+        """The plan of the phase that fine-tunes, as a first phase."""
+        return dataclasses.replace(
+            self, epochs=self.fine_tune_epochs, learning_rate=self.fine_tune_learning_rate, warmup=0.1
+        )
+
+    def schedule(self, steps, callbacks=()):
+        """The learning rate of `steps` per epoch: a `WarmupCosine`, unless a callback or a schedule sets it."""
+        rate = self.learning_rate
+        setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+        if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
+            return rate
+        return WarmupCosine(float(rate), int(self.epochs * steps), self.warmup)
+
+
+@dataclasses.dataclass
+class Training:
+    """A model as it trains.
+
+    Attributes:
+        model: keras.Model to one output for each decision.
+        losses: {output: Keras loss}. metrics: {output: list of Keras metrics}. loss_weights: {output: float}.
+        main: the output whose metrics bear their plain names in the History.
+    """
+
+    model: object
+    losses: dict
+    metrics: dict
+    loss_weights: dict
+    main: str
+
+
+def side_by_side(trainings):
+    """Trainings as one, so that one pass over the rows trains them all; without metrics.
+
+    Args:
+        trainings: {name: `Training`}.
+    """
+    inputs, outputs, losses, weights = {}, {}, {}, {}
+    for name, training in trainings.items():
+        for key, tensor in training.model.input.items():
+            if key not in inputs:
+                inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
+        for key, tensor in training.model({key: inputs[key] for key in training.model.input}).items():
+            outputs[f"{name}/{key}"] = tensor
+            losses[f"{name}/{key}"], weights[f"{name}/{key}"] = training.losses[key], training.loss_weights[key]
+    return Training(keras.Model(inputs, outputs), losses, {}, weights, next(iter(outputs)))
+
+
+def make_optimizer(learning_rate, name="adamw", weight_decay=0.3):
+    """An optimizer as `Pipeline.fit` uses it: AdamW, Adam (the same without weight decay), or SGD with Nesterov's momentum."""
     if name == "sgd":
         return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
     optimizer = CompiledAdamW(learning_rate, weight_decay=weight_decay if name == "adamw" else 0.0, epsilon=EPSILON)
@@ -73,68 +162,61 @@ def make_optimizer(learning_rate, name="adamw", weight_decay=0.3):
     return optimizer
 
 
-def check_optimizer(name):
-    """Raise a ValueError unless there is such an optimizer."""
-    if name not in OPTIMIZERS:
-        raise ValueError(f"`optimizer` must be one of {OPTIMIZERS}. Received: {name!r}.")
-
-
-def planned_rate(rate, callbacks, warmup):
-    """A function of the number of steps → the learning rate, or its schedule.
-
-    A plain number becomes a `WarmupCosine`, unless one of the callbacks sets the rate.
-    """
-    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
-        return lambda steps: rate
-    return lambda steps: WarmupCosine(float(rate), int(steps), warmup)
-
-
-class MeanOfDecisions(keras.losses.Loss):
-    """A loss on predictions (B, K, …) of K decisions: the mean of the loss of each."""
-
-    def __init__(self, loss, **kwargs):
-        super().__init__(**kwargs)
-        loss = keras.losses.get(loss)
-        self.loss = getattr(loss, "call", loss)  # a value for each row, so that rows can be weighed
-
-    def call(self, y_true, y_pred):
-        return sum(self.loss(y_true, y_pred[:, k]) for k in range(y_pred.shape[1])) / y_pred.shape[1]
-
-
-class OfFirstDecision(keras.metrics.Metric):
-    """A metric on predictions (B, K, …) of K decisions that looks at the first."""
-
-    def __init__(self, metric):
-        super().__init__(name=metric.name)
-        self.metric = metric
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        self.metric.update_state(y_true, y_pred[:, 0], sample_weight)
-
-    def result(self):
-        return self.metric.result()
-
-    def reset_state(self):
-        self.metric.reset_state()
-
-
-def compile_for_training(
-    model, task, learning_rate, watched=True, loss=None, optimizer="adamw", weight_decay=0.3
-):  # fmt: skip
-    """Compile a model whose output for `task` is a prediction, or several decisions (B, K, …), see `training_head`.
-
-    Metrics cost time; they are computed when the training is `watched`. `loss` is None for the task's own, or one that
-    `Task.choose_loss` gave.
-    """
-    loss, metrics = loss or task.loss(), task.metrics() if watched else []
-    if len(model.output[task.column].shape) == 3 and task.kind != "caption":
-        loss, metrics = MeanOfDecisions(loss), [OfFirstDecision(metric) for metric in metrics]
+def compile_for_training(model, training, plan, learning_rate):
+    """Compile a model whose outputs are those of `training.model`."""
     model.compile(
-        optimizer=make_optimizer(learning_rate, optimizer, weight_decay),
-        loss=loss,
-        loss_weights=task.loss_weight,
-        metrics=metrics,
+        optimizer=make_optimizer(learning_rate, plan.optimizer, plan.weight_decay),
+        loss=training.losses,
+        loss_weights=training.loss_weights,
+        metrics=training.metrics,
         jit_compile=False,  # the longest row of a batch sets its width: XLA would compile anew for each
     )
     model.optimizer.build(model.trainable_variables)  # so that Keras traces the training step once, not twice
+
+
+class PlainLogs(keras.callbacks.Callback):
+    """Metrics of the main output under their plain names, "map" and "val_map", however many outputs a model has."""
+
+    def __init__(self, main, outputs):
+        super().__init__()
+        self.main, self.outputs = main, list(outputs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None or len(self.outputs) < 2:
+            return
+        for key in list(logs):
+            prefix = "val_" if key.startswith("val_") else ""
+            name = key.removeprefix("val_")
+            if any(name == f"{output}_loss" for output in self.outputs):
+                del logs[key]
+            elif name.startswith(f"{self.main}_"):
+                logs[prefix + name.removeprefix(f"{self.main}_")] = logs.pop(key)
+
+
+@contextlib.contextmanager
+def quiet_tracing():
+    """Every fit has a training step of its own, which TensorFlow takes for one that is traced again and again."""
+
+    def other(record):
+        return not ("TensorFlowTrainer" in str(record.msg) + str(record.args) and "retracing" in str(record.msg))
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Keras draws from a seed, as after `keras.utils.set_random_seed`; the generators of the caller go on where they were.
+
+    Keras's layers and initializers draw their seeds from Python's generator.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -1,142 +1,234 @@
-"""A model that runs on cached features: the frozen towers cut off, the rest joined with a head."""
+"""The trunk: the first two stages with their cache, on which any head runs and trains."""
+
+import collections
+import contextlib
+import dataclasses
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras import layers
-from mmkeras.data.batches import batches
-from mmkeras.data.columns import raw_values
-from mmkeras.data.files import Files, examine
-from mmkeras.graph import compiled, submodel
-from mmkeras.heads.decisions import training_head
-from mmkeras.trunk.encoding import encode_rows, token_lengths
-from mmkeras.trunk.stages import chain, cut_frozen
-from mmkeras.trunk.store import layout_of, open_store, row_bytes
+from mmkeras.data.batches import Order, settle
+from mmkeras.graph import submodel
+from mmkeras.heads.inputs import HeadInputs
+from mmkeras.modalities.base import PRESENT
+from mmkeras.trunk.attached import Attached
+from mmkeras.trunk.encoding import Tower
+from mmkeras.trunk.stages import build_encode, build_prepare, cut_frozen
+from mmkeras.trunk.store import CacheFolder
+from mmkeras.trunk.training import PlainLogs, compile_for_training, quiet_tracing
 
-IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
+MOST_ATTACHED = 16  # heads whose graphs are kept
 
 
-class CachedModel:
-    """`prepare`, `encode` and a head, arranged so that frozen towers run once per distinct row.
+@dataclasses.dataclass
+class Rows:
+    """Rows to learn from, or to be validated on.
+
+    Attributes:
+        df: DataFrame.
+        target: `Target` of these rows.
+        weights: (rows,) sample weights, or None.
+    """
+
+    df: object
+    target: object
+    weights: object = None
+
+
+class Trunk:
+    """`prepare` and `encode` with a cache of what frozen towers gave: runs and trains any head on them.
 
     Args:
         modalities: adapted modalities.
-        prepare, encode, head: the three stages. The head may use only some of the features.
-        fresh: bool; True trains a copy of what trains in `encode`, from new weights, and leaves `encode` alone.
-        fine_tune: bool, whether the layers that the modalities' `trainable` names train.
-        directory: folder of the feature cache.
+        prepare, encode: the two stages; None builds them.
+        cache: `CacheFolder`, or None for one by its rules.
         engine: what runs the frozen towers, one of `engines.ENGINES`.
 
-    Attributes:
-        model: keras.Model from cached features and prepared tensors to the prediction; its weights are those of
-            `encode` and `head`.
+    A tower is fingerprinted once; where weights of `encode` were changed by hand, make another Trunk.
     """
 
-    def __init__(self, modalities, prepare, encode, head, directory, fine_tune=False, fresh=False, engine="auto"):
-        self._modalities, self._encode, self._fine_tune = modalities, encode, fine_tune
-        self._directory, self._engine = directory, engine
-        self.set_trainable()
-        cut = cut_frozen(encode)
-        parts = [head]
-        if cut.rest is not None:
-            wanted = {key: tensor for key, tensor in cut.rest.output.items() if key in head.input}
-            if wanted:
-                rest = submodel(cut.rest.input, wanted, name="encode_rest")
-                parts.insert(0, keras.models.clone_model(rest) if fresh else rest)
-        self.model = chain(*parts)
-        self._parts = parts
-        needed = set(self.model.input)
-        self._prepare = submodel(
-            prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
+    def __init__(self, modalities, prepare=None, encode=None, *, cache=None, engine="auto"):
+        self.modalities = list(modalities)
+        self.prepare = build_prepare(self.modalities) if prepare is None else prepare
+        self.encode = build_encode(self.modalities, self.prepare) if encode is None else encode
+        self.cache = CacheFolder() if cache is None else cache
+        self.engine = engine
+        self._cuts, self._attached = {}, collections.OrderedDict()
+        self._set_trainable(True)
+
+    def head_inputs(self, names=None):
+        """`HeadInputs` to build a head from: all features, or those of the modalities named."""
+        chosen = [m for m in self.modalities if names is None or m.name in names]
+        return HeadInputs(
+            {**self.prepare.output, **self.encode.output},
+            [m.name for m in chosen],
+            normalise=[m.name for m in chosen if m.normalise],
+            whole=[m.name for m in chosen if m.few_features],
         )
-        self._marked = [  # columns of which it matters only whether there is something
-            key
-            for key, tensor in self._prepare.input.items()
-            if all(isinstance(n.operation, layers.Present) for n in tensor._keras_history.operation._outbound_nodes)
-        ]
-        self._towers = {}
-        for name, tower in cut.towers.items():
-            if needed & set(tower.output):
-                before = {key: prepare.output[key] for key in tower.input}
-                self._towers[name] = (submodel(prepare.input, before, name=f"{name}_prepare"), tower)
-        self._opened, self._run_prepare = {}, None  # made when they are needed, and kept
-        self.run = compiled(self.model)
 
-    def training_model(self, task):
-        """`model` as it trains: with all decisions of a hybrid head, see `training_head`."""
-        *rest, head = self._parts
-        trained = training_head(head, task)
-        return self.model if trained is head else chain(*rest, trained)
+    def grid(self):
+        """(h, w) of the patches where all sequences come from one image, else None."""
+        return self.modalities[0].grid(self.encode) if len(self.modalities) == 1 else None
 
-    def set_trainable(self):
-        """Freeze and unfreeze the towers' layers as this model needs them."""
-        for modality in self._modalities:
-            for layer, trains in modality.tower_layers(self._fine_tune).items():
-                self._encode.get_layer(layer).trainable = trains
+    # --- running
 
-    def dataset(self, df, batch_size, verbose=0, *, target=None, seed=None, weights=None):
-        """Encode what is not yet cached, then give batches of what `model` takes; see `datasets.batches`."""
-        columns = raw_values(df, self._modalities)
-        raw = self._raw(columns)
-        examine(raw.values())  # these are decoded in each epoch
-        fetch, size = self._features(columns, verbose)
-        size += row_bytes(layout_of(self._prepare)) * len(df)
-        plan = {"target": target, "batch_size": batch_size, "seed": seed, "weights": weights}
-        if size > IN_MEMORY or any(isinstance(values, Files) for values in raw.values()):
-            lengths = token_lengths(self._prepare, raw)
-            return batches(raw, lengths=lengths, prepare=self._prepare, fetch=fetch, **plan)
-        return batches({**fetch(slice(None)), **self._prepared(raw)}, **plan)
+    def runner(self, df, **settings):
+        """A function (model, each=None) → {key: (rows, …)} for the rows of `df`; settings are those of `outputs`."""
+        return lambda model, each=None: self.outputs(model, df, each=each, **settings)
 
-    def _raw(self, columns):
-        """The columns that are prepared in each epoch; of some files, only whether they are there."""
-        raw = {name: columns[name] for name in self._prepare.input}
-        marked = {name: raw[name].marks() for name in self._marked if isinstance(raw[name], Files)}
-        return {**raw, **marked}
+    def outputs(self, model, df, *, each=None, absent=(), batch_size=64, verbose=0):
+        """What a model of features gives for the rows of `df`.
 
-    def _features(self, columns, verbose):
-        """(function of row numbers → {key: array} of frozen features, the bytes that those of all rows take)."""
-        store, stored, size = open_store(self._directory), [], 0
-        for modality in self._modalities:
-            if modality.name in self._towers:
-                layout = layout_of(self._towers[modality.name][1])
-                keys = self._encoded(modality, store, columns, verbose)
-                stored.append((np.array(keys, dtype=object), layout))
-                size += row_bytes(layout) * len(keys)
+        Args:
+            model: keras.Model whose inputs are among those that `prepare` and `encode` give. Only the modalities that it
+                takes are read.
+            df: DataFrame.
+            each: function of the model's outputs for a batch, {key: tensor}, and of the numbers of its rows, to what is
+                kept of them; None keeps all.
+            absent: names of modalities that are taken for missing in all rows.
+            batch_size: int.
+            verbose: 1 shows progress of encoding.
 
-        def fetch(rows):
-            features = {}
-            for keys, layout in stored:
-                features.update(store.read(keys[rows], layout))
-            return features
+        Returns:
+            {key: (rows, …) array}, in the order of `df`.
+        """
+        attached = self.attach(model)
+        dataset, order = attached.dataset(df, Order(batch_size), self.cache.open(), engine=self.engine, verbose=verbose)
+        kept, done = [], 0
+        for (tensors,) in dataset:
+            gone = {
+                key: tf.zeros_like(tensors[key]) for key in (f"{name}{PRESENT}" for name in absent) if key in tensors
+            }
+            outputs = attached.run({**tensors, **gone})
+            rows = order[done : done + len(next(iter(outputs.values())))]
+            done += len(rows)
+            kept.append({k: np.asarray(v) for k, v in (outputs if each is None else each(outputs, rows)).items()})
+        back = np.argsort(order)
+        return {key: _joined([batch[key] for batch in kept])[back] for key in kept[0]}
 
-        return fetch, size
+    def features(self, df, *, names=None, verbose=0):
+        """{modality: (rows, D) or (rows, T, D)} with "modality.present" (rows, 1); what frozen towers give goes to the cache.
 
-    def _prepared(self, raw, chunk=1024):
-        """{tensor: array} of all rows."""
-        if self._run_prepare is None:
-            self._run_prepare = compiled(self._prepare)
-        rows = len(next(iter(raw.values()), ()))
-        parts = [
-            self._run_prepare({name: values[start : start + chunk] for name, values in raw.items()})
-            for start in range(0, rows, chunk)
-        ]
-        return {key: np.concatenate([part[key].numpy() for part in parts]) for key in self._prepare.output}
+        Args:
+            df: DataFrame.
+            names: names of modalities; None takes all.
+            verbose: 1 shows progress of encoding.
+        """
+        inputs = self.head_inputs(names)
+        outputs = {key: inputs(key) for name in inputs.names for key in (name, f"{name}{PRESENT}")}
+        copies = {key: keras.layers.Identity(dtype=tensor.dtype)(tensor) for key, tensor in outputs.items()}
+        return self.outputs(keras.Model(inputs.inputs, copies), df, verbose=verbose)
 
-    def _encoded(self, modality, store, columns, verbose):
-        """Keys of the features of all rows, which are encoded if need be."""
-        before, tower = self._towers[modality.name]
-        own = {name: columns[name] for name in before.input}
-        settings = {
-            "describe": repr(modality),
-            "engine": self._engine,
-            "verbose": verbose,
-            "opened": self._opened.setdefault(modality.name, {}),
-        }
-        while True:
+    def attach(self, head, *, fine_tune=False, fresh=False):
+        """`Attached` of a model of features; kept for the next call.
+
+        Args:
+            head: keras.Model.
+            fine_tune: bool, whether the layers that the modalities' `trainable` names train.
+            fresh: bool; True trains a copy of what trains in `encode`, from new weights, and leaves `encode` alone.
+        """
+        key = (id(head), fine_tune, fresh)
+        if key not in self._attached:
+            cut, towers = self._cut(fine_tune)
+            attached = Attached(head, cut.rest, self.prepare, towers, self.modalities, fresh=fresh)
+            self._attached[key] = (head, attached)  # the head, so that its id stays its own
+            if len(self._attached) > MOST_ATTACHED:
+                self._attached.popitem(last=False)
+        self._attached.move_to_end(key)
+        return self._attached[key][1]
+
+    def _cut(self, fine_tune):
+        """(`Cut`, {modality: `Tower`}) of a phase."""
+        if fine_tune not in self._cuts:
+            with self._phase(fine_tune):
+                cut = cut_frozen(self.encode)
+            towers = {}
+            for modality in self.modalities:
+                model = cut.towers.get(modality.name)
+                if model is not None:
+                    before = submodel(
+                        self.prepare.input,
+                        {key: self.prepare.output[key] for key in model.input},
+                        name=f"{modality.name}_prepare",
+                    )
+                    towers[modality.name] = Tower(before, model, repr(modality), modality.preparing == "heavy")
+            self._cuts[fine_tune] = (cut, towers)
+        return self._cuts[fine_tune]
+
+    @contextlib.contextmanager
+    def _phase(self, fine_tune):
+        """Towers' layers train as a phase needs it; afterwards, as the modalities' `trainable` says."""
+        self._set_trainable(fine_tune)
+        try:
+            yield
+        finally:
+            self._set_trainable(True)
+
+    def _set_trainable(self, fine_tune):
+        for modality in self.modalities:
+            for layer, trains in modality.tower_layers(fine_tune).items():
+                self.encode.get_layer(layer).trainable = trains
+
+    # --- training
+
+    def train(self, training, rows, plan, *, validation=None, fine_tune=False, fresh=False, callbacks=(), first=0):
+        """Train a head, and what is not frozen before it.
+
+        Args:
+            training: `Training`, what trains and how it is judged.
+            rows: `Rows`.
+            plan: `Plan`, of which the first phase is run.
+            validation: `Rows`, or None.
+            fine_tune, fresh: see `attach`.
+            callbacks: Keras callbacks.
+            first: int, number of the first epoch.
+
+        Returns:
+            keras.callbacks.History.
+        """
+        store = self.cache.open()
+        with self._phase(fine_tune):
+            attached = self.attach(training.model, fine_tune=fine_tune, fresh=fresh)
+
+            def dataset(rows, seed=None):
+                order = Order(plan.batch_size, seed, None, rows.target, rows.weights, tuple(training.losses))
+                return attached.dataset(rows.df, order, store, engine=self.engine, verbose=plan.verbose)[0]
+
+            learnt = dataset(rows, plan.seed + first)
+            judged = None if validation is None else dataset(validation)
+            steps = int(learnt.cardinality())
+            compile_for_training(attached.model, training, plan, plan.schedule(steps, callbacks))
+            settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
             try:
-                return encode_rows(store, before, tower, own, modality.row_keys(columns), **settings)
-            except tf.errors.OpError as error:
-                failure = error
-            if not examine(own.values()):  # it tells which file is at fault
-                raise failure
+                with quiet_tracing():
+                    return attached.model.fit(
+                        # One iterator for all epochs: Keras makes two for each otherwise, and both would prepare rows.
+                        learnt.repeat(plan.epochs),
+                        steps_per_epoch=steps,
+                        validation_data=judged,
+                        validation_steps=None if judged is None else int(judged.cardinality()),
+                        initial_epoch=first,
+                        epochs=first + plan.epochs,
+                        callbacks=[PlainLogs(training.main, training.losses), *callbacks, settling],
+                        verbose=plan.verbose,
+                        shuffle=False,  # the dataset does it
+                    )
+            except BaseException:  # an interruption, too
+                settle()
+                raise
+            finally:
+                if fine_tune:  # the towers have other weights now
+                    self._cuts.clear()
+                    self._attached.clear()
+
+
+def _joined(batches):
+    """Batches one after another; those of sequences are padded with zeros to the longest."""
+    if batches[0].ndim > 2:
+        longest = max(batch.shape[1] for batch in batches)
+        batches = [
+            np.pad(b, [(0, 0), (0, longest - b.shape[1])] + [(0, 0)] * (b.ndim - 2)) if b.shape[1] < longest else b
+            for b in batches
+        ]
+    return np.concatenate(batches)

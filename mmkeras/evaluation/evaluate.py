@@ -1,0 +1,78 @@
+"""An evaluation: a fitted model, its rivals and its subsets of modalities, scored on the same rows."""
+
+import itertools
+
+import numpy as np
+
+from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.evaluation.report import Judgement
+
+
+def evaluate(task, trunk, head, df, *, rivals, missing=False, by=None, notes=(), verbose=0):
+    """`Report` of a model on rows that it did not learn from; see `Pipeline.evaluate`.
+
+    Args:
+        task: adapted task.
+        trunk: `Trunk`.
+        head: keras.Model, what the task built.
+        df: DataFrame, as the user gave it.
+        rivals: {name: fitted `Rival`}.
+        missing, by, verbose: see `Pipeline.evaluate`.
+        notes: sentences to begin with.
+    """
+    columns = columns_of(trunk.modalities)
+    check_frame(df, [*columns, *task.columns, *([by] if by is not None else [])])
+    df, told = task.judged(task.units(df, list(columns)))
+    notes = [*notes, *told]
+    if not len(df):
+        raise ValueError(
+            f"An evaluation needs a row that can be judged. Received: none. {' '.join(told)} Check the target."
+        )
+    target = task.target(df)
+    names = [modality.name for modality in trunk.modalities]
+    predictions = task.predict(trunk.runner(df, verbose=verbose), head)
+    judgement, sections = Judgement(task, target, predictions), []
+    if by is not None:
+        sections.append(judgement.groups(df[by].to_numpy(dtype=object), by))
+    if missing:
+        subsets = {" + ".join(names): predictions}
+        for size in range(len(names) - 1, 0, -1):
+            for kept in itertools.combinations(names, size):
+                absent = [name for name in names if name not in kept]
+                subsets[" + ".join(kept)] = task.predict(trunk.runner(df, absent=absent), head)
+        sections.append(judgement.missing(subsets))
+    notes += [note for modality in trunk.modalities for note in modality.notes(df)]
+    pictures = [name for name, column in columns.items() if column.picture]
+    return judgement.report(
+        rivals={name: (rival.task, rival.predict(trunk, df)) for name, rival in rivals.items()},
+        sections=sections,
+        notes=notes,
+        examples=_examples(task, df, judgement, columns),
+        pictures=pictures,
+        own_pictures=list(df[pictures[0]]) if pictures else None,
+    )
+
+
+def _examples(task, df, judgement, columns, count=12):
+    """Some evaluated rows as a person would read them."""
+    import pandas as pd
+
+    rows = np.unique(np.linspace(0, len(df) - 1, min(count, len(df))).astype(int))
+    truth, decided = task.read(judgement.target), task.decide(judgement.predictions)
+    shown = {  # what a reader wants to see first, left of columns that may be many
+        f"{task.column} (true)": [_short(truth[row]) for row in rows],
+        f"{task.column} (predicted)": [_short(decided[row]) for row in rows],
+    }
+    for name, column in columns.items():
+        cells = list(df[name].iloc[rows])
+        shown[name] = cells if column.picture else [_short(cell) for cell in cells]
+    return pd.DataFrame(shown, index=df.index[rows])
+
+
+def _short(value, length=90):
+    if isinstance(value, float) and value != value:
+        return "–"
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value)) or "(none)"
+    text = str(value)
+    return text if len(text) <= length else text[: length - 1] + "…"

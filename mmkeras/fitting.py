@@ -1,0 +1,230 @@
+"""How a Pipeline learns from rows, and what it has learnt."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+
+from mmkeras import persistence
+from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.splits import hold_out
+from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
+from mmkeras.graph import load_model
+from mmkeras.modalities.base import Modality
+from mmkeras.registry import describe, rebuild
+from mmkeras.tasks.base import Task
+from mmkeras.trunk.stages import chain
+from mmkeras.trunk.store import CacheFolder
+from mmkeras.trunk.training import Plan
+from mmkeras.trunk.trunk import Rows, Trunk
+
+STAGES = ("prepare", "encode", "head")
+
+
+@dataclasses.dataclass
+class Learning:
+    """How a model is learnt.
+
+    Attributes:
+        modalities, task: as the user wrote them.
+        plan: `Plan`. head: settings of the task's head. cache: `CacheFolder`.
+        engine: what runs frozen towers, see `Pipeline`.
+    """
+
+    modalities: list
+    task: Task
+    plan: Plan
+    head: dict
+    cache: CacheFolder
+    engine: str = "auto"
+
+    def rows(self, df, validation_data, sample_weight=None):
+        """(training rows, validation rows or None) as units of the task, copied, of those columns alone that are read.
+
+        Args:
+            df, validation_data, sample_weight: see `Pipeline.fit`.
+        """
+        read = list(columns_of(self.modalities))
+        columns = list(dict.fromkeys([*read, *self.task.columns]))
+        weighed = columns if sample_weight is None else list(dict.fromkeys([*columns, sample_weight]))
+        check_frame(df, weighed)
+        for column in set(read) & set(self.task.columns):
+            warnings.warn(
+                f"The target {column!r} is also read by a modality: the model will copy it. "
+                "Take it out of the modality's columns.",
+                stacklevel=3,
+            )
+        if hasattr(validation_data, "columns"):
+            check_frame(validation_data, columns, "validation_data")
+            validation_data = self.task.units(validation_data[columns].copy(), read)
+        df = self.task.units(df[weighed].copy(), read)
+        if len(df) < 2:
+            raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
+        return hold_out(df, validation_data, self.plan.seed)
+
+    def fit(self, train, validation, sample_weight=None, callbacks=()):
+        """(`Fitted`, History of all phases) from the rows that `rows` gave.
+
+        Args:
+            train, validation: DataFrames; the latter may be None.
+            sample_weight: name of a column of weights, or None.
+            callbacks: Keras callbacks.
+        """
+        task, plan = self.task.adapt(train), self.plan
+        target = task.target(train)
+        weights = _weights(task.weights(target, plan.class_weight), train, sample_weight)
+        loss, rows = task.choose_loss(plan.loss, target), Rows(train, target, weights)
+        validation = _judged(task, train, validation)
+        keras.utils.set_random_seed(plan.seed)
+        adapted = [modality.adapt(train) for modality in self.modalities]
+        trunk = Trunk(adapted, cache=self.cache, engine=self.engine)
+        head = task.build_head(trunk.head_inputs(), target, **self.head)
+        fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
+        watching = task.watch(fitted.predict, None if validation is None else validation.df)
+        settings = {"validation": validation, "callbacks": [*watching, *callbacks]}
+        training = task.training(head, loss)
+        history = trunk.train(training, rows, plan, fine_tune=not plan.fine_tune_epochs, **settings)
+        if plan.fine_tune_epochs:
+            first = history.epoch[-1] + 1
+            second = trunk.train(training, rows, plan.second(), fine_tune=True, first=first, **settings)
+            history.epoch += second.epoch
+            for name, values in second.history.items():
+                history.history.setdefault(name, []).extend(values)
+        if validation is not None:
+            fitted.tune()
+        return fitted, history
+
+
+def _weights(weights, df, column):
+    """(rows,) products of class weights, which may be None, and a column of weights, which may be None."""
+    if column is None:
+        return weights
+    own = np.asarray(df[column].to_numpy("float64", na_value=np.nan), "float32")
+    if not np.isfinite(own).all() or (own < 0).any() or not own.any():
+        raise ValueError(
+            f"`sample_weight` must name a column of finite numbers of 0 or more, not all 0. Received: {column!r} with "
+            f"values from {own.min()} to {own.max()}. Fill or drop these rows."
+        )
+    return own if weights is None else weights * own
+
+
+def _judged(task, train, validation):
+    """`Rows` of the validation rows that can be judged, with a warning of the others; None when none is left."""
+    if validation is None:
+        return None
+    kept, told = task.judged(validation)
+    known = task.judged(train)[1]
+    for sentence in told:
+        if sentence not in known and (len(kept) < len(validation) or not known):
+            warnings.warn(f"Validation rows: {sentence}", stacklevel=4)
+    return Rows(kept, task.target(kept)) if len(kept) else None
+
+
+@dataclasses.dataclass
+class Fitted:
+    """What a Pipeline has learnt; it becomes it in one step.
+
+    Attributes:
+        task: adapted and tuned. trunk: `Trunk` of adapted modalities. head: keras.Model. settings: the head's.
+        rows, validation: `Rows` that it learnt from and was validated on, for the rivals; None once loaded.
+        plan: `Plan` of the training. rivals: {name: `Rival`} once an evaluation has fitted them.
+    """
+
+    task: Task
+    trunk: Trunk
+    head: keras.Model
+    settings: dict
+    rows: Rows | None = None
+    validation: Rows | None = None
+    plan: Plan = DEFAULT_PLAN
+    rivals: dict = dataclasses.field(default_factory=dict)
+
+    def predict(self, df, verbose=0, **settings):
+        """Predictions, in the task's form."""
+        return self.task.predict(self.trunk.runner(df, verbose=verbose), self.head, **settings)
+
+    def tune(self):
+        """Let the task learn from the validation rows."""
+        self.task = self.task.tune(self.validation.target, self.predict(self.validation.df))
+
+    def embed(self, df, verbose=0):
+        """(rows, D) fused features."""
+        model = keras.Model(self.head.input, {"embedding": self.task.embedding(self.head)})
+        return self.trunk.outputs(model, df, verbose=verbose)["embedding"]
+
+    # --- rivals
+
+    def simple_rivals(self, train_data=None, verbose=0):
+        """{name: `Rival`} of the task's own kinds, fitted at the first call; {} where no training rows are known."""
+        if not self.rivals:
+            self.rivals = self.fit_rivals(self.task.rivals, train_data, verbose)
+        return self.rivals
+
+    def fit_rivals(self, kinds, train_data=None, verbose=0):
+        """{name: `Rival`} of some classes; {} where no training rows are known."""
+        rows = self.rows
+        if rows is None and train_data is not None:
+            df = self.task.units(train_data, list(columns_of(self.trunk.modalities)))
+            rows = Rows(df, self.task.target(df))
+        if rows is None or not kinds:
+            return {}
+        if verbose:
+            print(f"Fitting baselines on {len(rows.df):,} training rows, once …", flush=True)
+        bench = Bench(self.task, self.trunk.modalities, rows, self.trunk, self.validation, self.settings, self.plan)
+        return fit_rivals(kinds, bench)
+
+    # --- keeping and serving
+
+    def served(self):
+        """{signature: keras.Model from raw values}; "serve" is the main one."""
+        trunk = self.trunk
+        return {
+            name: chain(trunk.prepare, trunk.encode, head, name=name.replace("serve", "serving"))
+            for name, head in self.task.serving(self.head).items()
+        }
+
+    def export(self, path):
+        """Write a SavedModel, see `Pipeline.export`."""
+        info = {
+            "inputs": {
+                column: {"name": persistence.argument_name(column), "dtype": tensor.dtype}
+                for column, tensor in self.trunk.prepare.input.items()
+            },
+            "output": persistence.argument_name(self.task.column),
+            **self.task.told(),
+        }
+        persistence.export_saved_model(self.served(), path, info)
+
+    def save(self, path, about):
+        """Write everything to a folder, see `Pipeline.save`; `about` goes into its manifest."""
+        import mmkeras
+
+        manifest = {
+            "mmkeras": mmkeras.__version__,
+            "keras": keras.__version__,
+            "modalities": [describe(modality) for modality in self.trunk.modalities],
+            "task": describe(self.task),
+            "state": self.task.state,
+            **about,
+            "rivals": {},
+        }
+        stages = (self.trunk.prepare, self.trunk.encode, self.head)
+        with persistence.replacing(path, manifest) as folder:
+            for name, model in zip(STAGES, stages, strict=True):
+                model.save(folder / f"{name}.keras")
+            for number, (name, rival) in enumerate(self.rivals.items()):
+                manifest["rivals"][name] = save_rival(rival, folder, f"baseline_{number}")
+
+    @classmethod
+    def load(cls, path, classes=()):
+        """(`Fitted`, manifest) of a folder that `save` wrote; see `mmkeras.load`."""
+        manifest, folder = persistence.read(path)
+        modalities = [rebuild(Modality, config, classes) for config in manifest["modalities"]]
+        task = rebuild(Task, manifest["task"], classes).learn(**manifest["state"])
+        prepare, encode, head = (load_model(folder / f"{name}.keras", classes) for name in STAGES)
+        settings = {"fusion": manifest["fusion"], **manifest["head"]}
+        fitted = cls(task, Trunk(modalities, prepare, encode), head, settings)
+        for name, saved in manifest["rivals"].items():
+            fitted.rivals[name] = load_rival(folder, saved, task, classes)
+        return fitted, manifest

@@ -1,0 +1,100 @@
+"""The family of tasks whose answer is a probability for each class, or numbers: (R, C) predictions."""
+
+import dataclasses
+
+from mmkeras.data.targets import Values
+from mmkeras.evaluation.linear import Linear
+from mmkeras.evaluation.rivals import Alone, Prior
+from mmkeras.heads.decisions import build_head, check_settings, decisions_of, unknown_settings
+from mmkeras.tasks.base import Task, finite
+from mmkeras.trunk.training import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions(Task):
+    """Base of `MultiLabel`, `MultiClass` and `Regression`: a hidden vector → logits (B, C) → `activate` → predictions.
+
+    A concrete one writes `adapt`, `encode`, `logits`, `activate`, `loss`, `metrics`, `frame`, `decide`, `read` and `score`;
+    `prior`, `fit_linear` and `link` for the simple rivals.
+    """
+
+    rivals = (Prior, Linear, Alone)
+    # What the report calls the rival that knows only the training rows' target.
+    prior_name = "label prior"
+
+    def encode(self, df):
+        """The target as an array by row."""
+        raise NotImplementedError
+
+    def target(self, df):
+        return Values(self.encode(df))
+
+    # --- model
+
+    def logits(self, hidden, target=None, name="logits"):
+        """(B, D) → (B, C), as a layer of this name; its start may learn from the encoded training target."""
+        raise NotImplementedError
+
+    def activate(self, logits, name="probabilities"):
+        """Logits → predictions."""
+        raise NotImplementedError
+
+    def loss(self):
+        """The Keras loss of the encoded target and the predictions, or its name."""
+        raise NotImplementedError
+
+    def metrics(self):
+        """New Keras metrics to watch in training."""
+        return []
+
+    @property
+    def loss_weight(self):
+        """What the loss is multiplied by."""
+        return 1.0
+
+    def check_settings(self, names, fusion="concat", **settings):
+        unknown_settings(check_settings, settings, f"A head for {type(self).__name__}")
+        check_settings(names, fusion, **settings)
+
+    def build_head(self, inputs, target=None, **settings):
+        return build_head(
+            inputs.features, self, target=None if target is None else target.values, modalities=inputs.names,
+            normalise=inputs.normalise, whole=inputs.whole, **settings,
+        )  # fmt: skip
+
+    def training(self, head, loss=None):
+        import keras
+
+        outputs = {self.column: head.output[self.column]}
+        for name, logits in decisions_of(head).items():
+            outputs[f"{self.column}.{name}"] = self.activate(logits, name=f"{name}_activated")
+        loss = self.loss() if loss is None else loss
+        return Training(
+            model=head if len(outputs) == 1 else keras.Model(head.input, outputs, name="trained"),
+            losses=dict.fromkeys(outputs, loss),
+            metrics={self.column: self.metrics()},
+            loss_weights=dict.fromkeys(outputs, self.loss_weight / len(outputs)),
+            main=self.column,
+        )
+
+    # --- predictions
+
+    def predict(self, run, head):
+        return run(head)[self.column]
+
+    def check_predictions(self, predictions):
+        return finite(predictions)
+
+    # --- simple rivals
+
+    def prior(self, target):
+        """(C,) what to predict of a row that nothing is known of, from the encoded training target."""
+        return target.mean(axis=0)
+
+    def fit_linear(self, terms, target):
+        """(weights (C, D), bias (C,)) of a linear model of sparse terms (R, D)."""
+        raise NotImplementedError
+
+    def link(self, values):
+        """What a linear model gives, (R, C), as predictions."""
+        return values
