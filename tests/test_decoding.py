@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.decoding import DecodeCaptions, decode
+from mmkeras.decoding import DecodeCaptions, decode, layer
 from mmkeras.layers import CaptionDecoder, CaptionText, learn_vocabulary
 from mmkeras.layers.words import END, START, UNKNOWN
 
@@ -271,6 +271,15 @@ def test_mixed_precision_and_other_batches_need_no_other_graph():
             got = decode(decoder, patches_of(rows), method=method, max_length=STEPS, seed=seed)
             assert got["log_probabilities"].dtype == "float32" and got["tokens"].shape == (rows, STEPS)
     assert [f.experimental_get_tracing_count() for f in decoder._compiled_functions.values()] == [1, 1, 1]
+
+
+def test_a_decoder_keeps_the_graphs_used_last(monkeypatch):
+    monkeypatch.setattr(layer, "KEPT", 2)
+    decoder = CaptionDecoder(WORDS, WIDTH)
+    decoder(np.array([[START]]), patches_of(1))
+    for length in (1, 2, 1, 3):
+        decode(decoder, patches_of(1), max_length=length)
+    assert [settings.max_length for settings, _ in decoder._compiled_functions] == [1, 3]
 
 
 def test_a_trained_weight_shows_at_once_in_the_layer_and_the_function():
