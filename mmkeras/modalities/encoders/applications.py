@@ -36,14 +36,14 @@ def application(name):
     Raises:
         ValueError: no such network.
     """
-    for _, module in inspect.getmembers(keras.applications, inspect.ismodule):
-        if inspect.isfunction(getattr(module, name, None)) and name[:1].isupper():
-            return getattr(module, name), module.preprocess_input
-    names = sorted(n for n, _ in inspect.getmembers(keras.applications, inspect.isfunction) if n[:1].isupper())
-    near = difflib.get_close_matches(name, names, 1)
+    builders = {n: build for n, build in inspect.getmembers(keras.applications, inspect.isfunction) if n[:1].isupper()}
+    if name in builders:  # some, as MobileNetV3Small, are not in the module of their `preprocess_input`
+        module = builders[name].__module__.rpartition(".")[2]
+        return builders[name], getattr(keras.applications, module).preprocess_input
+    near = difflib.get_close_matches(name, builders, 1)
     raise ValueError(
         f"`encoder` of `Image` must be 'scratch' or a network of keras.applications. Received: {name!r}. "
-        + (f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(names)}.")
+        + (f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(sorted(builders))}.")
     )
 
 
