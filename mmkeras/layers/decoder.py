@@ -45,9 +45,9 @@ class CaptionDecoder(keras.layers.Layer):
         self, vocabulary_size, width=512, dropout=0.0, tied=False, heads=None, first_state="zeros", **kwargs
     ):  # fmt: skip
         super().__init__(**kwargs)
-        _check_settings(vocabulary_size, width, dropout, heads, first_state)
         self.vocabulary_size, self.width, self.dropout = vocabulary_size, width, dropout
         self.tied, self.heads, self.first_state = tied, heads, first_state
+        self._check_settings()
 
         def own(kind, name, **settings):
             return kind(dtype=self.dtype_policy, name=name, **settings)
@@ -65,6 +65,21 @@ class CaptionDecoder(keras.layers.Layer):
             self.projections = {
                 name: own(keras.layers.Dense, name, units=width) for name in ("query", "key", "value", "answer")
             }
+
+    def _check_settings(self):
+        for name in ("vocabulary_size", "width"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` of CaptionDecoder must be a positive int. Received: {value!r}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` of CaptionDecoder must lie in [0, 1). Received: {self.dropout!r}.")
+        heads, width = self.heads, self.width
+        if heads is not None and (isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or width % heads):
+            raise ValueError(
+                f"`heads` must be None or an int that divides `width`. Received: {heads!r} heads, width {width}."
+            )
+        if self.first_state not in FIRST_STATES:
+            raise ValueError(f"`first_state` must be one of {FIRST_STATES}. Received: {self.first_state!r}.")
 
     def build(self, tokens_shape, patches_shape, patch_mask_shape=None, image_shape=None):
         if len(patches_shape) != 3 or (not self.heads and patches_shape[-1] != self.width):
@@ -88,7 +103,7 @@ class CaptionDecoder(keras.layers.Layer):
     def call(self, tokens, patches, patch_mask=None, image=None, training=None):
         seen = self.initial_state(patches, patch_mask), *self.project(patches), patch_mask
         if image is not None:  # what is computed of an image serves all of its captions
-            seen = [None if part is None else keras.ops.take(part, image, axis=0) for part in seen]
+            seen = [None if values is None else keras.ops.take(values, image, axis=0) for values in seen]
         state, keys, values, patch_mask = seen
         words = self.drop(self.embedding(tokens), training=training)  # (N, T, W)
         hidden = self.gru(words, initial_state=state, training=training)
@@ -152,14 +167,11 @@ class CaptionDecoder(keras.layers.Layer):
         heads, ops = self.heads or 1, keras.ops
 
         def by_head(x):
-            return ops.transpose(
-                ops.reshape(x, (-1, x.shape[1] or ops.shape(x)[1], heads, self.width // heads)), (0, 2, 1, 3)
-            )
+            x = ops.reshape(x, (-1, x.shape[1] or ops.shape(x)[1], heads, self.width // heads))
+            return ops.transpose(x, (0, 2, 1, 3))  # (B, heads, ·, W/heads)
 
         if self.heads:
-            query, keys, values = map(
-                by_head, (self.projections["query"](hidden), keys, values)
-            )  # (B, heads, ·, W/heads)
+            query, keys, values = map(by_head, (self.projections["query"](hidden), keys, values))
             query = query / (self.width // heads) ** 0.5
         else:
             query, keys, values = hidden[:, None], keys[:, None], values[:, None]
@@ -216,17 +228,3 @@ class PatchPositions(keras.layers.Layer):
 
     def compute_output_shape(self, patches_shape):
         return patches_shape
-
-
-def _check_settings(vocabulary_size, width, dropout, heads, first_state):
-    for name, value in (("vocabulary_size", vocabulary_size), ("width", width)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` of CaptionDecoder must be a positive int. Received: {value!r}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` of CaptionDecoder must lie in [0, 1). Received: {dropout!r}.")
-    if heads is not None and (isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or width % heads):
-        raise ValueError(
-            f"`heads` must be None or an int that divides `width`. Received: {heads!r} heads, width {width}."
-        )
-    if first_state not in FIRST_STATES:
-        raise ValueError(f"`first_state` must be one of {FIRST_STATES}. Received: {first_state!r}.")

@@ -149,19 +149,19 @@ class CalendarParts(keras.layers.Layer):
         valid = tf.strings.regex_full_match(dates, self.PATTERN)
         safe = tf.where(valid, dates, "2000-01-01")
 
-        def part(number):
+        def group(number):
             digits = tf.strings.regex_replace(safe, self.PATTERN, rf"\{number}")
             return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.float32)
 
-        year, month, day, hour = part(1), part(2), part(3), part(4) + part(5) / 60.0
+        year, month, day, hour = group(1), group(2), group(3), group(4) + group(5) / 60.0
         days = _days_from_civil(year, month, day)
         start = _days_from_civil(year, tf.ones_like(month), tf.ones_like(day))
         in_year = (days - start) / 365.25
         weekday = tf.math.floormod(days + 3.0, 7.0)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
         turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
         waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
-        parts = tf.concat([(year + in_year)[:, None], waves], axis=-1)
-        return tf.where(valid[:, None], parts, float("nan"))  # float32 always: bfloat16 has no 2019
+        numbers = tf.concat([(year + in_year)[:, None], waves], axis=-1)
+        return tf.where(valid[:, None], numbers, float("nan"))  # float32 always: bfloat16 has no 2019
 
     def compute_output_spec(self, dates):
         return keras.KerasTensor((dates.shape[0], 7), "float32")

@@ -11,6 +11,11 @@ def _sublayer(layer):
     return keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
 
 
+def _columns(texts):
+    """A column of texts, or a list of them, as a list."""
+    return list(texts) if isinstance(texts, list | tuple) else [texts]
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class Present(keras.layers.Layer):
     """Whether a row has any text at all: (B,) strings, or a list of them, → (B, 1) of 0. and 1.
@@ -23,14 +28,12 @@ class Present(keras.layers.Layer):
     """
 
     def call(self, texts):
-        columns = texts if isinstance(texts, list | tuple) else [texts]
-        filled = [tf.strings.length(tf.strings.strip(text)) > 0 for text in columns]
+        filled = [tf.strings.length(tf.strings.strip(text)) > 0 for text in _columns(texts)]
         present = tf.reduce_any(tf.stack(filled, axis=-1), axis=-1, keepdims=True)
         return tf.cast(present, self.compute_dtype)
 
     def compute_output_spec(self, texts):
-        first = texts[0] if isinstance(texts, list | tuple) else texts
-        return keras.KerasTensor((first.shape[0], 1), self.compute_dtype)
+        return keras.KerasTensor((_columns(texts)[0].shape[0], 1), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -84,8 +87,7 @@ class Tokenize(keras.layers.Layer):
         """Nothing to make: the vocabulary is the tokenizer's."""
 
     def call(self, texts):
-        texts = list(texts) if isinstance(texts, list | tuple) else [texts]
-        pieces = [tf.cast(self._ragged_ids(tf.reshape(text, [-1])), tf.int32) for text in texts]
+        pieces = [tf.cast(self._ragged_ids(tf.reshape(text, [-1])), tf.int32) for text in _columns(texts)]
         rows = pieces[0].nrows()
         room = self.sequence_length - 2
         if len(pieces) == 2:
@@ -97,15 +99,13 @@ class Tokenize(keras.layers.Layer):
             pieces = [_keep(pieces[0], keep_first), _keep(pieces[1], keep_second)]
         else:
             pieces = [pieces[0][:, :room]]
-        end = tf.fill([rows, 1], self.end_id)
-        parts = [tf.fill([rows, 1], self.start_id), pieces[0], end]
+        ends = self.separators if len(pieces) == 2 else 1  # behind the first text
+        sequence = [tf.fill([rows, 1], self.start_id), pieces[0], tf.fill([rows, ends], self.end_id)]
         if len(pieces) == 2:
-            parts[2] = tf.fill([rows, self.separators], self.end_id)
-            parts += [pieces[1], end]
-        ids = tf.concat(parts, axis=1)
+            sequence += [pieces[1], tf.fill([rows, 1], self.end_id)]
+        ids = tf.concat(sequence, axis=1)
         padded = ids.to_tensor(self.pad_id)  # (B, T)
-        first_part = pieces[0].row_lengths() + 1 + (self.separators if len(pieces) == 2 else 1)
-        in_first = tf.sequence_mask(first_part, tf.shape(padded)[1])
+        in_first = tf.sequence_mask(1 + pieces[0].row_lengths() + ends, tf.shape(padded)[1])
         mask = tf.sequence_mask(ids.row_lengths(), tf.shape(padded)[1])
         return {
             "token_ids": padded,
@@ -114,20 +114,13 @@ class Tokenize(keras.layers.Layer):
         }
 
     def compute_output_spec(self, texts):
-        first = texts[0] if isinstance(texts, list | tuple) else texts
         names = ("token_ids", "padding_mask", "segment_ids")
-        return {name: keras.KerasTensor((first.shape[0], None), "int32") for name in names}
+        return {name: keras.KerasTensor((_columns(texts)[0].shape[0], None), "int32") for name in names}
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            "start_id": self.start_id,
-            "end_id": self.end_id,
-            "pad_id": self.pad_id,
-            "sequence_length": self.sequence_length,
-            "separators": self.separators,
-        }
+        settings = ("start_id", "end_id", "pad_id", "sequence_length", "separators")
+        tokenizer = keras.saving.serialize_keras_object(self.tokenizer)
+        return {**super().get_config(), "tokenizer": tokenizer, **{name: getattr(self, name) for name in settings}}
 
 
 def _keep(ragged, lengths):
@@ -174,8 +167,7 @@ class TermWeights(keras.layers.Layer):
         """Nothing to make: the vocabulary is the vectorizer's."""
 
     def call(self, texts):
-        texts = list(texts) if isinstance(texts, list | tuple) else [texts]
-        words = tf.strings.split(tf.strings.join([tf.reshape(t, [-1]) for t in texts], separator=" "))
+        words = tf.strings.split(tf.strings.join([tf.reshape(t, [-1]) for t in _columns(texts)], separator=" "))
         counts = self.vectorizer(tf.strings.reduce_join(words[:, : self.max_words], axis=-1, separator=" "))
         known = counts.indices[:, 1] > 0  # term 0 stands for every unknown word
         row, term = tf.unstack(tf.boolean_mask(counts.indices, known), 2, axis=1)
@@ -192,8 +184,7 @@ class TermWeights(keras.layers.Layer):
         }
 
     def compute_output_spec(self, texts):
-        first = texts[0] if isinstance(texts, list | tuple) else texts
-        shape = (first.shape[0], None)
+        shape = (_columns(texts)[0].shape[0], None)
         return {
             "term_ids": keras.KerasTensor(shape, "int32"),
             "term_weights": keras.KerasTensor(shape, self.compute_dtype),
@@ -251,13 +242,8 @@ class TermBag(keras.layers.Layer):
         return (term_ids_shape[0], self.units)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "units": self.units,
-            "dropout": self.dropout,
-            "scale": self.scale,
-        }
+        settings = ("vocabulary_size", "units", "dropout", "scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in settings}}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
