@@ -12,8 +12,19 @@ import tensorflow as tf
 import mmkeras as mm
 from mmkeras.data import batches as datasets
 from mmkeras.data.batches import batches, make_dataset, plan_batches, settle
-from mmkeras.data.columns import categories, check_frame, iso_dates, numbers, raw_values, texts
+from mmkeras.data.columns import (
+    categories,
+    check_frame,
+    columns_of,
+    iso_dates,
+    lengths,
+    numbers,
+    raw_values,
+    row_keys,
+    texts,
+)
 from mmkeras.data.splits import split_frame
+from mmkeras.persistence import argument_name
 
 NAN = float("nan")
 
@@ -149,6 +160,63 @@ def test_iso_dates_do_not_read_years_as_nanoseconds():
         warnings.simplefilter("ignore")
         got = iso_dates(column(1995, 2001))
     assert not any(date.startswith("1970") for date in got)
+
+
+def test_columns_say_how_they_are_read():
+    modalities = [mm.Text(["a", "b"], "lexical"), mm.Tabular(["n"], ["c"], ["d"]), mm.Image("p", "scratch")]
+    columns = columns_of(modalities)
+    assert list(columns) == ["a", "b", "n", "c", "d", "p"]
+    assert [column.reads for column in columns.values()] == ["text", "text", "number", "category", "date", "image"]
+    assert [name for name, column in columns.items() if column.words] == ["a", "b"]
+    assert [name for name, column in columns.items() if column.picture] == ["p"]
+    inputs = {name: column.input(name) for name, column in columns.items()}
+    assert {name: tensor.dtype for name, tensor in inputs.items() if tensor.dtype != "string"} == {"n": "float32"}
+    assert all(tensor.shape == (None,) for tensor in inputs.values())
+
+
+def test_modalities_share_a_column_that_they_read_alike():
+    assert list(columns_of([mm.Text("a", "lexical"), mm.Text(["a", "b"], "scratch", name="pair")])) == ["a", "b"]
+    both = [mm.Text("a", "lexical"), mm.Tabular(categorical="a")]
+    with pytest.raises(ValueError, match="read in one way. Received: 'a' read both as text and as category. Copy"):
+        columns_of(both)
+
+
+@pytest.mark.parametrize("names", [("a b", "a_b"), ("preis (€)", "preis_(€)"), ("9x", "column_9x"), ("題", "名")])
+def test_columns_that_a_served_model_would_confuse(names):
+    df = pd.DataFrame({name: ["red", "blue"] for name in names})
+    alone = [mm.Text(name, "lexical", name=f"text_{number}") for number, name in enumerate(names)]
+    message = rf"must differ in more than signs.*both '{argument_name(names[0])}'. Rename one of them"
+    for modalities in (alone, [mm.Text(names, "lexical")], [alone[0], mm.Tabular(categorical=names[1])]):
+        with pytest.raises(ValueError, match=message):
+            mm.build_prepare([modality.adapt(df) for modality in modalities])
+        with pytest.raises(ValueError, match=message):
+            raw_values(df, modalities)
+
+
+def test_names_of_inputs_and_arguments_are_the_same():
+    names = {"a b": "a_b", "9x": "column_9x", "preis (€)": "preis____", "_x": "column__x", "Ж": "column__", "x1": "x1"}
+    columns = columns_of([mm.Text(name, "scratch", name=f"m{i}") for i, name in enumerate(names)])
+    assert {name: column.input(name).name for name, column in columns.items()} == names
+    assert {name: argument_name(name) for name in names} == names
+
+
+def test_row_keys_do_not_change():
+    """Features that an earlier version stored are found by them."""
+    df = pd.DataFrame({"a": ["red fox"], "b": [""], "n": [2.5], "c": [3.0], "d": ["2000-01-01"], "p": [b""]})
+    keys = {
+        mm.Text(["a", "b"], "lexical"): "86a1a859de76a607d2bf23b5d6fc3ed1",
+        mm.Tabular(["n"], ["c"], ["d"]): "8b71610cf5cf9612e2e17435c2991ecc",
+        mm.Image("p", "scratch"): "25edd745ead8fcfa3805e113313c908f",
+    }
+    for modality, key in keys.items():
+        assert [digest.hex() for digest in row_keys(modality, raw_values(df, [modality]))] == [key]
+
+
+def test_lengths_are_those_of_texts_as_often_as_they_are_read():
+    df = pd.DataFrame({"a": ["red", ""], "b": ["x", "yz"], "n": [1.0, 2.0]})
+    modalities = [mm.Text(["a", "b"], "lexical"), mm.Text("a", "scratch", name="again"), mm.Tabular(numeric="n")]
+    assert lengths(modalities, raw_values(df, modalities)).tolist() == [7, 2]
+    assert lengths(modalities[2:], raw_values(df, modalities[2:])).tolist() == [0, 0]
 
 
 def test_nothing_modifies_the_frame(movies):

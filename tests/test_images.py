@@ -16,10 +16,11 @@ from PIL import Image as Picture
 
 import mmkeras as mm
 from mmkeras.data import files
+from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.data.files import Files
 from mmkeras.data.recent import Recent
 from mmkeras.layers import DecodeImage
-from mmkeras.modalities.image import application
+from mmkeras.modalities.encoders.applications import application, load_weights
 
 SIZE = (32, 24)
 SMOOTH = np.stack([*np.meshgrid(np.arange(96), np.arange(64)), np.full((64, 96), 90)], axis=-1).astype("uint8") * 2
@@ -224,9 +225,9 @@ def folder(tmp_path):
 def test_faulty_files_name_their_row_or_count_as_missing(folder, name, error, message):
     df = pd.DataFrame({"photo": [str(folder / "a.png"), str(folder / name)]}, index=["x", "y"])
     with pytest.raises(error, match=message):
-        mm.Image("photo", encoder="scratch").raw_values(df)
+        raw_values(df, [mm.Image("photo", encoder="scratch")])
     with pytest.warns(UserWarning, match="1 of 2 images count as missing"):
-        files = mm.Image("photo", encoder="scratch", on_error="missing").raw_values(df)["photo"]
+        files = raw_values(df, [mm.Image("photo", encoder="scratch", on_error="missing")])["photo"]
     assert [bool(value) for value in np.asarray(files)] == [True, False]
 
 
@@ -234,16 +235,16 @@ def test_cells_are_paths_bytes_or_empty(folder):
     data = (folder / "a.png").read_bytes()
     df = pd.DataFrame({"photo": [folder / "a.png", data, None, float("nan"), ""]})
     image = mm.Image("photo", encoder="scratch")
-    columns = image.raw_values(df)
+    columns = raw_values(df, [image])
     assert np.asarray(columns["photo"][1:4]).tolist() == [data, b"", b""]
-    keys = image.row_keys(columns)
+    keys = row_keys(image, columns)
     assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
     for cells in ([pd.NA, data], pd.array([pd.NA, str(folder / "a.png")], dtype="string"), [pd.NaT, data]):
-        files = image.raw_values(pd.DataFrame({"photo": cells}))["photo"]
+        files = raw_values(pd.DataFrame({"photo": cells}), [image])["photo"]
         assert np.asarray(files).tolist() == [b"", data]
     for cell, kind in ((3, "int"), (np.zeros((2, 2, 3)), "ndarray"), ([data], "list")):
         with pytest.raises(TypeError, match=f"paths or bytes of image files, or empty. Received: {kind}"):
-            image.raw_values(pd.DataFrame({"photo": [cell]}))
+            raw_values(pd.DataFrame({"photo": [cell]}), [image])
 
 
 def test_messages_are_of_the_house_kind():
@@ -257,7 +258,7 @@ def test_messages_are_of_the_house_kind():
         (encoded(picture(), "JPEG")[:600], rf"bytes: [^{{]*600{rest}"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
-            image.raw_values(pd.DataFrame({"photo": [data]}))
+            raw_values(pd.DataFrame({"photo": [data]}), [image])
 
 
 def test_the_same_bytes_are_tried_once(monkeypatch):
@@ -377,7 +378,7 @@ def features(image, cells):
     image = image.adapt(df)
     prepare = mm.build_prepare([image])
     encode = mm.build_encode([image], prepare)
-    raw = {column: tf.constant(np.asarray(files)) for column, files in image.raw_values(df).items()}
+    raw = {column: tf.constant(np.asarray(files)) for column, files in raw_values(df, [image]).items()}
     return np.array(mm.chain(prepare, encode)(raw, training=False)[image.name]), encode
 
 
@@ -509,7 +510,7 @@ def test_absent_images_of_a_pair_are_not_attended_to(folder):
     task = mm.MultiClass("label", classes=["u", "v"])
     head = mm.build_head({**prepare.output, **encode.output}, task, "cross_attention", units=8)
     tensors = mm.chain(prepare, encode)
-    raw = {name: tf.constant(np.asarray(v)) for m in modalities for name, v in m.raw_values(cells).items()}
+    raw = {name: tf.constant(np.asarray(v)) for name, v in raw_values(cells, modalities).items()}
     values = {**prepare(raw), **tensors(raw)}
     values = {key: values[key].numpy() for key in head.input}
     before = head(values)["label"].numpy()
@@ -526,4 +527,4 @@ def test_weights_that_cannot_be_downloaded():
     with pytest.raises(
         ValueError, match=r"download the weights of ResNet50V2 once. Received: URL fetch.*give a file of weights"
     ):
-        mm.modalities.image._load_weights(None, build, "ResNet50V2", "imagenet", (32, 32), "avg")
+        load_weights(None, build, "ResNet50V2", "imagenet", {})
