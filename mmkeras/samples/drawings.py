@@ -1,9 +1,7 @@
 """Made-up scenes of coloured shapes with five captions each."""
 
-import functools
-
 from mmkeras.samples import scenes
-from mmkeras.samples.writing import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, pick, write_picture
 
 
 def captions(n=600, seed=0, directory=None, size=64):
@@ -46,12 +44,11 @@ def captions(n=600, seed=0, directory=None, size=64):
 
     if isinstance(size, bool) or not isinstance(size, int) or size < 32:
         raise ValueError(f"`size` must be an int of at least 32. Received: {size!r}. Smaller shapes look alike.")
-    scene = functools.partial(_scene, size)
+
+    def scene(rng, seed, row, folder):
+        content = scenes.scene(rng)
+        kind = pick(rng, ["jpg", "png"])
+        path = write_picture(folder / f"scene_{seed}_{row:06d}.{kind}", scenes.draw(rng, content, size))
+        return [{"image": path, "caption": caption, **content} for caption in scenes.tell(rng, content)]
+
     return pd.DataFrame([row for rows in draw_rows(scene, n, seed, directory) for row in rows])
-
-
-def _scene(size, rng, seed, row, folder):
-    content = scenes.scene(rng)
-    kind = str(rng.choice(["jpg", "png"]))
-    path = write_picture(folder / f"scene_{seed}_{row:06d}.{kind}", scenes.draw(rng, content, size))
-    return [{"image": path, "caption": caption, **content} for caption in scenes.tell(rng, content)]

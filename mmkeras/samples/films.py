@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mmkeras.samples.writing import check_counts, pick
+
 # theme: (genres that the text tells, settings, troubles, things)
 _THEMES = {
     "space": (["Science Fiction"], ["a mining station near Saturn", "the last colony ship", "an orbital shipyard", "a frozen moon"],
@@ -84,20 +86,19 @@ def movies(n=1200, seed=0):
     """
     import pandas as pd
 
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"`n` must be a positive int. Received: {n!r}.")
+    check_counts(n)
     rng = np.random.default_rng(seed)
     return pd.DataFrame([_movie(rng, number + 1) for number in range(n)])
 
 
 def _movie(rng, number):
-    theme = str(rng.choice(list(_THEMES)))
+    theme = pick(rng, _THEMES)
     kind = str(rng.choice(["big", "short", "plain"], p=[0.35, 0.25, 0.4]))
     genres = set(_THEMES[theme][0]) | _genres_of_numbers(rng, theme, kind)
     if rng.random() < 0.06 and len(genres) > 1:
-        genres.discard(str(rng.choice(sorted(genres))))
+        genres.discard(pick(rng, sorted(genres)))
     if rng.random() < 0.06:
-        genres.add(str(rng.choice(["Drama", "Comedy", "Thriller"])))
+        genres.add(pick(rng, ["Drama", "Comedy", "Thriller"]))
     budget = np.exp(rng.normal({"big": 17.6, "short": 14.2, "plain": 15.6}[kind], 0.7))
     revenue = budget * np.exp(rng.normal(0.5, 0.9))
     runtime = rng.normal({"big": 124, "short": 74, "plain": 101}[kind], 9)
@@ -128,25 +129,25 @@ def _genres_of_numbers(rng, theme, kind):
 
 def _title(rng):
     a, b = rng.choice(_WORDS, size=2, replace=False)
-    return str(rng.choice(_TITLES)).format(a=a, b=b)
+    return pick(rng, _TITLES).format(a=a, b=b)
 
 
 def _overview(rng, theme):
     if rng.random() < 0.03:
         return ""
     sentences = [
-        str(rng.choice(_OPENINGS)),
+        pick(rng, _OPENINGS),
         *map(str, rng.choice(_MIDDLES, size=rng.integers(1, 4), replace=False)),
     ]
     themes = [theme] * len(sentences)
     if rng.random() < 0.1:
-        themes[-1] = str(rng.choice(list(_THEMES)))
+        themes[-1] = pick(rng, _THEMES)
     if themes[-1] != theme:
-        sentences[-1] = str(rng.choice(_OPENINGS))
+        sentences[-1] = pick(rng, _OPENINGS)
     filled = []
     for sentence, source in zip(sentences, themes, strict=True):
         _, places, troubles, things = _THEMES[source]
         values = {"place": places, "trouble": troubles, "thing": things, "hero": _HEROES}
-        text = sentence.format(**{key: str(rng.choice(options)) for key, options in values.items()})
+        text = sentence.format(**{key: pick(rng, options) for key, options in values.items()})
         filled.append(text[0].upper() + text[1:])
     return " ".join(filled)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmkeras.samples import pictures
-from mmkeras.samples.writing import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, pick, write_picture
 
 SOLD = ("at once", "within a week", "later")
 _WORTH = {"balloon": 8.0, "kite": 30.0, "ball": 15.0, "umbrella": 22.0}
@@ -65,21 +65,18 @@ def listings(n=600, seed=0, directory=None):
 
 
 def _offer(rng, seed, row, folder):
-    def one(options):
-        return str(rng.choice(options))
-
-    thing, colour, scene = one(list(_WORTH)), one(list(pictures.COLOURS)), one(list(pictures.SCENES))
-    brand, condition = one(list(_BRANDS)), float(rng.choice(list(_CONDITIONS)))
+    thing, colour, scene = pick(rng, _WORTH), pick(rng, pictures.COLOURS), pick(rng, pictures.SCENES)
+    brand, condition = pick(rng, _BRANDS), float(rng.choice(list(_CONDITIONS)))
     size, age = rng.uniform(20, 120), rng.gamma(2.0, 1.5)
     day = np.datetime64("2021-01-01") + int(rng.integers(0, 3 * 365))
-    text = f"{one(_OPENINGS)} {one(_CONDITIONS[condition])} {one(_ASIDES)}"
+    text = f"{pick(rng, _OPENINGS)} {pick(rng, _CONDITIONS[condition])} {pick(rng, _ASIDES)}"
     month, weekend = int(str(day)[5:7]), not np.is_busday(day)
     worth = _WORTH[thing] * _BRANDS[brand] * condition * (size / 60) ** 0.6 * np.exp(-0.06 * age)
     worth *= 1.25 if month in (5, 6, 7, 8) else 1.0
     price = worth * np.exp(rng.normal(0, 0.12))
     appeal = {"red": 0.9, "yellow": 0.3, "white": -0.6}[colour] + 2.2 * (condition - 1) + 0.9 * weekend
     appeal += rng.normal(0, 0.35) - 0.5 * np.log(price / 15)
-    path = folder / f"offer_{seed}_{row:06d}.{one(['jpg', 'png'])}"
+    path = folder / f"offer_{seed}_{row:06d}.{pick(rng, ['jpg', 'png'])}"
     known = rng.random(5) > (_NO_PHOTO, _NO_TEXT, _NO_AGE, _NO_BRAND, _NO_DATE)
     photo = pictures.poster(rng, scene, thing, colour)
     return {

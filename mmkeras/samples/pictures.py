@@ -10,7 +10,7 @@ import numpy as np
 COLOURS = {"red": (222, 38, 44), "yellow": (252, 214, 36), "white": (250, 250, 250)}
 
 
-def poster(rng, scene, thing, colour, size=64):
+def poster(rng, scene, thing, colour, *, size=64):
     """A picture of a thing before a scene.
 
     Args:
@@ -33,7 +33,7 @@ def poster(rng, scene, thing, colour, size=64):
     return finish(rng, paint(picture, lines, (70, 60, 60)))
 
 
-def sketch(rng, thing, size=64):
+def sketch(rng, thing, *, size=64):
     """A pencil drawing of a thing on paper, which tells neither a scene nor a colour.
 
     Args:

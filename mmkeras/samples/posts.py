@@ -1,7 +1,7 @@
 """Made-up pairs of posts, each a text and a picture: does the first, with its picture, entail the second?"""
 
 from mmkeras.samples import pictures
-from mmkeras.samples.writing import draw_rows, write_picture
+from mmkeras.samples.writing import draw_rows, pick, write_picture
 
 LABELS = ("Contradictory", "Implies", "NoEntailment")
 # What a text may call a scene.
@@ -59,26 +59,23 @@ def entailment(n=600, seed=0, directory=None):
 
 
 def _pair(rng, seed, row, folder):
-    def one(options):
-        return str(rng.choice(options))
-
-    label, thing = one(LABELS), one(list(pictures.THINGS))
-    scene, colour = one(list(_PLACES)), one(list(pictures.COLOURS))
+    label, thing = pick(rng, LABELS), pick(rng, pictures.THINGS)
+    scene, colour = pick(rng, _PLACES), pick(rng, pictures.COLOURS)
     # Another place or colour is each as likely, so that the claims, too, are as likely under every label.
-    place = one([p for p in _PLACES if p != scene]) if label == "NoEntailment" else scene
-    hue = one(list(pictures.COLOURS)) if label == "NoEntailment" else colour
+    place = pick(rng, [p for p in _PLACES if p != scene]) if label == "NoEntailment" else scene
+    hue = pick(rng, pictures.COLOURS) if label == "NoEntailment" else colour
     if label == "Contradictory":
-        hue = one([c for c in pictures.COLOURS if c != colour])
-    claim = one(_CLAIMS).format(colour=hue, thing=thing, place=one(_PLACES[place]))
-    texts = [f"{one(_CAPTIONS)}.", f"{claim[0].upper()}{claim[1:]} {one(_ASIDES)}"]
+        hue = pick(rng, [c for c in pictures.COLOURS if c != colour])
+    claim = pick(rng, _CLAIMS).format(colour=hue, thing=thing, place=pick(rng, _PLACES[place]))
+    texts = [f"{pick(rng, _CAPTIONS)}.", f"{claim[0].upper()}{claim[1:]} {pick(rng, _ASIDES)}"]
     images = [pictures.poster(rng, scene, thing, colour), pictures.sketch(rng, thing)]
-    found = {}
+    pair = {}
     for number in (0, 1):
         name = str((seed + 1) * 10**8 + 2 * row + number)
-        found[f"id_{number + 1}"] = name
-        found[f"text_{number + 1}"] = "" if rng.random() < _NO_TEXT else texts[number]
-        kind = one(["jpg", "png"])
+        pair[f"id_{number + 1}"] = name
+        pair[f"text_{number + 1}"] = "" if rng.random() < _NO_TEXT else texts[number]
+        kind = pick(rng, ["jpg", "png"])
         path = "" if rng.random() < _NO_IMAGE else write_picture(folder / f"{name}.{kind}", images[number])
-        found[f"image_{number + 1}"] = path
-    found["label"] = one(LABELS) if rng.random() < _WRONG_LABEL else label
-    return found
+        pair[f"image_{number + 1}"] = path
+    pair["label"] = pick(rng, LABELS) if rng.random() < _WRONG_LABEL else label
+    return pair

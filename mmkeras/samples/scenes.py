@@ -9,6 +9,7 @@ import numpy as np
 
 from mmkeras.evaluation.sentences import words
 from mmkeras.samples.pictures import finish, grid, grown, paint, soft
+from mmkeras.samples.writing import pick
 
 # In sRGB; far from one another and from the paper.
 COLOURS = {"red": (220, 40, 44), "yellow": (250, 212, 30), "green": (40, 160, 70), "blue": (40, 90, 220),
@@ -53,11 +54,11 @@ def draw(rng, content, size=64):
     """
     picture = np.broadcast_to(np.array([232.0, 228, 220]) + rng.normal(0, 6, 3), (size, size, 3))
     x, y = grid(size)
-    groups = list(zip(*(content[part].split("|") for part in ("colours", "shapes", "counts")), strict=True))
-    for number, (colour, shape, count) in enumerate(groups):
+    for number, (colour, shape, count) in enumerate(_groups(content)):
         radius = rng.uniform(0.09, 0.11) if content["relation"] else rng.uniform(0.1, 0.17)
         mask = np.zeros((size, size))
-        for across, along in _places(rng, int(count), content["relation"], number, radius + 0.5 / size):
+        margin = radius + 0.5 / size
+        for across, along in _places(rng, int(count), margin, relation=content["relation"], number=number):
             # Only the square around a shape is looked at, which is many times faster.
             near = tuple(slice(max(0, int((m - radius) * size)), int((m + radius) * size) + 2) for m in (along, across))
             distance = _DISTANCES[shape]((x[near] - across) / radius, (y[near] - along) / radius)
@@ -67,15 +68,20 @@ def draw(rng, content, size=64):
     return finish(rng, picture)
 
 
-def _places(rng, count, relation, number, margin):
+def _groups(content):
+    """[(colour, shape, count), …] of a scene, all strings."""
+    return list(zip(*(content[name].split("|") for name in ("colours", "shapes", "counts")), strict=True))
+
+
+def _places(rng, count, margin, *, relation, number):
     """(x, y) of the middles of a group's shapes, each in a cell of its own.
 
-    A group's part of the picture has two by two cells. One of two groups has half of the picture, and reaches over
+    A group's place in the picture has two by two cells. One of two groups has half of the picture, and reaches over
     its middle in the long direction, so that nothing that is left of another group could be called above it.
 
     Args:
-        rng: a NumPy Generator. count: int. relation: str. number: int, 0 for the first group, 1 for the second.
-        margin: float, how far a middle stays from the edge of its cell.
+        rng: a NumPy Generator. count: int. margin: float, how far a middle stays from the edge of its cell.
+        relation: str. number: int, 0 for the first group, 1 for the second.
     """
     if not relation:
         cells = rng.choice(4, size=count, replace=False)
@@ -113,14 +119,13 @@ def tell(rng, content, sentences=5):
 
 
 def _tell(rng, content, form):
-    parts = {}
-    groups = zip("ab", *(content[part].split("|") for part in ("colours", "shapes", "counts")), strict=False)
-    for letter, colour, shape, count in groups:
-        number, name = str(rng.choice(_NUMBERS[int(count)])), str(rng.choice(SHAPES[shape]))
+    phrases = {}
+    for letter, (colour, shape, count) in zip("ab", _groups(content), strict=False):
+        number, name = pick(rng, _NUMBERS[int(count)]), pick(rng, SHAPES[shape])
         phrase = f"{number} {colour} {name}{'s' if count != '1' else ''}"
-        parts[letter], parts[letter.upper()] = phrase, phrase[0].upper() + phrase[1:]
-        parts[f"is_{letter}"] = "is" if count == "1" else "are"
-    return form.format(**parts)
+        phrases[letter], phrases[letter.upper()] = phrase, phrase[0].upper() + phrase[1:]
+        phrases[f"is_{letter}"] = "is" if count == "1" else "are"
+    return form.format(**phrases)
 
 
 def caption_content(text):
@@ -145,8 +150,8 @@ def caption_content(text):
     """
     groups = []
 
-    def keep(found):
-        number, colour, name, plural = found.groups()
+    def keep(match):
+        number, colour, name, plural = match.groups()
         count = next(value for value, names in _NUMBERS.items() if number in names)
         if (count > 1) != bool(plural):
             return "?"  # which no rest of a sentence may hold
@@ -158,7 +163,7 @@ def caption_content(text):
         return None
     places = [_PLACE_WORDS[word] for word in rest if word in _PLACE_WORDS]
     if len(groups) == 1:
-        return _content(*([part] for part in groups[0]), "") if not places else None
+        return _content(*([value] for value in groups[0]), "") if not places else None
     relation, swapped = _relation(rest, places)
     if relation is None:
         return None

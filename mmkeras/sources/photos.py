@@ -5,11 +5,11 @@ file (of the split, if there is one) first names them; the captions of one image
 """
 
 import json
-import pathlib
 import re
 import warnings
 
 from mmkeras.persistence import write_changed
+from mmkeras.samples.writing import folder_at
 from mmkeras.sources.reading import HELP, inside, read_csv, readable_file, readable_folder
 
 
@@ -67,9 +67,9 @@ def flickr8k(token_file, images_dir, split_file=None):
     """
     pairs = []
     for number, line in enumerate(_text(token_file).split("\n"), start=1):
-        found = re.fullmatch(r"([^\t]+)#\d+\t(.*)", line)
-        if found:
-            pairs.append(found.groups())
+        match = re.fullmatch(r"([^\t]+)#\d+\t(.*)", line)
+        if match:
+            pairs.append(match.groups())
         elif line.strip():
             raise ValueError(
                 f"A line of a token file must be 'name.jpg#0', a tab, and a caption. Received: {line[:80]!r} in line "
@@ -129,7 +129,7 @@ def tfds_captions(split, directory, data_dir=None):
     """Read `coco_captions` of TensorFlow Datasets, the tutorial's source, and write its images as files once.
 
     The splits are those of Karpathy and Li (2015): "train" (82,783 images), "val" and "test" (5,000 each), "restval";
-    parts such as "train[:10%]" work too. The first use downloads COCO 2014, about 38 GB. JPEG files are written as they
+    shares such as "train[:10%]" work too. The first use downloads COCO 2014, about 38 GB. JPEG files are written as they
     were, never decoded; one that is there already and would not change is left alone.
 
     Args:
@@ -156,11 +156,7 @@ def tfds_captions(split, directory, data_dir=None):
             "`tfds_captions` needs the package tensorflow-datasets, which mmkeras does not install. "
             "Run `pip install tensorflow-datasets`, or read COCO's own files with `coco_captions`."
         ) from error
-    folder = pathlib.Path(directory).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"`directory` must be a folder, or the name of a new one. Received: {str(folder)!r}, a file. Choose another."
-        )
+    folder = folder_at(directory)
     records = tfds.load(
         "coco_captions",
         split=split,
@@ -217,12 +213,12 @@ def _frame(pairs, folder, names=None):
 
 def _warn(blank, untold, told, absent):
     """Tell what is left out, if anything."""
-    parts = [f"{blank} captions without text or image"] if blank else []
+    counts = [f"{blank} captions without text or image"] if blank else []
     if untold:
-        parts.append(f"{untold} images without a caption")
+        counts.append(f"{untold} images without a caption")
     if absent:
-        parts.append(
+        counts.append(
             f"{len(absent)} of {told} images that are not there, for example {absent[0]!r}, with their captions"
         )
-    if parts:
-        warnings.warn(f"Left out: {'; '.join(parts)}. {HELP}", stacklevel=4)
+    if counts:
+        warnings.warn(f"Left out: {'; '.join(counts)}. {HELP}", stacklevel=4)

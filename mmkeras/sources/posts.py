@@ -53,19 +53,19 @@ def entailment(csv, images_dir=None):
         df["image_1"] = df["image_2"] = ""
         return df
     folder = readable_folder(images_dir)
-    given, absent = 0, []
+    named, absent = 0, []
     for number in (1, 2):
         cells = []
         for row, (name, url) in enumerate(zip(df[f"id_{number}"], df[f"image_{number}"], strict=True)):
             path = _image_path(folder, name, url.strip(), f"row {row} of 'image_{number}'")
-            given += path is not None
-            if path is not None and not path.is_file():
-                absent.append(path)
-            cells.append(str(path) if path is not None and path.is_file() else "")
+            there = path is not None and path.is_file()
+            named += path is not None
+            absent += [path] if path is not None and not there else []
+            cells.append(str(path) if there else "")
         df[f"image_{number}"] = pd.Series(cells, dtype=object)
     if absent:
         warnings.warn(
-            f"{len(absent)} of {given} images are not there and count as missing, for example {str(absent[0])!r}. {HELP}",
+            f"{len(absent)} of {named} images are not there and count as missing, for example {str(absent[0])!r}. {HELP}",
             stacklevel=2,
         )
     return df
@@ -127,9 +127,9 @@ def _image_path(folder, name, url, where):
         path = urllib.parse.urlsplit(url).path
     except ValueError:  # "[" that opens no address
         path = ""
-    found = re.search(r"\.[A-Za-z0-9]{1,5}(?=(:[a-z0-9]+)?$)", path)
-    if found is None:
+    extension = re.search(r"\.[A-Za-z0-9]{1,5}(?=(:[a-z0-9]+)?$)", path)
+    if extension is None:
         raise ValueError(
             f"An image must be a URL that ends in an extension, such as .jpg. Received: {url!r} in {where}. Correct or empty the cell."
         )
-    return inside(folder, f"{name}{found[0]}", where)
+    return inside(folder, f"{name}{extension[0]}", where)

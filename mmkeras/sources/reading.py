@@ -5,8 +5,13 @@ import pathlib
 HELP = "data/README.md says how to get the public data."
 
 
-def read_csv(path, columns, what, fix):
-    """All cells of a CSV file as strings; NaN where empty."""
+def read_csv(path, columns, table, fix):
+    """All cells of a CSV file as strings; NaN where empty.
+
+    Args:
+        path: the file. columns: list of str, the names it must have.
+        table, fix: str, what an error calls the file, and what it advises.
+    """
     import pandas as pd
 
     path = readable_file(path)
@@ -16,11 +21,11 @@ def read_csv(path, columns, what, fix):
         df = pd.DataFrame()
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{what} must be text in UTF-8 with as many cells in each row. Received: {str(path)!r}: {error}. {fix}"
+            f"{table} must be text in UTF-8 with as many cells in each row. Received: {str(path)!r}: {error}. {fix}"
         ) from error
     absent = [column for column in columns if column not in df.columns]
     if absent:
-        raise ValueError(f"{what} needs the columns {columns}. Received: {list(df.columns)}, without {absent}. {fix}")
+        raise ValueError(f"{table} needs the columns {columns}. Received: {list(df.columns)}, without {absent}. {fix}")
     return df
 
 
