@@ -2,11 +2,10 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, check_units, zeros_where_absent
+from mmkeras.fusion.base import Fusion, check_inputs, check_units, zeros_where_absent
 from mmkeras.fusion.joint import ConcatFusion
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class CrossAttentionFusion(Fusion):
     """Every sequence attends to the others, token by token: [(B, T_i, D_i), …], masks, presence → (B, inputs · U).
 

@@ -19,6 +19,11 @@ class Fusion(keras.layers.Layer):
     # How many of the modalities must give sequences (B, T, D), which it then takes as they are.
     sequences = 0
 
+    def __init_subclass__(cls, **kwargs):
+        """Its own name is registered with Keras, so that models that hold it are loaded wherever it is defined."""
+        super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable(cls.__module__.partition(".")[0])(cls)
+
     @classmethod
     def make(cls, inputs):
         """The layer, for a head of these settings, see `JoinInputs`."""

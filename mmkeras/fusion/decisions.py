@@ -2,11 +2,10 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, given, zeros_where_absent
+from mmkeras.fusion.base import Fusion, check_inputs, given, zeros_where_absent
 from mmkeras.fusion.joint import ConcatFusion
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class LateFusion(Fusion):
     """Weighted mean of each input's own decision: [(B, C), …] logits, [(B, 1), …] → (B, C).
 
@@ -67,7 +66,6 @@ class LateFusion(Fusion):
         return {**super().get_config(), "learned": self.learned}
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class HybridFusion(Fusion):
     """A joint decision beside each input's own: (B, C), [(B, C), …] logits, [(B, 1), …] → (B, 1 + inputs, C).
 

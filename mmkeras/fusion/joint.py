@@ -2,10 +2,9 @@
 
 import keras
 
-from mmkeras.fusion.base import PACKAGE, Fusion, check_inputs, check_units, given, zeros_where_absent
+from mmkeras.fusion.base import Fusion, check_inputs, check_units, given, zeros_where_absent
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class ConcatFusion(Fusion):
     """Features side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + …).
 
@@ -42,7 +41,6 @@ class ConcatFusion(Fusion):
         return (features_shape[0][0], sum(shape[-1] for shape in features_shape))
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class EarlyFusion(Fusion):
     """Raw features and their presence side by side: [(B, D_1), …], [(B, 1), …] → (B, D_1 + … + inputs).
 
@@ -115,7 +113,6 @@ class _Projected(Fusion):
         return {**super().get_config(), "units": self.units}
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class GatedFusion(_Projected):
     """Each unit listens to the inputs by weights that depend on the row: [(B, D_i), …], [(B, 1), …] → (B, U).
 
@@ -157,7 +154,6 @@ class GatedFusion(_Projected):
         return keras.ops.sum(weights * hidden, axis=1)
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
 class BilinearFusion(_Projected):
     """The product of all inputs, each brought to U units: [(B, D_i), …], [(B, 1), …] → (B, U).
 
