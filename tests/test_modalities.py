@@ -1,5 +1,7 @@
-"""Text and Tabular: settings, what they learn from the training rows, and the tensors and features they give."""
+"""Modalities and their encoders: settings, what they learn from the training rows, and the tensors and features they give."""
 
+import argparse
+import dataclasses
 import json
 import warnings
 
@@ -8,9 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import Tabular, Text, build_encode, build_prepare
-from mmkeras.data.columns import raw_values
-from mmkeras.modalities.base import Modality
+from mmkeras import Image, Tabular, Text, build_encode, build_prepare
+from mmkeras.data.columns import Column, raw_values
+from mmkeras.graph import all_layers
+from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText, with_options
+from mmkeras.modalities.base import Modality, column_names
+from mmkeras.modalities.encoders import ImageEncoder, KerasHub, TextEncoder
+from mmkeras.modalities.encoders.applications import application
+from mmkeras.modalities.encoders.base import find_encoder
 
 NAN = float("nan")
 WORDS = pd.DataFrame({"a": ["red fox", "red fox runs", "blue sea", ""], "b": ["x", "", "y z", ""]})
@@ -434,3 +441,211 @@ def test_a_numeric_column_without_numbers():
     with pytest.warns(UserWarning, match="are not numbers"), pytest.raises(ValueError, match=words):
         Tabular(numeric=["title"]).adapt(df)
     Tabular(numeric=["gone"]).adapt(df)  # nothing is known, which is no error
+
+
+# === Encoders and modalities of one's own ===
+
+
+class Initials(TextEncoder):
+    label = "initials"
+
+    def check(self):
+        if self.modality.pooling is None:
+            raise ValueError("`initials` gives no sequence.")
+
+    def adapt(self, values):
+        return {"initials": sorted({text[:1] for text in values[self.modality.columns[0]]})}
+
+    def prepare(self, raw):
+        lookup = keras.layers.StringLookup(vocabulary=self.modality.state["initials"], name=f"{self.name}_lookup")
+        return {"number": lookup(raw[self.modality.columns[0]])}
+
+    def encode(self, tensors):
+        return keras.layers.Embedding(20, 3, name=f"{self.name}_embed")(tensors["number"])
+
+
+class Brightness(ImageEncoder):
+    label = "brightness"
+
+    def tower(self):
+        pixels = keras.Input((*self.modality.image_size, 3))
+        return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(pixels))
+
+
+def test_an_encoder_of_ones_own_is_found_by_its_label():
+    parts = stages(Text("a", "initials"), pd.DataFrame({"a": ["x", "y", ""]}))
+    adapted = parts[0]
+    assert adapted.state == {"initials": ["", "x", "y"]} and adapted.tower_layers(True) == {}
+    assert not adapted.pretrained and not adapted.normalise and not adapted.sequence
+    got = features(parts, pd.DataFrame({"a": ["y", "", "x"]}))
+    assert got["text"].shape == (3, 3) and got["text.present"][:, 0].tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match="gives no sequence"):
+        Text("a", "initials", pooling=None)
+    encode = stages(Image("p", "brightness", image_size=(8, 8)), pd.DataFrame({"p": [b""]}))[2]
+    assert encode.output["image"].shape == (None, 3)
+    with pytest.raises(ValueError, match=r"network of keras.applications. Received: 'initials'"):
+        Image("p", "initials")
+
+
+def test_an_encoder_that_is_defined_anew_replaces_the_earlier():
+    classes = [type(f"Toy{number}", (Initials,), {"label": "toy"}) for number in range(2)]
+    assert find_encoder(TextEncoder, "toy", KerasHub) is classes[1]
+    assert find_encoder(TextEncoder, "distil_bert_base_en_uncased", KerasHub) is KerasHub
+
+
+@pytest.mark.parametrize(
+    ("modality", "traits"),
+    [
+        (Text("a"), {"pretrained", "normalise"}),
+        (Text("a", pooling=None), {"pretrained", "normalise", "sequence"}),
+        (Text("a", "scratch", pooling=None), {"sequence"}),
+        (Text("a", "lexical", pooling=None), set()),
+        (Image("a"), {"pretrained", "normalise", "heavy"}),
+        (Image("a", "scratch", pooling=None), {"sequence", "heavy"}),
+        (Tabular("a"), {"few_features"}),
+        (AdoptedText("a", "scratch"), set()),
+        (AdoptedTabular("a"), set()),
+        (AdoptedImage("a", "scratch"), {"heavy"}),
+    ],
+)
+def test_traits(modality, traits):
+    names = {name for name in ("pretrained", "normalise", "sequence", "few_features") if getattr(modality, name)}
+    assert names | ({"heavy"} if modality.preparing == "heavy" else set()) == traits
+
+
+def test_what_a_search_takes_from_a_modality():
+    assert Image("a").choices() == {"dropout_image": [0.93, 0.5, 0.8]}
+    assert Image("a", "scratch").choices() == Text("a").choices() == Tabular("a").choices() == {}
+    assert Text("a").train_tower(2).trainable == 2 and Text("a").train_tower(True).trainable is True
+    assert Image("a").train_tower(True).trainable is True
+    for modality, trainable in (
+        (Text("a"), False), (Text("a", "scratch"), True), (Text("a", "lexical"), 2), (Image("a"), 2), (Tabular("a"), True),
+    ):  # fmt: skip
+        assert modality.train_tower(trainable) is modality
+
+
+def test_learning_anew_forgets_and_keeps_the_settings():
+    text = Text("a", "initials")
+    first = text.adapt(pd.DataFrame({"a": ["x", "y"]}))
+    second = first.adapt(pd.DataFrame({"a": ["z"]}))
+    assert second.state == {"initials": ["z"]} and first.state == {"initials": ["x", "y"]}
+    assert second.settings == text and second.get_config() == text.get_config()
+
+
+def test_a_towers_number_format_is_no_global_setting(monkeypatch):
+    def refuse(policy):
+        raise AssertionError(policy)
+
+    monkeypatch.setattr(keras.config, "set_dtype_policy", refuse)
+    for encoder, pooling in (("MobileNetV2", "avg"), ("scratch", "max"), ("scratch", None)):
+        image = Image("p", encoder, None, (32, 32), pooling, dtype="mixed_bfloat16")
+        encode = stages(image, pd.DataFrame({"p": [b""]}))[2]
+        formats = {
+            layer.dtype_policy.name
+            for layer in all_layers(encode.get_layer("image_tower"))
+            if layer.weights and not isinstance(layer, keras.Model)
+        }
+        assert formats == {"mixed_bfloat16"}
+        assert encode.output["image"].dtype == ("float16" if image.pretrained and not pooling else "float32")
+
+
+def test_a_network_apart_from_its_preprocessing_is_known():
+    build, preprocess = application("MobileNetV3Small")
+    assert build is keras.applications.MobileNetV3Small
+    assert preprocess is keras.applications.mobilenet_v3.preprocess_input
+
+
+# === The command line's options ===
+
+
+def options(*arguments, towers=True):
+    parser = argparse.ArgumentParser()
+    for modality in (Text, Image, Tabular):
+        modality.add_options(parser, towers=towers)
+    return parser.parse_args(arguments)
+
+
+def test_only_modalities_with_columns_of_their_own_bring_options():
+    assert with_options()[:3] == [Text, Image, Tabular]
+    assert not {AdoptedText, AdoptedImage, AdoptedTabular} & set(with_options())
+
+
+def test_options_make_modalities():
+    given = options("--text", "a,b", "--image", "p", "--numeric", "n", "--zero-is-missing", "n", "--datetime", "d, e")
+    assert Text.from_options(given) == [
+        Text("a", pooling="mean", name="text_0"),
+        Text("a", "lexical", name="words_1"),
+        Text("b", pooling="mean", name="text_2"),
+        Text("b", "lexical", name="words_3"),
+    ]
+    assert Image.from_options(given) == [Image("p", on_error="missing")]
+    assert Image.from_options(given, sequences=True) == [Image("p", pooling=None, on_error="missing")]
+    assert Tabular.from_options(given) == [Tabular("n", datetime=["d", "e"], zero_is_missing="n")]
+    assert [cls.from_options(options()) for cls in (Text, Image, Tabular)] == [[], [], []]
+
+
+def test_options_that_set_encoders():
+    given = options(
+        "--text", "a", "--text-encoder", "scratch,initials", "--pooling", "cls", "--sequence-length", "64", "--trainable",
+        "2", "--image", "p,q", "--image-encoder", "scratch", "--image-weights", "none",
+    )  # fmt: skip
+    assert Text.from_options(given) == [
+        Text("a", "scratch", 64, pooling="cls", trainable=2, name="text_0"),
+        Text("a", "initials", 64, name="words_1"),
+    ]
+    assert Image.from_options(given) == [Image(["p", "q"], "scratch", None, on_error="missing")]
+    for word, value in (("none", False), ("all", True), ("3", 3)):
+        (text, _) = Text.from_options(options("--text", "a", "--trainable", word))
+        assert text.trainable is value or text.trainable == value == 3
+    assert not Text.from_options(options("--text", "a", towers=False))[0].trainable
+    with pytest.raises(ValueError, match="--trainable must be none, all or a number. Received: 'some'"):
+        Text.from_options(options("--trainable", "some"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock(Modality):
+    """Minutes of a column such as "9:30"."""
+
+    columns: tuple
+    name: str = "clock"
+
+    option = "clock"
+    option_help = "columns of times"
+
+    def __post_init__(self):
+        self._set(columns=column_names(self.columns, "`columns`"))
+
+    @property
+    def columns_read(self):
+        return dict.fromkeys(self.columns, Minutes())
+
+    def prepare(self, raw):
+        minutes = keras.ops.stack([raw[column] for column in self.columns], axis=-1)
+        there = keras.ops.cast(~keras.ops.isnan(minutes), "float32")
+        present = keras.ops.max(there, axis=1, keepdims=True)
+        return {"clock.minutes": keras.ops.nan_to_num(minutes), "clock.present": present}
+
+    def encode(self, tensors):
+        return keras.layers.Dense(4, name="clock_dense")(tensors["clock.minutes"])
+
+
+class Minutes(Column):
+    reads = "time"
+    dtype = "float32"
+
+    def values(self, series):
+        return np.array([np.dot([60, 1], [*map(int, cell.split(":"))]) if cell else NAN for cell in series], "float32")
+
+
+def test_a_modality_of_ones_own():
+    df = pd.DataFrame({"t": ["9:30", ""], "u": ["0:01", ""]})
+    assert Clock in with_options()
+    parser = argparse.ArgumentParser()
+    Clock.add_options(parser)
+    (clock,) = Clock.from_options(parser.parse_args(["--clock", "t, u"]))
+    assert clock == Clock(["t", "u"]) and Clock.from_options(parser.parse_args([])) == []
+    np.testing.assert_array_equal(prepared(clock, df)["clock.minutes"], [[570, 1], [0, 0]])
+    got = features(stages(clock, df), df)
+    assert got["clock"].shape == (2, 4) and got["clock.present"].tolist() == [[1], [0]]
+    with pytest.raises(ValueError, match="'t' read both as time and as text"):
+        build_prepare([clock.adapt(df), Text("t", "initials").adapt(df)])

@@ -1,8 +1,19 @@
 """What columns of a DataFrame mean."""
 
 from mmkeras.modalities.adopted import AdoptedImage, AdoptedTabular, AdoptedText
+from mmkeras.modalities.base import Modality
 from mmkeras.modalities.image import Image
 from mmkeras.modalities.tabular import Tabular
 from mmkeras.modalities.text import Text
+from mmkeras.registry import subclasses
 
-__all__ = ["AdoptedImage", "AdoptedTabular", "AdoptedText", "Image", "Tabular", "Text"]
+__all__ = ["AdoptedImage", "AdoptedTabular", "AdoptedText", "Image", "Modality", "Tabular", "Text", "with_options"]
+
+
+def with_options():
+    """The modalities whose columns a command line can name, in the order in which they stand side by side.
+
+    Those that say so themselves, as `option`; of two with the same option, the latest.
+    """
+    classes = dict.fromkeys((Text, Image, Tabular, *subclasses(Modality)))
+    return list({cls.option: cls for cls in classes if vars(cls).get("option")}.values())

@@ -18,7 +18,35 @@ class Modality(Learner):
     `encode` turns those tensors into features. What `prepare` learns from the training rows (vocabularies,
     means) is learnt by `adapt`, which returns an adapted copy and leaves the original as it was.
 
-    A concrete one has a field `name`, and writes `columns_read`, `prepare` and `encode`; `adapt` if it learns.
+    A concrete one is a frozen dataclass with a field `name`. It writes `columns_read`, `prepare` and `encode`, and
+    `adapt` if it learns; names of its layers begin with its name. The attributes below tell what else differs.
+    `mmkeras.testing.check_modality` tells what is wrong with one.
+
+    Example:
+        >>> import dataclasses, keras, mmkeras as mm
+        >>> from mmkeras.data.columns import NumberColumn
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Share(Modality):
+        ...     column: str
+        ...     most: float = None
+        ...     name: str = "share"
+        ...
+        ...     @property
+        ...     def columns_read(self):
+        ...         return {self.column: NumberColumn()}
+        ...
+        ...     def adapt(self, df):
+        ...         return self.learn(most=float(df[self.column].max()))
+        ...
+        ...     def prepare(self, raw):
+        ...         value = raw[self.column][:, None]
+        ...         present = keras.ops.cast(~keras.ops.isnan(value), "float32")
+        ...         return {"share.value": keras.ops.nan_to_num(value) / self.most, "share.present": present}
+        ...
+        ...     def encode(self, tensors):
+        ...         return keras.layers.Dense(4, name="share_dense")(tensors["share.value"])
+        >>> mm.build_prepare([Share("runtime").adapt(mm.samples.movies(20, seed=0))]).output["share.value"].shape
+        (None, 1)
     """
 
     # Whether the head should bring the feature to mean 0 and variance 1 first.
