@@ -280,11 +280,11 @@ def sample_weights(target, class_weight, classes=None):
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(target, minlength=len(names))
         return (len(target) / (len(counts) * np.maximum(counts, 1)))[target].astype("float32")
-    given = {str(key): value for key, value in class_weight.items()} if isinstance(class_weight, dict) else {"": None}
-    fine = all(isinstance(v, int | float | np.number) and 0 <= v < np.inf for v in given.values())
-    if not fine or not set(given) <= set(names):
+    weights = {str(key): value for key, value in class_weight.items()} if isinstance(class_weight, dict) else {"": None}
+    finite = all(isinstance(weight, int | float | np.number) and 0 <= weight < np.inf for weight in weights.values())
+    if not finite or not set(weights) <= set(names):
         raise ValueError(
             f"`class_weight` must be None, 'balanced', or a dict from classes among {names} to finite numbers of at least 0. "
             f"Received: {class_weight!r}."
         )
-    return np.array([given.get(name, 1.0) for name in names])[target].astype("float32")
+    return np.array([weights.get(name, 1.0) for name in names])[target].astype("float32")

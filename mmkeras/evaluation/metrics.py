@@ -22,10 +22,10 @@ def average_precision(positive, scores, weights):
     hits = np.cumsum(positive)[ends]
     rising = np.flatnonzero(np.diff(hits, prepend=0))  # recall, and so the area, grows at these ends only
     seen = np.cumsum(drawn, axis=1)[:, ends[rising]]
-    found = np.cumsum(drawn[:, positive], axis=1)[:, hits[rising] - 1]
-    precision = found / np.maximum(seen, 1e-12)
-    gained = np.diff(found, axis=1, prepend=0)
-    total = found[:, -1] if len(rising) else np.zeros(len(weights))
+    right = np.cumsum(drawn[:, positive], axis=1)[:, hits[rising] - 1]
+    precision = right / np.maximum(seen, 1e-12)
+    gained = np.diff(right, axis=1, prepend=0)
+    total = right[:, -1] if len(rising) else np.zeros(len(weights))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (gained * precision).sum(axis=1) / total
 
@@ -95,12 +95,12 @@ def bootstrap(function, rows, samples=1000, seed=0):
     point = {name: float(values[0]) for name, values in function(np.ones((1, rows))).items()}
     generator = np.random.default_rng(seed)
     step = max(1, min(samples, 2_000_000 // max(rows, 1)))
-    parts = []
+    blocks = []
     for start in range(0, samples, step):
         size = min(step, samples - start)
         drawn = generator.multinomial(rows, np.full(rows, 1 / rows), size=size).astype("float64")
-        parts.append(function(drawn))
-    return point, {name: np.concatenate([part[name] for part in parts]) for name in point}
+        blocks.append(function(drawn))
+    return point, {name: np.concatenate([block[name] for block in blocks]) for name in point}
 
 
 def interval(values, level=0.95):

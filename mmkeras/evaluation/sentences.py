@@ -16,7 +16,7 @@ _ORDERS = 4  # n-grams of one to four words
 _ROUGE_BETA = 1.2  # recall counts 1.44 times as much as precision
 _CIDER_SIGMA = 6.0  # of the Gaussian that punishes another length than the reference's
 # Added by the COCO evaluation to matches and to n-grams: without a match BLEU is tiny, not 0.
-_MATCHED, _GIVEN = 1e-15, 1e-9
+_MATCHED, _WRITTEN = 1e-15, 1e-9
 
 
 def score_captions(hypotheses, references):
@@ -51,11 +51,11 @@ def score_captions(hypotheses, references):
         {'bleu_1': 0.8, 'bleu_2': 0.632, 'bleu_3': 0.511, 'bleu_4': 0.0, 'rouge_l': 0.907, 'cider': 0.0}
     """
     hypotheses, references = _checked(hypotheses, references)
-    given = [_ngrams(text) for text in hypotheses]
-    known = [[_ngrams(text) for text in texts] for texts in references]
-    statistics = np.array([_matches(*pair) for pair in zip(given, known, strict=True)], "float64")
+    written = [_ngrams(text) for text in hypotheses]
+    wanted = [[_ngrams(text) for text in texts] for texts in references]
+    statistics = np.array([_matches(*pair) for pair in zip(written, wanted, strict=True)], "float64")
     rouge = np.array([_rouge_l(*pair) for pair in zip(hypotheses, references, strict=True)])
-    return CaptionScores(statistics, rouge, _cider(given, known))
+    return CaptionScores(statistics, rouge, _cider(written, wanted))
 
 
 class CaptionScores:
@@ -69,7 +69,8 @@ class CaptionScores:
     `weighted` gives the metrics under row weights, as `mmkeras.evaluation.metrics.bootstrap` wants them.
 
     Example:
-        >>> from mmkeras import metrics, score_captions
+        >>> from mmkeras import score_captions
+        >>> from mmkeras.evaluation import metrics
         >>> scores = score_captions(["a red kite", "two dogs"], [["a red kite"], ["the sea"]])
         >>> scores.table["bleu_1"].round(3).tolist()
         [1.0, 0.0]
@@ -149,21 +150,21 @@ def _checked(hypotheses, references):
     for row, text in enumerate(hypotheses):
         if not isinstance(text, str):
             raise ValueError(f"A hypothesis must be a string. Received: {text!r} in row {row}. Use '' for no caption.")
-    known = []
+    wanted = []
     for row, texts in enumerate(references):
         # A string would be taken for a list of letters.
         if isinstance(texts, str) or not np.iterable(texts) or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 f"References must be a list of strings. Received: {texts!r} in row {row}. Use ['a caption']."
             )
-        known.append([found for found in map(words, texts) if found])
-    empty = [row for row, texts in enumerate(known) if not texts]
+        wanted.append([text for text in map(words, texts) if text])
+    empty = [row for row, texts in enumerate(wanted) if not texts]
     if empty:
         raise ValueError(
             f"An image must have a reference of at least one word. Received: {list(references[empty[0]])!r} in row "
-            f"{empty[0]}. {len(empty)} of {len(known)} rows are at fault. Leave them out."
+            f"{empty[0]}. {len(empty)} of {len(wanted)} rows are at fault. Leave them out."
         )
-    return [words(text) for text in hypotheses], known
+    return [words(text) for text in hypotheses], wanted
 
 
 def _ngrams(text):
@@ -172,23 +173,23 @@ def _ngrams(text):
     return [collections.Counter(zip(*shifted[:n], strict=False)) for n in range(1, _ORDERS + 1)]
 
 
-def _matches(given, known):
+def _matches(written, wanted):
     """BLEU's row of statistics: matched n-grams (4), n-grams (4), words, words of the reference nearest in length."""
     matched = []
-    for order, counts in enumerate(given):
+    for order, counts in enumerate(written):
         # An n-gram may match as often as the reference that has most of it.
-        matched.append(sum(min(n, max(texts[order][gram] for texts in known)) for gram, n in counts.items()))
-    length = given[0].total()
-    nearest = min((abs(texts[0].total() - length), texts[0].total()) for texts in known)[1]
-    return [*matched, *(counts.total() for counts in given), length, nearest]
+        matched.append(sum(min(n, max(texts[order][gram] for texts in wanted)) for gram, n in counts.items()))
+    length = written[0].total()
+    nearest = min((abs(texts[0].total() - length), texts[0].total()) for texts in wanted)[1]
+    return [*matched, *(counts.total() for counts in written), length, nearest]
 
 
 def _bleu(statistics):
     """(4, rows) values of (rows, 10) statistics, see `_matches`."""
-    matched, given = statistics[:, :_ORDERS], statistics[:, _ORDERS : 2 * _ORDERS]
+    matched, written = statistics[:, :_ORDERS], statistics[:, _ORDERS : 2 * _ORDERS]
     length, reference = statistics[:, -2:].T
-    precision = np.cumprod((matched + _MATCHED) / (given + _GIVEN), axis=1)
-    ratio = (length + _MATCHED) / (reference + _GIVEN)
+    precision = np.cumprod((matched + _MATCHED) / (written + _WRITTEN), axis=1)
+    ratio = (length + _MATCHED) / (reference + _WRITTEN)
     brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
     return (precision ** (1 / np.arange(1, _ORDERS + 1)) * brevity[:, None]).T
 
@@ -223,17 +224,17 @@ def _common(places, length, other):
     return length - (row & everywhere).bit_count()
 
 
-def _cider(given, known):
+def _cider(written, wanted):
     """(N,) values of CIDEr-D: similarity of n-grams weighted by rarity, the mean over orders and references, times 10."""
     images = collections.Counter()
-    for texts in known:
+    for texts in wanted:
         images.update(set().union(*(counts for orders in texts for counts in orders)))
     # Rare n-grams tell most; one that no reference has counts as if one image had it.
-    rarity = collections.defaultdict(lambda: math.log(len(known)))
-    rarity.update((gram, math.log(len(known)) - math.log(count)) for gram, count in images.items())
+    rarity = collections.defaultdict(lambda: math.log(len(wanted)))
+    rarity.update((gram, math.log(len(wanted)) - math.log(count)) for gram, count in images.items())
     penalty = functools.cache(lambda apart: math.exp(-(apart**2) / (2 * _CIDER_SIGMA**2)))
     values = []
-    for orders, texts in zip(given, known, strict=True):
+    for orders, texts in zip(written, wanted, strict=True):
         vectors, length = [_weighed(counts, rarity) for counts in orders], orders[1].total()
         total = 0.0
         for reference in texts:
@@ -251,11 +252,10 @@ def _weighed(counts, rarity):
     return vector, math.sqrt(sum(value * value for value in vector.values()))
 
 
-def _similarity(one, other):
+def _similarity(vector, other):
     """Cosine of two weighed vectors, where the first may claim no more of an n-gram than the second has."""
-    (given, length), (known, norm) = one, other
+    (values, length), (limits, norm) = vector, other
     if not length or not norm:
         return 0.0
-    return sum(min(value, known[gram]) * known[gram] for gram, value in given.items() if gram in known) / (
-        length * norm
-    )
+    shared = (gram for gram in values if gram in limits)
+    return sum(min(values[gram], limits[gram]) * limits[gram] for gram in shared) / (length * norm)

@@ -123,15 +123,15 @@ def _load(folder, variables=None):
         folder: a `Folder`.
         variables: tf.Variables to take the place of the SavedModel's own, in this order; then no checkpoint is read.
     """
-    found = []
+    created = []
 
     def create(next_creator, **settings):
-        found.append(next_creator(**settings) if variables is None else variables[len(found)])
-        return found[-1]
+        created.append(next_creator(**settings) if variables is None else variables[len(created)])
+        return created[-1]
 
     options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=variables is not None)
     with tf.variable_creator_scope(create):
-        return tf.saved_model.load(str(folder.model), options=options), found
+        return tf.saved_model.load(str(folder.model), options=options), created
 
 
 def _check_encoder(loaded, handle):
@@ -140,12 +140,12 @@ def _check_encoder(loaded, handle):
         outputs = _outputs(loaded)
         if all(name in outputs for name in OUTPUTS) and _plain(outputs):
             return
-        found, cause = f"gives {sorted(outputs)}", None
+        content, cause = f"gives {sorted(outputs)}", None
     except (TypeError, ValueError) as error:
-        found, cause = f"has {interface(loaded)}", error
+        content, cause = f"has {interface(loaded)}", error
     raise ValueError(
         f"A text encoder must be a SavedModel that is callable with {{{', '.join(TENSORS)}}} (B, T) int32 and gives "
-        f"{{{', '.join(OUTPUTS)}}}. Received: {handle!r}, which {found}. Use one of TF-Hub's BERT encoders of version 3 or "
+        f"{{{', '.join(OUTPUTS)}}}. Received: {handle!r}, which {content}. Use one of TF-Hub's BERT encoders of version 3 or "
         "later; a preprocessing model goes elsewhere."
     ) from cause
 

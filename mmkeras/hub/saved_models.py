@@ -194,5 +194,5 @@ def interface(loaded):
         for function in (getattr(loaded.__call__, "concrete_functions", ()) if callable(loaded) else ())
     ]
     common = {*dir(tf.Module), "signatures", "graph_debug_info", "tensorflow_version", "tensorflow_git_version"}
-    parts = sorted(name for name in set(dir(loaded)) - common if name[0] != "_")
-    return f"the calls {calls}, the signatures {signatures} and the attributes {parts[:12]}"
+    attributes = sorted(name for name in set(dir(loaded)) - common if name[0] != "_")
+    return f"the calls {calls}, the signatures {signatures} and the attributes {attributes[:12]}"
