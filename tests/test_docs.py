@@ -17,6 +17,7 @@ import warnings
 
 import keras
 import pytest
+import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras import fusion, hub
@@ -107,7 +108,9 @@ def test_losses_and_all_modules_say_what_is_public():
 def test_one_command_makes_the_reference(tmp_path):
     pdoc = pytest.importorskip("pdoc")
     pdoc.render.configure(docformat="google")
-    command = re.search(r"pdoc -d google -o (\S+) ([\w. ]+)", (ROOT / "docs/installation.md").read_text(encoding="utf-8"))
+    command = re.search(
+        r"pdoc -d google -o (\S+) ([\w. ]+)", (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found .* does not resolve")
         pdoc.pdoc(*command[2].split(), output_directory=tmp_path)
@@ -129,7 +132,7 @@ SHORTER = {
     r"\bepochs=\d+": "epochs=1",
     r'"epochs": \d+': '"epochs": 1',
     r"\bmax_trials=\d+": "max_trials=1",
-    r"\bfolds=\d+": 'folds=2, losses="standard"',
+    r"\bdf, folds=\d+": 'train, test, losses="standard"',
     r"\bwidth=\d+": "width=16",
 }
 COMMANDS = ("quickstart", "train", "search", "predict", "caption", "evaluate", "export", "cache")
@@ -164,6 +167,14 @@ def tiny_preset(tmp_path_factory):
 
 
 @pytest.fixture
+def quick_graphs():
+    """TensorFlow's graphs as they are written: improving them takes longer than running them once or twice."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+@pytest.fixture
 def nothing_is_downloaded(tiny_preset, monkeypatch):
     """The pretrained towers that pages name, replaced by tiny ones."""
     import keras_hub
@@ -190,7 +201,7 @@ def shortened(source):
 
 
 @pytest.mark.parametrize("name", [name for name, text in PAGES.items() if BLOCK.search(text)])
-@pytest.mark.usefixtures("nothing_is_downloaded")
+@pytest.mark.usefixtures("nothing_is_downloaded", "quick_graphs")
 def test_examples_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MMKERAS_CACHE_DIR", raising=False)
@@ -226,7 +237,9 @@ def test_what_a_page_names_is_there(name):
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
     for script, options in re.findall(r"python (benchmarks/\w+\.py)([^`\n]*)", text):
         written = (ROOT / script).read_text(encoding="utf-8")
-        assert [option for option in re.findall(r"--[a-z][a-z-]*", options) if f'"{option}"' not in written] == [], script
+        assert [option for option in re.findall(r"--[a-z][a-z-]*", options) if f'"{option}"' not in written] == [], (
+            script
+        )
 
 
 def shell_commands(text):
