@@ -39,9 +39,9 @@ class SparseCategoricalFocalCrossentropy(keras.losses.Loss):
         weights = [] if alpha is None else [alpha] if np.isscalar(alpha) else list(alpha)
         for setting, values in (("gamma", [gamma]), ("alpha", weights)):
             if not all(isinstance(value, int | float | np.number) and 0 <= value < np.inf for value in values):
+                each = ", or one for each class" if setting == "alpha" else ""
                 raise ValueError(
-                    f"`{setting}` of the focal loss must be a number of at least 0{', or one for each class' if setting == 'alpha' else ''}. "
-                    f"Received: {values}."
+                    f"`{setting}` of the focal loss must be a number of at least 0{each}. Received: {values}."
                 )
         if alpha is not None and not weights:
             raise ValueError(
@@ -195,8 +195,7 @@ class MaskedTokenCrossentropy(keras.losses.Loss):
         y_true = keras.ops.convert_to_tensor(y_true)
         losses = self.call(y_true, keras.ops.convert_to_tensor(y_pred))
         if sample_weight is not None:
-            weight = keras.ops.cast(sample_weight, losses.dtype)
-            losses = losses * (weight[:, None] if len(weight.shape) == 1 else weight)
+            losses = losses * _by_word(sample_weight, losses.dtype)
         if self.reduction is None or self.reduction == "none":
             return losses
         exact = keras.ops.cast(losses, "float64")
@@ -238,8 +237,7 @@ class MaskedTokenAccuracy(keras.metrics.Metric):
         y_true = keras.ops.cast(y_true, "int32")
         counts = keras.ops.cast(keras.ops.not_equal(y_true, self.padding), self.dtype)
         if sample_weight is not None:
-            weight = keras.ops.cast(sample_weight, self.dtype)
-            counts = counts * (weight[:, None] if len(weight.shape) == 1 else weight)
+            counts = counts * _by_word(sample_weight, self.dtype)
         hits = keras.ops.equal(keras.ops.cast(keras.ops.argmax(y_pred, axis=-1), "int32"), y_true)
         self.right.assign_add(keras.ops.sum(counts * keras.ops.cast(hits, self.dtype)))
         self.total.assign_add(keras.ops.sum(counts))
@@ -249,6 +247,12 @@ class MaskedTokenAccuracy(keras.metrics.Metric):
 
     def get_config(self):
         return {**super().get_config(), "padding": self.padding}
+
+
+def _by_word(sample_weight, dtype):
+    """Weights of captions (B,) or of words (B, T) as what multiplies (B, T) values."""
+    weight = keras.ops.cast(sample_weight, dtype)
+    return weight[:, None] if len(weight.shape) == 1 else weight
 
 
 def sample_weights(target, class_weight, classes=None):

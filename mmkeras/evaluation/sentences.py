@@ -127,7 +127,7 @@ def words(text):
 
 
 class _Plain(dict):
-    """{code of a character: what takes its place}, filled as characters are met."""
+    """{code of a character: what takes its place}, filled as characters are met: no more than Unicode has."""
 
     def __missing__(self, code):
         character = chr(code)

@@ -49,13 +49,13 @@ def build_captioner(
         raise ValueError(f"`sequence_length` must be None or a positive int. Received: {sequence_length!r}.")
     # The decoder checks its settings at once; the network takes seconds to build.
     decoder = CaptionDecoder(vocabulary_size, width, dropout, tied, heads, first_state, name="decoder")
-    encoder = patch_encoder(image_encoder, weights, image_size, width, trainable)
+    encoder = patch_encoder(image_encoder, weights, image_size, width, trainable=trainable)
     image = keras.Input((*image_size, 3), name="image")
     caption = keras.Input((sequence_length,), dtype="int32", name="caption")
     return keras.Model({"image": image, "caption": caption}, decoder(caption, encoder(image)), name="captioner")
 
 
-def patch_encoder(image_encoder, weights, image_size, width, trainable=False):
+def patch_encoder(image_encoder, weights, image_size, width, *, trainable=False):
     """keras.Model "encoder" from pixels (B, H, W, 3) to patches (B, P, width); its layer "patches" flattens the grid."""
     image = keras.Input((*image_size, 3), name="image")
     tower = image_tower(image_encoder, weights, image_size, None)
@@ -102,9 +102,9 @@ def build_caption_server(model, vocabulary, **settings):
     encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
     data = keras.Input((), dtype="string", name="image")
     pixels = DecodeImage(encoder.input.shape[1:3], name="pixels")(data)
-    found = DecodeCaptions(decoder, name="words", **settings)(encoder(keras.ops.cast(pixels, "float32")))
-    caption = CaptionText(words, name="caption")(found["tokens"])
-    output = {"caption": caption, "log_probability": found["log_probabilities"]}
+    captions = DecodeCaptions(decoder, name="words", **settings)(encoder(keras.ops.cast(pixels, "float32")))
+    caption = CaptionText(words, name="caption")(captions["tokens"])
+    output = {"caption": caption, "log_probability": captions["log_probabilities"]}
     return keras.Model({"image": data}, output, name="caption_server")
 
 
