@@ -10,7 +10,6 @@ import numpy as np
 
 from mmkeras.data.columns import check_frame
 from mmkeras.data.splits import split_frame
-from mmkeras.evaluation.report import PRIMARY
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
 from mmkeras.search.space import candidates, fit_settings, make_plan, make_space
@@ -100,7 +99,7 @@ def search(
     train, validation, fit_validation = _split(df, validation_data, columns, task, seed)
     for package in ("autokeras", "keras_tuner") if engine == "autokeras" or tuner == "greedy" else ("keras_tuner",):
         need(package)
-    objective = objective or PRIMARY[task.kind]
+    objective = objective or task.primary
     about = describe(
         modalities, task, space, train, validation, engine=engine, tuner=tuner, objective=objective, seed=seed
     )

@@ -4,9 +4,12 @@ import dataclasses
 import itertools
 import json
 
-from mmkeras.heads.decisions import FUSIONS
+from mmkeras.fusion import Fusion
 from mmkeras.losses import WeightedBinaryCrossentropy, label_weights
+from mmkeras.registry import names
 from mmkeras.trunk.training import OPTIMIZERS
+
+FUSIONS = names(Fusion)
 
 LOSSES = {"multiclass": ("standard", "weighted", "focal"), "multilabel": ("standard", "weighted", "focal")}
 # Beyond these, a search would rather draw which modalities it leaves out than learn it.
