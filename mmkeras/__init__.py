@@ -19,7 +19,7 @@ from mmkeras.pipeline import Pipeline, embed, load
 from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     # what columns mean

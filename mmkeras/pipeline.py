@@ -240,10 +240,9 @@ class Pipeline:
         """Write a SavedModel that takes raw strings and numbers, for TensorFlow Serving or `tf.saved_model.load`.
 
         Its `serve` signature takes {column: (B,) strings or float32} and returns what the task serves, such as {target
-        column: (B, outputs)}; further signatures are the task's. In names of columns, everything but letters and digits
-        becomes "_". Numbers may be NaN, strings empty: missing; dates are strings such as "1995-10-30". A WordPiece
-        tokenizer needs `import tensorflow_text` before the SavedModel is loaded. `assets.extra/mmkeras.json` tells names and
-        what the task tells of its answers.
+        column: (B, outputs)}. In names of columns, everything but letters and digits becomes "_". Numbers may be NaN, strings
+        empty: missing; dates are strings such as "1995-10-30". A WordPiece tokenizer needs `import tensorflow_text` before
+        the SavedModel is loaded. `assets.extra/mmkeras.json` tells names and what the task tells of its answers.
 
         Args:
             path: the folder, new, empty, or of an earlier export.

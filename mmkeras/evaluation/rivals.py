@@ -125,12 +125,13 @@ class Alone(Rival):
         if len(trunk.modalities) < 2:
             return {}
         with seeded(bench.plan.seed):
-            trainings = {}
+            loss, trainings = task.choose_loss(bench.plan.loss, bench.rows.target), {}
             for modality in trunk.modalities:
                 head = task.build_head(trunk.head_inputs([modality.name]), bench.rows.target, **bench.settings)
-                training = task.training(head, task.choose_loss(bench.plan.loss, bench.rows.target))
+                trainings[modality.name] = task.training(head, loss)
+            for name, training in trainings.items():
                 model = trunk.attach(training.model, fresh=True).model
-                trainings[modality.name] = dataclasses.replace(training, model=model)
+                trainings[name] = dataclasses.replace(training, model=model)
             plan = dataclasses.replace(bench.plan, verbose=0)
             trunk.train(side_by_side(trainings), bench.rows, plan)
         return {
