@@ -453,8 +453,9 @@ class Initials(TextEncoder):
         if self.modality.pooling is None:
             raise ValueError("`initials` gives no sequence.")
 
-    def adapt(self, values):
-        return {"initials": sorted({text[:1] for text in values[self.modality.columns[0]]})}
+    def adapt(self, df):
+        (column,) = self.modality.columns
+        return {"initials": sorted({text[:1] for text in raw_values(df, [self.modality])[column]})}
 
     def prepare(self, raw):
         lookup = keras.layers.StringLookup(vocabulary=self.modality.state["initials"], name=f"{self.name}_lookup")

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from mmkeras.data.columns import check_frame
+from mmkeras.modalities.encoders.base import find_encoder
 from mmkeras.registry import Learner
 
 # What `prepare` says beside a modality's tensors, as keys "name" + ending; a fusion and a head read nothing else.
@@ -136,6 +138,53 @@ class Modality(Learner):
         """The modalities, a list, that the options of `add_options` ask for; `sequences` where the task reads those."""
         columns = getattr(options, cls.option.replace("-", "_")) if cls.option else []
         return [cls(columns)] if columns else []
+
+
+class EncodedModality(Modality):
+    """Base of modalities with `columns` and a setting `encoder`, of which an `encoders.Encoder` makes the features."""
+
+    # The base of the encoders it can have, and the one for what no other reads.
+    family = usual = None
+
+    @classmethod
+    def encoder_class(cls, encoder):
+        """The class that a value of `encoder` names."""
+        return find_encoder(cls.family, encoder, cls.usual)
+
+    def made_encoder(self):
+        """The encoder, with these settings and this state."""
+        return self.encoder_class(self.encoder)(self)
+
+    @property
+    def pretrained(self):
+        return self.encoder_class(self.encoder).pretrained
+
+    @property
+    def normalise(self):
+        return self.made_encoder().normalise
+
+    @property
+    def sequence(self):
+        return self.made_encoder().sequence
+
+    def adapt(self, df):
+        check_frame(df, self.columns, f"modality {self.name!r}")
+        return self.learn(**self.made_encoder().adapt(df))
+
+    def prepare(self, raw):
+        raw = {column: raw[column] for column in self.columns}
+        tensors = {f"{self.name}.{key}": tensor for key, tensor in self.made_encoder().prepare(raw).items()}
+        return {**tensors, **self.presence(raw)}
+
+    def presence(self, raw):
+        """{"name.present": (B, 1)} of {column: raw values}, and which columns are there, where that matters."""
+        raise NotImplementedError
+
+    def encode(self, tensors):
+        return self.made_encoder().encode(self.own(tensors))
+
+    def tower_layers(self, fine_tune):
+        return self.made_encoder().tower_layers(fine_tune)
 
 
 def split_names(text):

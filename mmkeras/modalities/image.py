@@ -9,11 +9,10 @@ import keras
 import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.data.columns import Column, check_frame, raw_values
+from mmkeras.data.columns import Column, raw_values
 from mmkeras.data.files import Files
-from mmkeras.modalities.base import EACH_PRESENT, PRESENT, Modality, check_name, column_names, split_names
+from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import Application, ImageEncoder
-from mmkeras.modalities.encoders.base import find_encoder
 
 POOLINGS = ("avg", "max", None)
 WIDE_DROPOUT = [0.93, 0.5, 0.8]
@@ -40,7 +39,7 @@ class ImageColumn(Column):
 
 
 @dataclasses.dataclass(frozen=True)
-class Image(Modality):
+class Image(EncodedModality):
     """Columns of images as one feature vector, or as a sequence of patch features.
 
     A cell is a path (local, or one that `tf.io.gfile` reads, such as gs://…) or the bytes of a JPEG, PNG, GIF (first
@@ -85,6 +84,7 @@ class Image(Modality):
     dtype: str | None = None
     name: str = "image"
 
+    family, usual = ImageEncoder, Application
     preparing = "heavy"
     option = "image"
 
@@ -97,7 +97,7 @@ class Image(Modality):
             )
         if self.weights is not None:
             self._set(weights=os.fspath(self.weights))
-        self._encoder.check()
+        self.made_encoder().check()
         size = self.image_size if isinstance(self.image_size, list | tuple) else ()
         if len(size) != 2 or not all(isinstance(side, int) and side >= 8 for side in size):
             raise ValueError(
@@ -125,22 +125,6 @@ class Image(Modality):
     def columns_read(self):
         return dict.fromkeys(self.columns, ImageColumn(self.on_error))
 
-    @property
-    def _encoder(self):
-        return find_encoder(ImageEncoder, self.encoder, Application)(self)
-
-    @property
-    def pretrained(self):
-        return self._encoder.pretrained
-
-    @property
-    def normalise(self):
-        return self._encoder.normalise
-
-    @property
-    def sequence(self):
-        return self._encoder.sequence
-
     def notes(self, df):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it was said when the rows were read
@@ -148,24 +132,10 @@ class Image(Modality):
         return [f"{count} of {len(df)} images in {column!r} could not be read and counted as missing."
                 for column, count in faulty.items()]  # fmt: skip
 
-    def adapt(self, df):
-        check_frame(df, self.columns, f"modality {self.name!r}")
-        return self.learn()
-
-    def prepare(self, raw):
-        raw = {column: raw[column] for column in self.columns}
-        tensors = {f"{self.name}.{key}": tensor for key, tensor in self._encoder.prepare(raw).items()}
+    def presence(self, raw):
         present = [layers.Present(name=f"{self.name}_present_{i}")(cells) for i, cells in enumerate(raw.values())]
         each = keras.ops.concatenate(present, axis=1)
-        tensors[f"{self.name}{EACH_PRESENT}"] = each
-        tensors[f"{self.name}{PRESENT}"] = keras.ops.max(each, axis=1, keepdims=True)
-        return tensors
-
-    def encode(self, tensors):
-        return self._encoder.encode(self.own(tensors))
-
-    def tower_layers(self, fine_tune):
-        return self._encoder.tower_layers(fine_tune)
+        return {f"{self.name}{EACH_PRESENT}": each, f"{self.name}{PRESENT}": keras.ops.max(each, axis=1, keepdims=True)}
 
     def choices(self):
         return {f"dropout_{self.name}": WIDE_DROPOUT} if self.pretrained else {}
@@ -209,5 +179,4 @@ def _small_decoder():
 
 def image_tower(encoder, weights=None, image_size=(224, 224), pooling="avg"):
     """keras.Model from float pixels in 0 to 255, (B, H, W, 3), to features; see `Image` for the arguments."""
-    image = Image("image", encoder, weights, image_size, pooling)
-    return find_encoder(ImageEncoder, encoder, Application)(image).tower()
+    return Image("image", encoder, weights, image_size, pooling).made_encoder().tower()

@@ -4,16 +4,16 @@ import dataclasses
 import os
 
 from mmkeras import layers
-from mmkeras.data.columns import TextColumn, check_frame, raw_values
-from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
+from mmkeras.data.columns import TextColumn
+from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import KerasHub, TextEncoder
-from mmkeras.modalities.encoders.base import find_encoder, strings
+from mmkeras.modalities.encoders.base import strings
 
 POOLINGS = ("cls", "mean", "pooled", None)
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(Modality):
+class Text(EncodedModality):
     """Columns of text as one feature vector, or as a sequence of token features.
 
     Args:
@@ -61,12 +61,13 @@ class Text(Modality):
     preprocessor: str | None = None
     name: str = "text"
 
+    family, usual = TextEncoder, KerasHub
     option = "text"
 
     def __post_init__(self):
         self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=os.fspath(self.encoder))
         check_name(self.name)
-        if not 1 <= len(self.columns) <= self._encoder.most_columns:
+        if not 1 <= len(self.columns) <= self.encoder_class(self.encoder).most_columns:
             raise ValueError(
                 "A transformer reads one column, or two as a pair. "
                 f"Received: {self.columns}. Use one `Text` for each, or encoder='lexical'."
@@ -91,7 +92,7 @@ class Text(Modality):
                     "`preprocessor` goes with a pretrained encoder. "
                     f"Received: {self.preprocessor!r} with encoder={self.encoder!r}. Leave it out."
                 )
-        self._encoder.check()
+        self.made_encoder().check()
         if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
 
@@ -99,38 +100,12 @@ class Text(Modality):
     def columns_read(self):
         return dict.fromkeys(self.columns, TextColumn())
 
-    @property
-    def _encoder(self):
-        return find_encoder(TextEncoder, self.encoder, KerasHub)(self)
-
-    @property
-    def pretrained(self):
-        return self._encoder.pretrained
-
-    @property
-    def normalise(self):
-        return self._encoder.normalise
-
-    @property
-    def sequence(self):
-        return self._encoder.sequence
-
-    def adapt(self, df):
-        check_frame(df, self.columns, f"modality {self.name!r}")
-        return self.learn(**self._encoder.adapt(raw_values(df, [self])))
-
     def prepare(self, raw):
         self.check_adapted()
-        raw = {column: raw[column] for column in self.columns}
-        tensors = {f"{self.name}.{key}": tensor for key, tensor in self._encoder.prepare(raw).items()}
-        tensors[f"{self.name}{PRESENT}"] = layers.Present(name=f"{self.name}_present")(strings(raw))
-        return tensors
+        return super().prepare(raw)
 
-    def encode(self, tensors):
-        return self._encoder.encode(self.own(tensors))
-
-    def tower_layers(self, fine_tune):
-        return self._encoder.tower_layers(fine_tune)
+    def presence(self, raw):
+        return {f"{self.name}{PRESENT}": layers.Present(name=f"{self.name}_present")(strings(raw))}
 
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
@@ -163,7 +138,7 @@ class Text(Modality):
         modalities = []
         for column in options.text:
             for encoder in options.text_encoder:
-                tokens = find_encoder(TextEncoder, encoder, KerasHub).tokens
+                tokens = cls.encoder_class(encoder).tokens
                 settings = {"pooling": options.pooling, "trainable": trainable} if tokens else {}
                 name = f"{'text' if tokens else 'words'}_{len(modalities)}"
                 modalities.append(cls(column, encoder, options.sequence_length, name=name, **settings))

@@ -61,8 +61,8 @@ class Encoder(abc.ABC):
         """Raise a ValueError where the modality's settings do not go with it."""
         return None
 
-    def adapt(self, values):
-        """{name: what it learnt} from {column: (rows,) raw values} of the training rows."""
+    def adapt(self, df):
+        """{name: what it learnt} from the training rows `df`; `raw_values(df, [self.modality])` reads their cells."""
         return {}
 
     @abc.abstractmethod

@@ -23,7 +23,7 @@ class KerasHub(Transformer):
         """The tokenizer that belongs to it; see `load`."""
         return load(encoder, "Tokenizer")
 
-    def adapt(self, values):
+    def adapt(self, df):
         if self.modality.preprocessor is not None:
             return {}  # it brings its vocabulary along
         return {"tokenizer": self.load_tokenizer(self.modality.encoder)}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from mmkeras import layers
+from mmkeras.data.columns import raw_values
 from mmkeras.modalities.encoders.base import TextEncoder, strings
 
 TERMS = 30_000
@@ -16,8 +17,9 @@ class Lexical(TextEncoder):
 
     label = "lexical"
 
-    def adapt(self, values):
-        return learn_terms([" ".join(row) for row in zip(*values.values(), strict=True)], self.modality.sequence_length)
+    def adapt(self, df):
+        columns = raw_values(df, [self.modality]).values()
+        return learn_terms([" ".join(row) for row in zip(*columns, strict=True)], self.modality.sequence_length)
 
     def prepare(self, raw):
         state, words = self.modality.state, self.modality.sequence_length

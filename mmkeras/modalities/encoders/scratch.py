@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.columns import raw_values
 from mmkeras.modalities.encoders.transformer import Transformer
 
 VOCABULARY = 6_000
@@ -14,8 +15,8 @@ class ScratchText(Transformer):
 
     label = "scratch"
 
-    def adapt(self, values):
-        return {"tokenizer": learn_tokenizer(np.concatenate(list(values.values())))}
+    def adapt(self, df):
+        return {"tokenizer": learn_tokenizer(np.concatenate(list(raw_values(df, [self.modality]).values())))}
 
     def backbone(self):
         import keras_hub
