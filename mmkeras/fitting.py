@@ -14,8 +14,8 @@ from mmkeras.graph import load_model
 from mmkeras.modalities.base import Modality
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
-from mmkeras.trunk.stages import chain
-from mmkeras.trunk.store import CacheFolder
+from mmkeras.trunk.engines import check_engine
+from mmkeras.trunk.stages import chain, check_modalities
 from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows, Trunk
 
@@ -23,27 +23,34 @@ STAGES = ("prepare", "encode", "head")
 
 
 @dataclasses.dataclass
-class Learning:
-    """How a model is learnt.
+class Recipe:
+    """What a user wrote of a model, and how it is learnt.
 
     Attributes:
-        modalities, task: as the user wrote them.
-        plan: `Plan`. head: settings of the task's head. cache: `CacheFolder`.
+        modalities, task: not adapted.
+        head: settings of the task's head, its fusion among them.
         engine: what runs frozen towers, see `Pipeline`.
+
+    Raises:
+        As `Pipeline` does.
     """
 
     modalities: list
     task: Task
-    plan: Plan
     head: dict
-    cache: CacheFolder
     engine: str = "auto"
 
-    def rows(self, df, validation_data, sample_weight=None):
+    def __post_init__(self):
+        self.modalities = list(self.modalities)
+        check_modalities(self.modalities)
+        self.task.check_settings([modality.name for modality in self.modalities], **self.head)
+        check_engine(self.engine)
+
+    def rows(self, df, validation_data, seed, sample_weight=None):
         """(training rows, validation rows or None) as units of the task, copied, of those columns alone that are read.
 
         Args:
-            df, validation_data, sample_weight: see `Pipeline.fit`.
+            df, validation_data, seed, sample_weight: see `Pipeline.fit`.
         """
         read = list(columns_of(self.modalities))
         columns = list(dict.fromkeys([*read, *self.task.columns]))
@@ -61,24 +68,25 @@ class Learning:
         df = self.task.units(df[weighed].copy(), read)
         if len(df) < 2:
             raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
-        return hold_out(df, validation_data, self.plan.seed)
+        return hold_out(df, validation_data, seed)
 
-    def fit(self, train, validation, sample_weight=None, callbacks=()):
+    def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=()):
         """(`Fitted`, History of all phases) from the rows that `rows` gave.
 
         Args:
             train, validation: DataFrames; the latter may be None.
+            plan: `Plan`. cache: `CacheFolder`.
             sample_weight: name of a column of weights, or None.
             callbacks: Keras callbacks.
         """
-        task, plan = self.task.adapt(train), self.plan
+        task = self.task.adapt(train)
         target = task.target(train)
         weights = _weights(task.weights(target, plan.class_weight), train, sample_weight)
         loss, rows = task.choose_loss(plan.loss, target), Rows(train, target, weights)
         validation = _judged(task, train, validation)
         keras.utils.set_random_seed(plan.seed)
         adapted = [modality.adapt(train) for modality in self.modalities]
-        trunk = Trunk(adapted, cache=self.cache, engine=self.engine)
+        trunk = Trunk(adapted, cache=cache, engine=self.engine)
         head = task.build_head(trunk.head_inputs(), target, **self.head)
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
         watching = task.watch(fitted.predict, None if validation is None else validation.df)

@@ -1,11 +1,10 @@
 """Pipeline: modalities, a task and the three stages, used on DataFrames."""
 
 from mmkeras.evaluation.evaluate import evaluate
-from mmkeras.fitting import Fitted, Learning
+from mmkeras.fitting import Fitted, Recipe
 from mmkeras.modalities.base import Modality
 from mmkeras.tasks.base import Task
-from mmkeras.trunk.engines import check_engine
-from mmkeras.trunk.stages import chain, check_modalities
+from mmkeras.trunk.stages import chain
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import Plan
 
@@ -49,11 +48,7 @@ class Pipeline:
                 f"Received: {type(modalities).__name__} and {type(task).__name__}. "
                 "Use for example mm.Pipeline([mm.Text('overview')], mm.MultiLabel('genres'))."
             )
-        modalities = list(modalities)
-        check_modalities(modalities)
-        task.check_settings([modality.name for modality in modalities], fusion, **head)
-        check_engine(encode_engine)
-        self._written = (modalities, task)
+        self._recipe = Recipe(modalities, task, {"fusion": fusion, **head}, encode_engine)
         self.fusion, self.encode_engine, self.head_settings = fusion, encode_engine, head
         self.notes, self.trail = [], None
         self._fitted = None
@@ -72,8 +67,8 @@ class Pipeline:
 
     # --- what it holds
 
-    task = property(lambda self: self._fitted.task if self._fitted else self._written[1])
-    modalities = property(lambda self: self._fitted.trunk.modalities if self._fitted else self._written[0])
+    task = property(lambda self: self._fitted.task if self._fitted else self._recipe.task)
+    modalities = property(lambda self: self._fitted.trunk.modalities if self._fitted else self._recipe.modalities)
     trunk = property(lambda self: self._fitted and self._fitted.trunk)
     prepare = property(lambda self: self._fitted and self._fitted.trunk.prepare)
     encode = property(lambda self: self._fitted and self._fitted.trunk.encode)
@@ -87,8 +82,8 @@ class Pipeline:
     @property
     def model(self):
         """keras.Model from prepared tensors to {target column: prediction}."""
-        fitted = self.check_fitted()
-        return chain(fitted.trunk.encode, fitted.head, name="model")
+        self.check_fitted()
+        return chain(self.encode, self.head, name="model")
 
     @property
     def serving_model(self):
@@ -96,7 +91,7 @@ class Pipeline:
         return self.check_fitted().served()["serve"]
 
     def check_fitted(self):
-        """`Fitted`; raises ValueError unless there is a model."""
+        """What was learnt, `fitting.Fitted`; raises ValueError unless there is a model."""
         if self._fitted is None:
             raise ValueError("The Pipeline has no model yet. Call `fit(df)` first, or `mm.load(path)`.")
         return self._fitted
@@ -150,11 +145,9 @@ class Pipeline:
             weight_decay=weight_decay, class_weight=class_weight, verbose=verbose,
         )  # fmt: skip
         cache = self._fitted.trunk.cache if self._fitted and cache_dir is None else CacheFolder(cache_dir)
-        learner = Learning(
-            *self._written, plan, {"fusion": self.fusion, **self.head_settings}, cache, self.encode_engine
-        )
-        train, validation = learner.rows(df, validation_data, sample_weight)
-        fitted, history = learner.fit(train, validation, sample_weight, callbacks)
+        train, validation = self._recipe.rows(df, validation_data, seed, sample_weight)
+        settings = {"sample_weight": sample_weight, "callbacks": callbacks}
+        fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
         self._fitted, self.notes, self.trail = fitted, [], None
         return history
 
@@ -168,8 +161,7 @@ class Pipeline:
             verbose: 1 shows progress of encoding.
 
         Returns:
-            DataFrame in the task's own form, such as a probability column per class, the target's number, or sentences
-            under the target's name with their "score".
+            DataFrame in the task's own form, such as a probability column per class, or the target's numbers.
 
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
@@ -214,18 +206,15 @@ class Pipeline:
         every = {**fitted.simple_rivals(train_data, verbose), **fitted.fit_rivals(rivals, train_data, verbose)}
         if not every:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
-        return evaluate(
-            fitted.task, fitted.trunk, fitted.head, df, rivals=every, missing=missing, by=by, notes=notes,
-            verbose=verbose,
-        )  # fmt: skip
+        settings = {"missing": missing, "by": by, "notes": notes, "verbose": verbose}
+        return evaluate(fitted.task, fitted.trunk, fitted.head, df, rivals=every, **settings)
 
     # --- keeping and serving
 
     def save(self, path):
         """Write everything to a folder. An interrupted save leaves an earlier one in that folder intact.
 
-        The folder holds the three stages as `.keras` files, settings, what was learnt, and the rivals if `evaluate` has
-        fitted them; no training rows.
+        It holds the stages as `.keras` files, settings, what was learnt, and rivals that `evaluate` fitted; no rows.
 
         Args:
             path: the folder, new or of an earlier save.
@@ -259,8 +248,8 @@ def load(path, classes=()):
 
     Args:
         path: the folder.
-        classes: classes of yours that it needs (tasks, modalities, rivals, layers), where the file that defines them is not
-            imported already. None is imported because the folder names it.
+        classes: classes of yours that it needs (tasks, modalities, layers …), where their file is not imported already; none
+            is imported because the folder names it.
 
     Returns:
         `Pipeline`, ready to predict, evaluate, export, and to be fitted anew.
