@@ -1,12 +1,21 @@
 """The command line, as a person would use it."""
 
+import ast
+import pathlib
 import re
+import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import mmkeras as mm
 from mmkeras.__main__ import main
+from mmkeras.cli import commands
+from mmkeras.fusion import Fusion
+from mmkeras.modalities.base import Modality
+from mmkeras.registry import names, subclasses
+from mmkeras.tasks.base import Task
 from mmkeras.trunk import store as features
 
 
@@ -60,7 +69,7 @@ def test_export_and_cache(trained, capsys):
         ("train --csv nothing.csv --labels genres --text overview --out out", "no file 'nothing.csv'"),
         ("train --csv {csv} --labels genre --text overview --out out", "Did you mean 'genres'"),
         ("train --csv {csv} --labels genres --out out", "Give columns to read"),
-        ("train --csv {csv} --text overview --out out", "exactly one of --labels"),
+        ("train --csv {csv} --text overview --out out", "Give exactly one of --"),
         ("train --csv {csv} --labels genres --text overview --text-encoder ./gone --out out", "does not exist"),
         ("train --csv {csv} --labels genres --text overview --trainable some --out out", "none, all or a number"),
     ],
@@ -81,7 +90,10 @@ def test_train_on_images_with_rare_classes(tmp_path, capsys):
     )
     assert main(arguments.split()) == 0
     assert "True classes (down)" in capsys.readouterr().out
-    assert main(["predict", f"{tmp_path}/out", "--csv", f"{tmp_path}/posts.csv"]) == 0
+    assert main(["predict", f"{tmp_path}/out", "--csv", f"{tmp_path}/posts.csv", "--out", f"{tmp_path}/p.csv"]) == 0
+    table = pd.read_csv(tmp_path / "p.csv", index_col=0)
+    assert table.columns.tolist() == ["predicted", *sorted(set(df["label"]))]
+    assert (table["predicted"] == table.drop(columns="predicted").idxmax(axis=1)).all()
 
 
 def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
@@ -126,3 +138,387 @@ def test_help_tells_defaults_and_the_share_is_checked(capsys):
     assert "passes over the training rows (default: 12)" in text and "default: None" not in text
     assert main(["train", "--csv", "x.csv", "--labels", "g", "--out", "o", "--test-share", "2"]) == 2
     assert "--test-share must lie between 0 and 1. Received: 2.0" in capsys.readouterr().err
+
+
+# === Options ===
+
+
+def test_options_are_those_that_tasks_modalities_and_fusions_offer(capsys):
+    for command in ("train", "search"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        ours = [cls for cls in subclasses(Task) if cls.__module__.startswith("mmkeras.") and vars(cls).get("option")]
+        assert {cls.option for cls in ours} == {"labels", "label", "number", "caption"}
+        for cls in ours:
+            assert f"--{cls.option} {cls.option.upper()} {cls.option_help}" in text
+        for option in ("text", "text-encoder", "image", "image-weights", "numeric", "datetime", "zero-is-missing"):
+            assert text.count(f"[--{option} ") == 1
+        assert ("--trainable" in text) == (command == "train")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out.replace("\n", "").replace(" ", "")
+    assert f"--fusion{{{','.join(names(Fusion))}}}" in text and "focal" in text and "weighted" in text
+
+
+def test_the_command_line_names_no_class():
+    known = {cls.__name__ for base in (Task, Modality, Fusion) for cls in subclasses(base)}
+    for name in ("options", "commands", "use"):
+        path = pathlib.Path(commands.__file__).with_name(f"{name}.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = getattr(node, "id", None) or getattr(node, "attr", None)
+            assert named not in known and named != "kind", f"{name}.py names {named}"
+
+
+@pytest.fixture
+def sales(tmp_path):
+    """Two classes that the size tells apart, several rows of each shop, a day of each row, and a weight of 0 for "b"."""
+    rng = np.random.default_rng(0)
+    label = rng.choice(["a", "b"], 90)
+    df = pd.DataFrame(
+        {
+            "label": label,
+            "size": (label == "b") + rng.normal(0, 0.1, 90),
+            "colour": rng.choice(["red", "blue"], 90),
+            "shop": rng.choice([f"shop {number}" for number in range(12)], 90),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.permutation(90), unit="D"),
+            "weight": np.where(label == "b", 0, 1),
+        }
+    )
+    df.to_csv(tmp_path / "sales.csv", index=False)
+    return tmp_path
+
+
+def train(folder, *more, target="--label label", epochs=1):
+    arguments = (
+        f"train --csv {folder}/sales.csv {target} --epochs {epochs} --out {folder}/out --cache-dir {folder}/cache"
+    )
+    return main([*arguments.split(), *more])
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """The rows that a command would judge by; it neither trains nor writes."""
+    rows = []
+    monkeypatch.setattr(mm.Pipeline, "fit", lambda pipe, df, **settings: rows.append(df))
+    monkeypatch.setattr(commands, "finish", lambda pipe, df, *more: rows.append(df))
+    return rows
+
+
+def test_sample_weight_is_heeded(sales, capsys):
+    size = ["--numeric", "size", "--batch-size", "8", "--learning-rate", "0.01"]
+    assert train(sales, *size, "--sample-weight", "weight", epochs=20) == 0
+    assert main(["predict", f"{sales}/out", "--csv", f"{sales}/sales.csv", "--out", f"{sales}/p.csv"]) == 0
+    assert (pd.read_csv(sales / "p.csv")["predicted"] == "a").mean() > 0.9
+    assert train(sales, *size, epochs=20) == 0
+    assert main(["predict", f"{sales}/out", "--csv", f"{sales}/sales.csv", "--out", f"{sales}/p.csv"]) == 0
+    assert (pd.read_csv(sales / "p.csv")["predicted"] == pd.read_csv(sales / "sales.csv")["label"]).mean() > 0.9
+    capsys.readouterr()
+    assert train(sales, *size, "--sample-weight", "wheight") == 2
+    assert "Did you mean 'weight'" in capsys.readouterr().err
+
+
+def test_rows_are_split_by_groups_or_by_time(sales, judged, capsys):
+    df = pd.read_csv(sales / "sales.csv")
+    assert train(sales, "--numeric", "size", "--split-by", "shop") == 0
+    learnt, test = judged
+    assert not set(learnt["shop"]) & set(test["shop"]) and len(learnt) + len(test) == 90
+    judged.clear()
+    assert train(sales, "--numeric", "size", "--split-time", "day", "--test-share", "0.3") == 0
+    assert sorted(judged[1]["day"]) == sorted(df["day"])[-27:]
+    judged.clear()
+    assert train(sales, "--numeric", "size", "--split-by", "shop,colour") == 0
+    pairs = [set(rows["shop"] + rows["colour"]) for rows in judged]
+    assert not pairs[0] & pairs[1]
+    assert train(sales, "--numeric", "size", "--split-by", "shop", "--split-time", "day") == 2
+    assert "by groups or by time" in capsys.readouterr().err
+
+
+def test_evaluate_scores_groups_and_subsets_of_modalities(sales, capsys):
+    assert train(sales, "--numeric", "size", "--text", "colour", "--text-encoder", "lexical") == 0
+    capsys.readouterr()
+    page = sales / "report.html"
+    given = ["evaluate", f"{sales}/out", "--csv", f"{sales}/sales.csv"]
+    assert main([*given, "--by", "colour", "--missing", "--html", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "By colour" in printed and re.search(r"^ +red +\d+", printed, re.MULTILINE)
+    assert "With only some of the modalities" in printed and re.search("^ +tabular +", printed, re.MULTILINE)
+    assert "By colour" in page.read_text(encoding="utf-8")
+    assert main([*given, "--by", "color"]) == 2
+    assert "Did you mean 'colour'" in capsys.readouterr().err
+    assert main(given) == 0
+    printed = capsys.readouterr().out
+    assert "By colour" not in printed and "With only some" not in printed
+
+
+def test_losses_are_those_that_the_task_takes(trained, sales, capsys):
+    assert train(sales, "--numeric", "size", "--loss", "weighted") == 2
+    assert "`loss` must be None, 'focal', or a Keras loss or its name" in capsys.readouterr().err
+    arguments = f"train --csv {trained}/movies.csv --numeric runtime --labels genres --epochs 1 --out {sales}/l"
+    assert main([*arguments.split(), "--loss", "weighted", "--cache-dir", str(sales)]) == 0
+
+
+def test_rare_labels_are_left_out(trained, tmp_path, capsys, judged):
+    df = pd.read_csv(trained / "movies.csv")
+    counts = df["genres"].fillna("").str.split("|").explode().value_counts().drop("", errors="ignore")
+    least = int(counts.median())
+    arguments = f"train --csv {trained}/movies.csv --numeric runtime --labels genres --out {tmp_path}/o"
+    tasks = []
+    fit = mm.Pipeline.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mm.Pipeline, "fit", lambda pipe, df, **settings: tasks.append(pipe.task) or fit(pipe, df))
+        assert main([*arguments.split(), "--min-label-rows", str(least)]) == 0
+    frequent = sorted(counts.index[counts >= least])
+    assert list(tasks[0].classes) == frequent and 0 < len(frequent) < len(counts)
+    assert f"{len(frequent)} of {len(counts)} labels have at least {least} rows." in capsys.readouterr().out
+
+
+def test_captions_of_an_image_stay_together_and_settings_of_other_heads_are_refused(tmp_path, judged, capsys):
+    mm.samples.captions(20, 0, tmp_path / "scenes", size=32).to_csv(tmp_path / "scenes.csv", index=False)
+    arguments = (
+        f"train --csv {tmp_path}/scenes.csv --image image --image-encoder scratch --caption caption --out {tmp_path}/o"
+    )
+    assert main(arguments.split()) == 0
+    learnt, test = judged
+    assert (len(learnt), len(test)) == (16, 4) and not set(learnt["image"]) & set(test["image"])
+    assert len(learnt["caption"].iloc[0]) > 1
+    assert main([*arguments.split(), "--fusion", "gated"]) == 2
+    assert "A head for Caption" in capsys.readouterr().err
+    assert main([*arguments.split(), "--modality-dropout", "0.1"]) == 2
+    assert "A head for Caption" in capsys.readouterr().err
+
+
+def test_decisions_stand_first_unless_the_predictions_are_decisions(sales, capsys):
+    assert train(sales, "--text", "colour", "--text-encoder", "lexical", target="--number size") == 0
+    assert main(["predict", f"{sales}/out", "--csv", f"{sales}/sales.csv", "--out", f"{sales}/p.csv"]) == 0
+    assert pd.read_csv(sales / "p.csv", index_col=0).columns.tolist() == ["size"]
+    df = pd.read_csv(sales / "sales.csv")
+    df["label"] = df["label"].map({"a": "label", "b": "predicted"})
+    df.to_csv(sales / "sales.csv", index=False)
+    assert train(sales, "--numeric", "size", epochs=10) == 0
+    assert main(["predict", f"{sales}/out", "--csv", f"{sales}/sales.csv", "--out", f"{sales}/p.csv"]) == 0
+    table = pd.read_csv(sales / "p.csv", index_col=0, header=None, skiprows=1)
+    assert set(table[1]) <= {"label", "predicted"} and np.allclose(table[2] + table[3], 1, atol=1e-5)
+
+
+def test_captions_are_predicted_as_they_are(tmp_path):
+    df = mm.samples.captions(16, 0, tmp_path / "scenes", size=32)
+    df.to_csv(tmp_path / "scenes.csv", index=False)
+    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
+    task = mm.Caption("caption", sequence_length=12, decoding={"method": "greedy"})
+    pipe = mm.Pipeline([image], task, width=8)
+    pipe.fit(df, epochs=1, verbose=0, validation_data=False)
+    pipe.save(tmp_path / "model")
+    assert main(["predict", f"{tmp_path}/model", "--csv", f"{tmp_path}/scenes.csv", "--out", f"{tmp_path}/p.csv"]) == 0
+    assert pd.read_csv(tmp_path / "p.csv", index_col=0).columns.tolist() == ["caption", "score"]
+
+
+def test_interrupted_commands_say_so_in_one_line(trained, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd, "read_csv", interrupt)
+    capsys.readouterr()
+    assert main(["predict", f"{trained}/out", "--csv", f"{trained}/movies.csv"]) == 130
+    assert capsys.readouterr().err == "mmkeras predict: interrupted.\n"
+
+
+# === Files of one's own ===
+
+TOYS = '''
+import dataclasses
+
+import keras
+import numpy as np
+
+from mmkeras.data.columns import NumberColumn
+from mmkeras.evaluation.rivals import Rival
+from mmkeras.fusion import ConcatFusion
+from mmkeras.modalities.base import PRESENT, Modality, column_names
+from mmkeras.tasks import Regression
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict(Regression):
+    """A number, told as whether it is above the mean."""
+
+    option = "verdict"
+    option_help = "target column of numbers to be judged"
+
+    def decide(self, predictions):
+        return ["high" if value > self.mean else "low" for value in predictions[:, 0]]
+
+    def read(self, target):
+        return self.decide(target.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(Modality):
+    """Columns of 0 and 1."""
+
+    columns: tuple
+    name: str = "flags"
+
+    option = "flags"
+    option_help = "columns of 0 and 1"
+
+    def __post_init__(self):
+        self._set(columns=column_names(self.columns, "`columns`"))
+
+    @property
+    def columns_read(self):
+        return dict.fromkeys(self.columns, NumberColumn())
+
+    def prepare(self, raw):
+        flags = keras.ops.stack([raw[column] for column in self.columns], axis=-1)
+        known = keras.ops.cast(keras.ops.logical_not(keras.ops.isnan(flags)), "float32")
+        present = keras.ops.max(known, axis=-1, keepdims=True)
+        return {f"{self.name}.flags": keras.ops.nan_to_num(flags), f"{self.name}{PRESENT}": present}
+
+    def encode(self, tensors):
+        return keras.layers.Dense(4, name=f"{self.name}_dense")(tensors[f"{self.name}.flags"])
+
+
+class Doubled(ConcatFusion):
+    """Features side by side, twice as large."""
+
+    label = "doubled"
+
+    def call(self, features, presence):
+        return 2 * super().call(features, presence)
+
+
+class Median(Rival):
+    """The median of the training rows."""
+
+    needs_trunk = False
+
+    def __init__(self, value):
+        self.value = value
+
+    @classmethod
+    def fit(cls, bench):
+        return {"toy median": cls(float(np.median(bench.rows.target.values)))}
+
+    def predict(self, trunk, df):
+        return np.full((len(df), 1), self.value)
+
+    def write(self, path):
+        return {"value": self.value}
+
+    @classmethod
+    def read(cls, path, saved):
+        return cls(saved["value"])
+'''
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """A folder with a file of one's own and rows for it; what `mmkeras --use` made of them."""
+    folder = tmp_path_factory.mktemp("toys")
+    (folder / "toys_of_a_user.py").write_text(TOYS, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"new": rng.choice([0, 1], 60), "sold": rng.choice([0, 1], 60), "size": rng.normal(5, 1, 60)})
+    df["price"] = 10 * df["new"] - 3 * df["sold"] + rng.normal(0, 0.1, 60)
+    df.to_csv(folder / "rows.csv", index=False)
+    arguments = (
+        f"--use {folder}/toys_of_a_user.py train --csv {folder}/rows.csv --verdict price --flags new,sold --numeric size "
+        f"--fusion doubled --epochs 3 --out {folder}/out --cache-dir {folder}/cache"
+    )
+    assert main(arguments.split()) == 0
+    yield folder
+    sys.modules.pop("toys_of_a_user", None)
+
+
+def test_classes_of_a_file_are_trained_and_reported(toys):
+    page = (toys / "out" / "report.html").read_text(encoding="utf-8")
+    assert "toy median" in page and "flags alone" in page
+    pipe = mm.load(toys / "out" / "model")
+    assert type(pipe.task).__module__ == "toys_of_a_user" and pipe.fusion == "doubled"
+
+
+def test_what_they_predict_stands_first(toys):
+    use = ["--use", f"{toys}/toys_of_a_user.py"]
+    assert main([*use, "predict", f"{toys}/out", "--csv", f"{toys}/rows.csv", "--out", f"{toys}/p.csv"]) == 0
+    table = pd.read_csv(toys / "p.csv", index_col=0)
+    assert table.columns.tolist() == ["predicted", "price"] and set(table["predicted"]) <= {"high", "low"}
+    assert main([*use, "export", f"{toys}/out", "--out", f"{toys}/served"]) == 0
+    assert (toys / "served" / "saved_model.pb").is_file()
+
+
+def test_their_rivals_are_shown_where_there_are_training_rows(toys, capsys):
+    evaluate = ["--use", f"{toys}/toys_of_a_user.py", "evaluate", f"{toys}/out", "--csv", f"{toys}/rows.csv"]
+    assert main(evaluate) == 0
+    captured = capsys.readouterr()
+    assert "toy median" not in captured.out and "Not shown" in captured.err and "Median" in captured.err
+    assert main([*evaluate, "--train-csv", f"{toys}/rows.csv"]) == 0
+    captured = capsys.readouterr()
+    assert "toy median" in captured.out and captured.err == ""
+    assert main(evaluate[2:]) == 0  # without --use nothing is asked for
+    assert "Not shown" not in capsys.readouterr().err
+
+
+def test_their_options_are_told(toys, capsys):
+    with pytest.raises(SystemExit):
+        main(["--use", f"{toys}/toys_of_a_user.py", "train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "--verdict VERDICT target column of numbers to be judged" in text
+        and "--flags COLUMNS columns of 0 and 1" in text
+    )
+    assert main(["train", "--csv", f"{toys}/rows.csv", "--out", "o", "--verdict", "price", "--number", "price"]) == 2
+    error = capsys.readouterr().err
+    assert "Give exactly one of" in error and "--verdict" in error.partition("Received")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("gone.py", None, "which is not there"),
+        ("tasks.txt", "", "with a name such as my_tasks.py"),
+        ("my-tasks.py", "", "with a name such as my_tasks.py"),
+        ("json.py", "", "there is a module 'json' already"),
+        ("sndhdr_.py", "1 +", "SyntaxError"),
+        ("fails_to_load.py", "import no_such_module_here", "No module named 'no_such_module_here'"),
+        ("leaves_at_once.py", "raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path, capsys, name, source, message):
+    if source is not None:
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    before = set(sys.modules)
+    assert main(["--use", str(tmp_path / name), "cache", "info", "--cache-dir", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("mmkeras: --use ") and message in captured.err and name in captured.err
+    assert captured.out == "" and "Traceback" not in captured.err
+    assert pathlib.Path(name).stem not in set(sys.modules) - before
+
+
+def test_a_module_that_is_installed_but_not_loaded_is_not_hidden(tmp_path, capsys, monkeypatch):
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "some_package.py").write_text("", encoding="utf-8")
+    (tmp_path / "some_package.py").write_text("loaded = True", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    use = ["--use", str(tmp_path / "some_package.py"), "cache", "info", "--cache-dir", str(tmp_path)]
+    assert main(use) == 2
+    assert "there is a module 'some_package' already" in capsys.readouterr().err and "some_package" not in sys.modules
+
+
+def test_files_are_imported_in_order_and_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)  # as when a command runs in their folder
+    (tmp_path / "first_of_two.py").write_text("import pathlib\nloads = [1]\n", encoding="utf-8")
+    (tmp_path / "second_of_two.py").write_text("import first_of_two\nfirst_of_two.loads.append(2)\n", encoding="utf-8")
+    files = [str(tmp_path / "first_of_two.py"), str(tmp_path / "second_of_two.py")]
+    for _ in range(2):
+        assert main(["--use", files[0], f"--use={files[1]}", "cache", "info", "--cache-dir", str(tmp_path)]) == 0
+    assert sys.modules.pop("first_of_two").loads == [1, 2] and sys.modules.pop("second_of_two")
+
+
+def test_an_option_that_is_taken_is_refused_in_a_sentence(tmp_path, capsys):
+    source = "from mmkeras.tasks import Regression\n\nclass Taken(Regression):\n    option = 'csv'\n"
+    (tmp_path / "takes_an_option.py").write_text(source, encoding="utf-8")
+    try:
+        assert main(["--use", str(tmp_path / "takes_an_option.py"), "cache", "info"]) == 2
+        assert "conflicting option string: --csv" in capsys.readouterr().err
+    finally:
+        sys.modules.pop("takes_an_option").Taken.option = None

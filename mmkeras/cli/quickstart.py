@@ -2,7 +2,12 @@
 
 import time
 
-# Rows of each sample when all tasks run one after the other, in less than eight minutes on two cores.
+import mmkeras as mm
+from mmkeras.evaluation.pages import write_index
+
+# Rows of each sample: by itself, for relations take more rows to learn than words and numbers; and when all run one after the
+# other, in less than eight minutes on two cores.
+ROWS = {"genre": 1200, "entailment": 1500, "captions": 10000}
 WHOLE = {"genre": 1200, "entailment": 1500, "captions": 8000}
 STORIES = {
     "genre": ("Genres of films", "Which genres a made-up film has, from its overview, its numbers and its date."),
@@ -17,32 +22,32 @@ STORIES = {
 }
 
 
-def whole(out, rows, seed, finish):
-    """All three tasks, each in a folder of its own, and a page that links their reports.
+def run(name, out, *, rows, seed, finish):
+    """One sample, or all of them.
 
     Args:
+        name: of the sample, one of `ROWS`; None for all, each in a folder of its own, and a page that links their reports.
         out: pathlib.Path of the folder to write to.
-        rows: int, rows of each sample; None takes those of `WHOLE`.
-        seed, finish: see `genre`; `finish` returns the `Report`.
+        rows: int, rows of each sample; None takes those of `ROWS` or `WHOLE`.
+        seed, finish: see `genre`.
     """
-    from mmkeras.evaluation.pages import write_index
+    samples = {"genre": genre, "entailment": entailment, "captions": captions}
+    if name is None:
+        _whole(samples, out, rows, seed=seed, finish=finish)
+    else:
+        samples[name](out, ROWS[name] if rows is None else rows, seed, finish)
 
-    begin, parts = time.monotonic(), []
-    for number, (name, run) in enumerate({"genre": genre, "entailment": entailment, "captions": captions}.items(), 1):
+
+def _whole(samples, out, rows, *, seed, finish):
+    begin, models = time.monotonic(), []
+    for number, (name, learn) in enumerate(samples.items(), 1):
         title, story = STORIES[name]
-        print(f"\n=== {number} of {len(WHOLE)}: {title}. {story}\n", flush=True)
+        print(f"\n=== {number} of {len(samples)}: {title}. {story}\n", flush=True)
         start = time.monotonic()
-
-        def keep(pipe, test_rows, folder, title=title, story=story, start=start):
-            report = finish(pipe, test_rows, folder)
-            link = f"{folder.name}/report.html"
-            parts.append(
-                {"title": title, "story": story, "report": report, "link": link, "seconds": time.monotonic() - start}
-            )
-            return report
-
-        run(out / name, WHOLE[name] if rows is None else rows, seed, keep)
-        page = write_index(parts, out / "index.html")  # after each task: there is something to look at early
+        report = learn(out / name, WHOLE[name] if rows is None else rows, seed, finish)
+        seconds, link = time.monotonic() - start, f"{name}/report.html"
+        models.append({"title": title, "story": story, "report": report, "link": link, "seconds": seconds})
+        page = write_index(models, out / "index.html")  # after each: there is something to look at early
         print(f"Open {page} in a browser.", flush=True)
     print(f"\nAll done in {time.monotonic() - begin:.0f} s.")
 
@@ -54,10 +59,11 @@ def genre(out, rows, seed, finish):
         out: pathlib.Path of the folder to write to.
         rows: int, rows of the sample.
         seed: int, of the sample, the split and the training.
-        finish: function of (pipe, test rows, out) that reports and saves.
-    """
-    import mmkeras as mm
+        finish: function of (pipe, test rows, out) that reports and saves; it returns the `Report`.
 
+    Returns:
+        The `Report`.
+    """
     start = time.monotonic()
     df = mm.samples.movies(rows, seed=seed)
     train_rows, test_rows = mm.split_frame(df, 0.2, seed=seed)
@@ -80,8 +86,9 @@ def genre(out, rows, seed, finish):
     for (_, row), labels in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
         print(f"\n{row['overview'] or '(no overview)'}\n  budget {row['budget']:,}, {row['runtime']:g} minutes")
         print(f"  predicted: {', '.join(labels)}\n  true:      {', '.join(row['genres'].split('|'))}", flush=True)
-    finish(pipe, test_rows, out)
+    report = finish(pipe, test_rows, out)
     _done(start, out)
+    return report
 
 
 def entailment(out, rows, seed, finish):
@@ -90,8 +97,6 @@ def entailment(out, rows, seed, finish):
     Args:
         out, rows, seed, finish: see `genre`; the pictures are drawn into out/images.
     """
-    import mmkeras as mm
-
     start = time.monotonic()
     df = mm.samples.entailment(rows, seed=seed, directory=out / "images")
     train_rows, test_rows = mm.split_frame(df, 0.2, seed=seed)
@@ -108,7 +113,7 @@ def entailment(out, rows, seed, finish):
         dropout=0.1,
     )
     pipe.fit(train_rows, epochs=30, batch_size=32, seed=seed, verbose=2, learning_rate=4e-3)
-    finish(pipe, test_rows, out)
+    report = finish(pipe, test_rows, out)
     shown = test_rows.head(5)
     for (_, row), label in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
         print()
@@ -116,6 +121,7 @@ def entailment(out, rows, seed, finish):
             print(f"{row[f'text_{number}'] or '(no text)'} [{row[f'image_{number}'] or 'no picture'}]")
         print(f"  predicted: {label}\n  true:      {row['label']}")
     _done(start, out)
+    return report
 
 
 def captions(out, rows, seed, finish):
@@ -124,8 +130,6 @@ def captions(out, rows, seed, finish):
     Args:
         out, rows, seed, finish: see `genre`; the scenes are drawn into out/images.
     """
-    import mmkeras as mm
-
     start = time.monotonic()
     df = mm.samples.captions(rows, seed=seed, directory=out / "images")
     # The way of decoding for photos writes no two words twice, but here both groups may well be of "two red" shapes.
@@ -145,7 +149,7 @@ def captions(out, rows, seed, finish):
     )
     settings = {"epochs": 8, "batch_size": 48, "learning_rate": 5e-3, "weight_decay": 0.05}
     pipe.fit(train_rows, validation_data=0.03, seed=seed, verbose=2, **settings)
-    finish(pipe, test_rows, out)
+    report = finish(pipe, test_rows, out)
     shown = test_rows.head(5)
     for (_, row), text in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
         print(f"\n{row['image']}\n  written: {text}\n  one true: {row['caption'][0]}")
@@ -156,6 +160,7 @@ def captions(out, rows, seed, finish):
     picture = mm.plot_attention(mm.generate(pipe, shown.head(1)), 0, shown["image"].iloc[0], out / "attention.png")
     print(f"Wrote {picture}: where each word looked.")
     _done(start, out)
+    return report
 
 
 def _done(start, out):

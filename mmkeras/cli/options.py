@@ -1,0 +1,240 @@
+"""The options of the command line: what tasks, modalities and fusions offer, and what every command takes beside that."""
+
+import argparse
+import json
+
+from mmkeras.cli.quickstart import ROWS
+from mmkeras.decoding.settings import METHODS
+from mmkeras.fusion import Fusion
+from mmkeras.modalities import with_options
+from mmkeras.modalities.base import split_names
+from mmkeras.registry import names, subclasses
+from mmkeras.search.run import ENGINES, TUNERS
+from mmkeras.tasks.base import Task
+
+# Settings of heads that have an option, and what they are without it.
+HEAD = {"fusion": "concat", "modality_dropout": 0.0}
+
+
+class Help(argparse.HelpFormatter):
+    """Tells defaults where there are any."""
+
+    def _get_help_string(self, action):
+        tells = action.default and action.default != argparse.SUPPRESS
+        return f"{action.help} (default: %(default)s)" if tells else action.help
+
+
+# --- what the options mean
+
+
+def read_early(arguments):
+    """What stands before the command: `use`, the files to import before the other options are known, and `traceback`."""
+    parser = argparse.ArgumentParser(prog="mmkeras", parents=[_early()], add_help=False)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser.parse_known_args(arguments)[0]
+
+
+def target_options():
+    """{option: class of the task that its column is for}; of two with one option, the latest."""
+    return {cls.option: cls for cls in subclasses(Task) if vars(cls).get("option")}
+
+
+def make_task(options):
+    """The task of the one target that is given.
+
+    Raises:
+        ValueError: no target is given, or several.
+    """
+    tasks = target_options()
+    columns = {name: getattr(options, _place(name)) for name in tasks if getattr(options, _place(name))}
+    if len(columns) != 1:
+        *others, last = (f"--{name}" for name in tasks)
+        raise ValueError(f"Give exactly one of {', '.join(others)} and {last}. Received: {list(columns) or 'none'}.")
+    ((name, column),) = columns.items()
+    return tasks[name](column)
+
+
+def make_modalities(options, task):
+    """The modalities of the columns that are given, as the task needs them.
+
+    Raises:
+        ValueError: no column is given.
+    """
+    classes = with_options()
+    modalities = [modality for cls in classes for modality in cls.from_options(options, sequences=task.sequences)]
+    if not modalities:
+        listed = ", ".join(f"--{cls.option}" for cls in classes)
+        raise ValueError(
+            f"Give columns to read, for example by one of {listed}. Received: none. "
+            f"`mmkeras {options.command} --help` tells all options."
+        )
+    return modalities
+
+
+def head_settings(options):
+    """Settings of the head that were given, other than those that any head has by itself."""
+    return {name: getattr(options, name) for name, default in HEAD.items() if getattr(options, name) != default}
+
+
+def _place(name):
+    """Where the options hold the column of a target."""
+    return f"target_{name}"
+
+
+# --- the parser
+
+
+def make_parser():
+    """The argparse parser of all commands, for the tasks, modalities and fusions that are known now."""
+    parser = argparse.ArgumentParser(prog="mmkeras", parents=[_early()], description="Multimodal learning on Keras 3.")
+    commands = parser.add_subparsers(dest="command")
+    for name, (add, description) in COMMANDS.items():
+        add(commands.add_parser(name, help=description, description=description, formatter_class=Help))
+    return parser
+
+
+def _early():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--traceback", action="store_true", help="show where an error arose")
+    parser.add_argument(
+        "--use",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="import this Python file first, so that the tasks, modalities, fusions, encoders and rivals in it are known; "
+        "may be given several times",
+    )
+    return parser
+
+
+def _quickstart(parser):
+    parser.add_argument(
+        "--task",
+        choices=list(ROWS),
+        help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, or only captions "
+        "of drawn scenes; without it all three, with one page that links their reports",
+    )
+    parser.add_argument("--out", default="mmkeras-quickstart", help="folder for models, reports and served models")
+    parser.add_argument(
+        "--rows", type=int, help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
+
+
+def _train(parser):
+    losses = {way["loss"]: None for cls in subclasses(Task) for way in cls.ways.values() if "loss" in way}
+    _data(parser, towers=True)
+    parser.add_argument("--fusion", default=HEAD["fusion"], choices=names(Fusion), help="how modalities are joined")
+    parser.add_argument(
+        "--modality-dropout",
+        type=float,
+        default=HEAD["modality_dropout"],
+        help="chance that training drops a whole modality",
+    )
+    parser.add_argument(
+        "--class-weight", choices=["balanced"], help="with --label: rare classes count as much as others"
+    )
+    parser.add_argument(
+        "--loss",
+        help=f"instead of the target's own, such as cross-entropy: {', '.join(losses)}, or the name of a Keras loss",
+    )
+    parser.add_argument(
+        "--sample-weight", metavar="COLUMN", help="column of numbers: how much each row counts in training"
+    )
+    parser.add_argument("--epochs", type=int, default=12, help="passes over the training rows")
+    parser.add_argument("--fine-tune-epochs", type=int, default=0, help="further passes that train --trainable, too")
+    parser.add_argument("--batch-size", type=int, default=64, help="rows of a step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest, after a short warm-up")
+
+
+def _search(parser):
+    _data(parser, towers=False)
+    parser.add_argument("--trials", type=int, default=30, help="models to try")
+    parser.add_argument("--engine", choices=ENGINES, default="autokeras", help="what runs the trials")
+    parser.add_argument("--tuner", choices=TUNERS, default="greedy", help="what chooses them")
+    parser.add_argument("--objective", help="a metric of the task, such as map or macro_f1")
+    parser.add_argument(
+        "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
+    )
+    parser.add_argument("--directory", help="folder that an interrupted search resumes from; without it OUT/search")
+
+
+def _data(parser, towers):
+    """What training and searching read, and where they write; `towers` where pretrained towers may train, too."""
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--out", required=True, help="folder for model, report and served model")
+    for name, cls in target_options().items():
+        metavar = name.replace("-", "_").upper()
+        parser.add_argument(f"--{name}", dest=_place(name), metavar=metavar, help=cls.option_help)
+    for cls in with_options():
+        cls.add_options(parser, towers=towers)
+    parser.add_argument("--test-share", type=float, default=0.2, help="share of the rows held out for the report")
+    parser.add_argument(
+        "--split-by",
+        type=split_names,
+        metavar="COLUMNS",
+        help="columns whose values never stand on both sides of that split, such as a user's name",
+    )
+    parser.add_argument(
+        "--split-time", metavar="COLUMN", help="column of dates or numbers, of which the latest are held out"
+    )
+    parser.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
+    parser.add_argument(
+        "--cache-dir", help="folder of the feature cache; without it $MMKERAS_CACHE_DIR or ~/.cache/mmkeras"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
+
+
+def _predict(parser):
+    _model(parser)
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--out", help="CSV file for the predictions; without it the first rows are printed")
+
+
+def _caption(parser):
+    _model(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--method", choices=METHODS, default="beam")
+    parser.add_argument("--beam-width", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="for --method sample")
+
+
+def _evaluate(parser):
+    _model(parser)
+    parser.add_argument("--csv", required=True)
+    parser.add_argument("--html", help="write the report with plots to this file")
+    parser.add_argument("--by", metavar="COLUMN", help="score also the rows of each value of this column")
+    parser.add_argument(
+        "--missing", action="store_true", help="score also every subset of modalities, as if the others were missing"
+    )
+    parser.add_argument(
+        "--train-csv",
+        help="CSV file of the training rows, from which rivals learn that the model was saved without, such as those of --use",
+    )
+
+
+def _export(parser):
+    _model(parser)
+    parser.add_argument("--out", required=True)
+
+
+def _cache(parser):
+    parser.add_argument("action", choices=["info", "clear"])
+    parser.add_argument("--cache-dir")
+
+
+def _model(parser):
+    parser.add_argument("model", help="folder written by train or quickstart, or its model/")
+
+
+# name → (function that adds its options, what it does)
+COMMANDS = {
+    "quickstart": (_quickstart, "Train on an embedded sample and look at the result; no download, no GPU."),
+    "train": (_train, "Train on a CSV file; write model, report and served model to a folder."),
+    "search": (_search, "Search modalities, fusion, head and training on a CSV file; write what train writes."),
+    "predict": (_predict, "Predict the rows of a CSV file with a saved model."),
+    "caption": (_caption, "Write captions of image files with a saved model."),
+    "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
+    "export": (_export, "Write a saved model as a SavedModel that takes raw values."),
+    "cache": (_cache, "Show or delete cached features."),
+}
