@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from mmkeras import persistence
+from mmkeras.graph import functional
 from mmkeras.persistence import export_saved_model, read, replacing, write_text
 
 
@@ -160,19 +161,32 @@ def test_missing_file(saved):
 
 
 def test_newer_format(saved):
-    edit(saved, lambda manifest: manifest.update(format=2, mmkeras="9.9"))
-    with pytest.raises(ValueError, match=r"reads format 1.*Received: format 2, written by mmkeras 9.9. Install that"):
+    edit(saved, lambda manifest: manifest.update(format=persistence.FORMAT + 1, mmkeras="9.9"))
+    message = rf"reads formats 1 and {persistence.FORMAT} .*Received: format 3, written by mmkeras 9.9. Install that"
+    with pytest.raises(ValueError, match=message):
         read(saved)
 
 
 def test_newer_format_that_names_its_files_otherwise(tmp_path):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({"format": 2, "mmkeras": "9.9", "parts": []}))
-    with pytest.raises(ValueError, match=r"Received: format 2, written by mmkeras 9.9"):
+    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({"format": 3, "mmkeras": "9.9", "parts": []}))
+    with pytest.raises(ValueError, match=r"Received: format 3, written by mmkeras 9.9"):
         read(tmp_path / "model")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '{"format": 1}', '{"format":1,"folder":"x","files":[]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1, 2]",
+        "null",
+        '{"format": 1}',
+        '{"format":1,"folder":"x","files":[]}',
+        '{"format": 2}',
+        '{"format":2,"folder":"x","files":[]}',
+    ],
+)
 def test_unreadable_manifest(tmp_path, text):
     (tmp_path / "pipeline.json").write_text(text)
     with pytest.raises(ValueError, match=r"A saved Pipeline has a readable pipeline.json. Received: "):
@@ -252,19 +266,32 @@ def served(path):
 
 def test_export_writes_and_replaces_a_saved_model(tmp_path):
     path = tmp_path / "exported"
-    export_saved_model(doubling(2.0), path, {"classes": ["a"]})
+    export_saved_model({"serve": doubling(2.0)}, path, {"classes": ["a"]})
     np.testing.assert_allclose(served(path), [[2.0, 4.0]])
     assert json.loads((path / "assets.extra" / "mmkeras.json").read_text()) == {"classes": ["a"]}
-    export_saved_model(doubling(3.0), path, {})
+    export_saved_model({"serve": doubling(3.0)}, path, {})
     np.testing.assert_allclose(served(path), [[3.0, 6.0]])
     assert os.listdir(tmp_path) == ["exported"]
 
 
+def test_export_writes_every_signature_under_names_that_are_arguments(tmp_path):
+    x = keras.Input((2,), name="x")
+    models = {
+        name: functional({"x (in $)": x}, {"y/z": keras.layers.Rescaling(factor)(x)})
+        for name, factor in (("serve", 2.0), ("serve_fast", 5.0))
+    }
+    export_saved_model(models, tmp_path / "exported", {})
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    for endpoint, factor in ((loaded.serve, 2.0), (loaded.serve_fast, 5.0)):
+        outputs = endpoint({"x__in___": tf.constant([[1.0, 2.0]])})
+        np.testing.assert_allclose(outputs["y_z"], [[factor, 2 * factor]])
+
+
 def test_export_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
     path = tmp_path / "exported"
-    export_saved_model(doubling(2.0), path, {})
+    export_saved_model({"serve": doubling(2.0)}, path, {})
     with pytest.raises(TypeError):
-        export_saved_model(doubling(3.0), path, {"bad": object()})
+        export_saved_model({"serve": doubling(3.0)}, path, {"bad": object()})
     np.testing.assert_allclose(served(path), [[2.0, 4.0]])
     assert os.listdir(tmp_path) == ["exported"]
 
@@ -272,7 +299,7 @@ def test_export_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
 def test_export_errors(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"hold a SavedModel.*holds something else. Choose another folder"):
-        export_saved_model(doubling(2.0), tmp_path, {})
+        export_saved_model({"serve": doubling(2.0)}, tmp_path, {})
     with pytest.raises(OSError, match=r"must be writable.*notes.txt/model"):
-        export_saved_model(doubling(2.0), tmp_path / "notes.txt" / "model", {})
+        export_saved_model({"serve": doubling(2.0)}, tmp_path / "notes.txt" / "model", {})
     assert os.listdir(tmp_path) == ["notes.txt"]

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from mmkeras import MultiClass, MultiLabel, Regression
+from mmkeras.data.targets import Values
 
 NAN = float("nan")
 
@@ -146,9 +148,9 @@ def test_config_round_trip_as_json(task):
 def test_multilabel_decisions():
     task = MultiLabel("y", classes=["A", "B", "C"])
     probabilities = np.array([[0.5, 0.2, 0.9], [0.1, 0.29, 0.0]])
-    assert task.decide(probabilities, 0.5) == [["A", "C"], []]
-    assert task.decide(probabilities, np.array([0.6, 0.2, 0.95])) == [["B"], ["B"]]
-    assert task.read(np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])) == [["A", "C"], []]
+    assert task.decide(probabilities) == [["A", "C"], []]
+    assert task.learn(thresholds=[0.6, 0.2, 0.95]).decide(probabilities) == [["B"], ["B"]]
+    assert task.read(Values([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])) == [["A", "C"], []]
     frame = task.frame(probabilities, pd.Index(["x", "y"]))
     assert frame.columns.tolist() == ["A", "B", "C"] and frame.loc["y", "B"] == 0.29
 
@@ -181,6 +183,58 @@ def test_starting_bias_survives_saving(tmp_path):
     np.testing.assert_allclose(clone.get_layer("logits").bias, [math.log(5), 0.0], atol=1e-6)
 
 
+def test_what_is_learnt_lies_apart_from_the_settings():
+    task = MultiLabel("y")
+    first = task.adapt(target("A", "B")).learn(thresholds=[0.2, 0.3])
+    assert first.classes == ("A", "B") and first.thresholds.tolist() == [0.2, 0.3]
+    assert first.settings is task and first.get_config() == task.get_config() and task.state is None
+    second = first.adapt(target("B", "C"))  # learns anew, and forgets what was tuned for other classes
+    assert second.classes == ("B", "C") and second.thresholds is None
+    again = MultiLabel(**first.get_config()).learn(**json.loads(json.dumps(first.state)))
+    assert again.classes == ("A", "B") and again.thresholds.tolist() == [0.2, 0.3]
+
+
+@pytest.mark.parametrize("task_class", [MultiLabel, MultiClass])
+def test_classes_of_the_user_stay_where_others_are_learnt_anew(task_class):
+    written, learnt = task_class("y", classes=["B", "A"]), task_class("y")
+    for rows in (target("A", "B"), target("B", "A", "B")):
+        assert written.adapt(rows).classes == ("B", "A") and learnt.adapt(rows).classes == ("A", "B")
+    adapted = learnt.adapt(target("A", "B"))
+    assert adapted.adapt(target("X", "Y")).classes == ("X", "Y")
+
+
+def test_labels_outside_of_the_classes_are_told_by_one_sentence():
+    task = MultiLabel("y", classes=["A", "B"]).learn(thresholds=[0.5, 0.5])
+    later = target("A|X", "X|Y", "B")
+    kept, told = task.judged(later)
+    assert kept is later and len(told) == 1
+    assert "'X' (2 rows)" in told[0] and "'Y' (1 rows)" in told[0] and "count in no metric" in told[0]
+    assert task.judged(target("A|B"))[1] == []
+
+
+def test_folds_are_judged_by_the_thresholds_they_were_tuned_to():
+    task = MultiLabel("y", classes=["A", "B"])
+    pooled = task.pool([task.learn(thresholds=[0.2, 0.9]), task], [2, 1])
+    probabilities = np.array([[0.3, 0.8], [0.1, 0.95], [0.3, 0.8]])
+    assert pooled.decide(probabilities) == [["A"], ["B"], ["B"]]
+
+
+def test_weighted_loss_of_labels_learns_from_the_training_target():
+    task, rows = MultiLabel("y", classes=["A", "B"]), Values(np.array([[1, 0], [1, 0], [1, 1], [0, 0]], "float32"))
+    loss = task.choose_loss("weighted", rows)
+    plain = keras.losses.BinaryCrossentropy()
+    miss = lambda label: (tf.constant([[float(label == 0), float(label == 1)]]), tf.constant([[0.1, 0.1]]))  # noqa: E731
+    assert float(loss(*miss(1))) / float(plain(*miss(1))) > float(loss(*miss(0))) / float(plain(*miss(0)))
+    with pytest.raises(
+        ValueError, match="`loss` must be None, 'focal', 'weighted', or a Keras loss or its name. Received: 'hinged'"
+    ):
+        task.choose_loss("hinged", rows)
+    with pytest.raises(
+        ValueError, match="`loss` must be None, or a Keras loss or its name. Received: 'focal' for Regression"
+    ):
+        Regression("y").choose_loss("focal")
+
+
 # === MultiClass ===
 
 
@@ -188,7 +242,7 @@ def test_multiclass_encodes_sorted_classes():
     df = target("no", "yes", "no")
     task = MultiClass("y").adapt(df)
     assert task.classes == ("no", "yes") and task.encode(df).tolist() == [0, 1, 0]
-    assert task.read(np.array([1, 0])) == ["yes", "no"]
+    assert task.read(Values([1, 0])) == ["yes", "no"]
     assert task.decide(np.array([[0.4, 0.6], [0.9, 0.1]])) == ["yes", "no"]
 
 
@@ -215,6 +269,13 @@ def test_multiclass_unknown_classes():
         task.adapt(later)
 
 
+def test_multiclass_rows_of_unknown_classes_are_not_judged():
+    task, later = MultiClass("y", classes=["a", "b"]), target("b", "c", "a", "d")
+    kept, told = task.judged(later)
+    assert kept["y"].tolist() == ["b", "a"] and len(told) == 1 and "'c'" in told[0] and "'d'" in told[0]
+    assert task.judged(target("a", "b"))[1] == []
+
+
 def test_multiclass_one_class():
     with pytest.raises(ValueError, match=r"at least two classes. Received: \['a'\] in all 2 rows"):
         MultiClass("y").adapt(target("a", "a"))
@@ -230,12 +291,12 @@ def test_missing_targets(task, method):
 
 
 def test_class_weights_by_hand():
-    task, rows = MultiClass("y", classes=["a", "b", "c"]), np.array([0, 0, 0, 1])
-    assert task.row_weights(rows, None) is None
-    np.testing.assert_allclose(task.row_weights(rows, "balanced"), [4 / 9, 4 / 9, 4 / 9, 4 / 3], rtol=1e-6)
-    np.testing.assert_allclose(task.row_weights(rows, {"a": 0.5}), [0.5, 0.5, 0.5, 1])
+    task, rows = MultiClass("y", classes=["a", "b", "c"]), Values([0, 0, 0, 1])
+    assert task.weights(rows, None) is None
+    np.testing.assert_allclose(task.weights(rows, "balanced"), [4 / 9, 4 / 9, 4 / 9, 4 / 3], rtol=1e-6)
+    np.testing.assert_allclose(task.weights(rows, {"a": 0.5}), [0.5, 0.5, 0.5, 1])
     number = MultiClass("y", classes=[0, 1])
-    np.testing.assert_allclose(number.row_weights(np.array([0, 1]), {0: 1.0, 1: 3.0}), [1, 3])
+    np.testing.assert_allclose(number.weights(Values([0, 1]), {0: 1.0, 1: 3.0}), [1, 3])
 
 
 @pytest.mark.parametrize("class_weight", ["equal", {"z": 1.0}, [1.0, 2.0, 3.0], {"a": -1.0}, {"a": np.nan}, {"a": "x"}])
@@ -244,14 +305,14 @@ def test_class_weight_errors(class_weight):
     with pytest.raises(
         ValueError, match=r"`class_weight` must be None, 'balanced', or a dict from classes among \['a', 'b',"
     ):
-        task.row_weights(np.array([0, 1]), class_weight)
+        task.weights(Values([0, 1]), class_weight)
 
 
 @pytest.mark.parametrize("task", [MultiLabel("y", classes=["a"]), Regression("y")])
 def test_class_weight_is_for_multiclass(task):
-    assert task.row_weights(np.zeros((2, 1)), None) is None
+    assert task.weights(Values(np.zeros((2, 1))), None) is None
     with pytest.raises(ValueError, match=r"`class_weight` applies to MultiClass. Received: 'balanced' for "):
-        task.row_weights(np.zeros((2, 1)), "balanced")
+        task.weights(Values(np.zeros((2, 1))), "balanced")
 
 
 def test_multiclass_starts_at_the_frequencies():
@@ -290,5 +351,5 @@ def test_regression_of_a_constant():
 
 def test_regression_decisions():
     task, predictions = Regression("y"), np.array([[1.5], [2.0]])
-    assert task.decide(predictions) == [1.5, 2.0] == task.read(predictions)
+    assert task.decide(predictions) == [1.5, 2.0] == task.read(Values(predictions))
     assert task.frame(predictions, [3, 4]).loc[4, "y"] == 2.0
