@@ -1,7 +1,7 @@
 """mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
 
 import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
-from mmkeras import fusion, hub, layers, losses, samples, search, sources
+from mmkeras import fusion, hub, layers, losses, samples, search, sources, testing
 from mmkeras.data.batches import make_dataset
 from mmkeras.data.splits import split_frame
 from mmkeras.decoding import Captions
@@ -62,5 +62,7 @@ __all__ = [
     # data
     "samples",
     "sources",
+    # checks of classes of one's own
+    "testing",
     "__version__",
 ]
