@@ -6,8 +6,11 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score, root_mean_squared_error
 
 from mmkeras import MultiClass, MultiLabel, Regression
+from mmkeras.data.targets import Values
 from mmkeras.evaluation import metrics
-from mmkeras.evaluation.report import label_table, make_report, scores, tune_thresholds
+from mmkeras.evaluation.report import Judgement, scores
+from mmkeras.evaluation.sections import confusion_section, label_section
+from mmkeras.evaluation.thresholds import tune_thresholds
 
 ONES = np.ones((1, 60))
 
@@ -190,37 +193,71 @@ def labels_and_guesses():
     return target, good, generator.random((200, 2))
 
 
+def report_of(task, target, predictions, rivals, samples=200, **settings):
+    """The report of predictions beside {name: predictions of a rival}."""
+    judgement = Judgement(task, Values(target), predictions, samples=samples)
+    return judgement.report(rivals={name: (task, values) for name, values in rivals.items()}, **settings)
+
+
 def test_report_of_a_model_that_beats_its_baselines():
     target, good, bad = labels_and_guesses()
-    baselines = {"chance": (bad, None), "label prior": (np.full((200, 2), 0.4), None)}
-    report = make_report(TASK, target, good, np.array([0.5, 0.5]), baselines, ["First."], samples=200)
+    baselines = {"chance": bad, "label prior": np.full((200, 2), 0.4)}
+    report = report_of(TASK, target, good, baselines, notes=["First."])
     assert report.notes[0] == "First."
     best = report.baselines.index[0]
     assert f"The model beats its best baseline, {best!r}, beyond the interval: map 1.000 against" in report.notes[-1]
     assert "NOT" not in report.notes[-1]
     assert set(report.baselines.index) == {"chance", "label prior"}
     assert report.baselines["map"].is_monotonic_decreasing
+    assert report.baselines.loc["chance", "map"] == pytest.approx(average_precision_score(target, bad, average="macro"))
     assert list(report.metrics) == ["map", "micro_f1", "macro_f1"] and report.rows == 200
     assert report.metrics["map"] == pytest.approx(average_precision_score(target, good, average="macro"))
     low, high = report.intervals["micro_f1"]
     assert low <= report.metrics["micro_f1"] <= high
+    low, value, high = report.baselines.loc["chance", ["low", "map", "high"]]
+    assert low < value < high < low + 0.3
     assert report.to_frame().index[0] == "this model" and str(report).startswith("Evaluation of 'genres' on 200 rows")
 
 
 def test_report_of_a_model_that_does_not():
     target, good, bad = labels_and_guesses()
-    report = make_report(TASK, target, bad, None, {"better": (good, None), "prior": (good * 0, None)}, samples=200)
+    report = report_of(TASK, target, bad, {"better": good, "prior": good * 0})
     assert "The model does NOT beat its best baseline, 'better', beyond the interval" in report.notes[-1]
     assert "difference -" in report.notes[-1] and "Prefer the simpler one" in report.notes[-1]
-    equal = make_report(TASK, target, good, None, {"same": (good, None)}, samples=100)
+    equal = report_of(TASK, target, good, {"same": good}, samples=100)
     assert "does NOT beat" in equal.notes[-1] and "difference +0.000 [+0.000, +0.000]" in equal.notes[-1]
+
+
+def test_a_rival_is_judged_by_its_own_thresholds():
+    """Each decides by what it was tuned to: the same probabilities, other decisions."""
+    target, good, _ = labels_and_guesses()
+    judgement = Judgement(TASK, Values(target), good, samples=20)
+    generous = TASK.learn(thresholds=[0.0, 0.0])
+    report = judgement.report(rivals={"same": (TASK, good), "generous": (generous, good)})
+    everything = f1_score(target, np.ones((200, 2)), average="micro")
+    assert report.baselines.loc["same", "micro_f1"] == report.metrics["micro_f1"]
+    assert report.baselines.loc["generous", "micro_f1"] == pytest.approx(everything)
+    assert report.baselines.loc["generous", "map"] == report.metrics["map"]
+
+
+def test_less_is_better_where_the_task_says_so():
+    class Error(Regression):
+        primary = "mae"
+
+    target = np.linspace(0.0, 1.0, 50)[:, None]
+    rivals = {"far": target + 1.0, "near": target + 0.1}
+    report = report_of(Error("y"), target, target + 0.01, rivals, samples=50)
+    assert report.baselines.index.tolist() == ["near", "far"]
+    assert "The model beats its best baseline, 'near', beyond the interval: mae 0.010 against 0.100" in report.notes[-1]
+    worse = report_of(Error("y"), target, target + 0.5, rivals, samples=50)
+    assert "does NOT beat its best baseline, 'near'" in worse.notes[-1]
 
 
 def test_report_notes_labels_without_rows():
     task = MultiLabel("genres", classes=["A", "B", "C"])
     target, good, _ = labels_and_guesses()
     wider = np.hstack([target, np.zeros((200, 1), "float32")])
-    report = make_report(task, wider, np.hstack([good, good[:, :1]]), None, {}, samples=50)
+    report = report_of(task, wider, np.hstack([good, good[:, :1]]), {}, samples=50)
     assert report.notes == ["No evaluated row has ['C']: left out of the macro averages."]
     assert report.labels.loc["C", "rows"] == 0 and np.isnan(report.labels.loc["C", "ap"])
     assert report.baselines.empty and len(report.to_frame()) == 1
@@ -228,14 +265,45 @@ def test_report_notes_labels_without_rows():
 
 def test_report_is_deterministic():
     target, good, bad = labels_and_guesses()
-    one, two = (make_report(TASK, target, good, None, {"chance": (bad, None)}, samples=100) for _ in range(2))
-    assert str(one) == str(two) and one.intervals == two.intervals
+    first, second = (report_of(TASK, target, good, {"chance": bad}, samples=100) for _ in range(2))
+    assert str(first) == str(second) and first.intervals == second.intervals
 
 
-def test_label_table_by_hand():
+def test_groups_are_scored_as_if_alone():
+    """Scores and intervals of a subgroup are those of an evaluation of its rows only."""
+    target, good, _ = labels_and_guesses()
+    noisy = np.clip(good + np.random.default_rng(1).normal(0, 0.3, good.shape), 0, 1)
+    groups = np.array(["big"] * 120 + ["small"] * 60 + [None] * 20, dtype=object)
+    judgement = Judgement(TASK, Values(target), noisy, samples=100)
+    section = judgement.groups(groups, "size")
+    assert section.name == "groups" and section.table.index.name == "size"
+    assert section.table.index.tolist() == ["big", "small", "(missing)"]  # most rows first
+    assert section.table["rows"].tolist() == [120, 60, 20]
+    report = judgement.report(rivals={}, sections=[section])
+    pd.testing.assert_frame_equal(report.groups, section.table)
+    assert "By size" in str(report)
+    for name, rows in (("big", slice(0, 120)), ("small", slice(120, 180)), ("(missing)", slice(180, None))):
+        alone = report_of(TASK, target[rows], noisy[rows], {}, samples=100)
+        for metric, value in alone.metrics.items():
+            assert report.groups.loc[name, metric] == pytest.approx(value), (name, metric)
+        assert tuple(report.groups.loc[name, ["low", "high"]]) == pytest.approx(alone.intervals["map"]), name
+
+
+def test_subsets_of_modalities_are_a_section():
+    target, good, bad = labels_and_guesses()
+    judgement = Judgement(TASK, Values(target), good, samples=20)
+    report = judgement.report(rivals={}, sections=[judgement.missing({"text + image": good, "text": bad})])
+    assert report.missing.index.tolist() == ["text + image", "text"]
+    assert report.missing.loc["text + image", "map"] == report.metrics["map"]
+    assert report.missing.loc["text", "map"] == pytest.approx(average_precision_score(target, bad, average="macro"))
+    assert report.groups.empty and report.confusion.empty and report.gallery.empty
+
+
+def test_label_section_by_hand():
     target = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
     values = np.array([[0.9, 0.6], [0.3, 0.7], [0.6, 0.8], [0.1, 0.2]])
-    table = label_table(TASK, target, values, np.array([0.5, 0.65]))
+    thresholds = np.array([0.5, 0.65])
+    table = label_section(["A", "B"], target, values, values >= thresholds, thresholds).table
     assert table["rows"].tolist() == [2, 2] and table["threshold"].tolist() == [0.5, 0.65]
     assert table["precision"].tolist() == [0.5, 1.0] and table["recall"].tolist() == [0.5, 1.0]
     assert table["f1"].tolist() == [0.5, 1.0]
@@ -243,22 +311,29 @@ def test_label_table_by_hand():
     assert table.index.tolist() == ["A", "B"]
 
 
+def test_confusion_section_by_hand():
+    table = confusion_section(["a", "b", "c"], np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])).table
+    assert table.to_numpy().tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert (table.index.name, table.columns.name) == ("true", "predicted")
+
+
 def test_scores_of_the_other_tasks():
     classes = MultiClass("y", classes=["a", "b"])
-    point, _ = scores(classes, np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), samples=5)
+    point, _ = scores(classes, Values([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), samples=5)
     assert point["accuracy"] == pytest.approx(2 / 3)
-    point, drawn = scores(Regression("y"), np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]), samples=5)
+    target, predictions = Values(np.array([[1.0], [2.0]])), np.array([[1.0], [4.0]])
+    point, drawn = scores(Regression("y"), target, predictions, samples=5)
     assert point["mae"] == 1.0 and point["r2"] == pytest.approx(1 - 4 / 0.5) and len(drawn["mae"]) == 5
-    assert label_table(Regression("y"), np.zeros((2, 1)), np.zeros((2, 1))).empty
+    assert report_of(Regression("y"), target.values, predictions, {}, samples=5).labels.empty
 
 
 def test_report_of_unknown_classes_counts_them_as_wrong():
     task = MultiClass("y", classes=["a", "b"])
-    point, _ = scores(task, np.array([0, -1]), np.array([[0.9, 0.1], [0.9, 0.1]]), samples=5)
+    point, _ = scores(task, Values([0, -1]), np.array([[0.9, 0.1], [0.9, 0.1]]), samples=5)
     assert point["accuracy"] == 0.5
 
 
 def test_report_shows_examples():
     target, good, _ = labels_and_guesses()
     examples = pd.DataFrame({"overview": ["x"]})
-    assert make_report(TASK, target, good, None, {}, examples=examples, samples=10).examples is examples
+    assert report_of(TASK, target, good, {}, examples=examples, samples=10).examples is examples
