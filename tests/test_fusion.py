@@ -13,14 +13,16 @@ from mmkeras.fusion import (
     ConcatFusion,
     CrossAttentionFusion,
     EarlyFusion,
+    Fusion,
     GatedFusion,
     HybridFusion,
     LateFusion,
     ModalityDropout,
 )
-from mmkeras.heads.decisions import FUSIONS, training_head
-from mmkeras.trunk.training import compile_for_training
+from mmkeras.registry import names, subclasses
+from mmkeras.trunk.training import Plan, compile_for_training
 
+FUSIONS = [cls.label for cls in subclasses(Fusion) if cls.label and cls.__module__.startswith("mmkeras.")]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -219,7 +221,7 @@ def test_modality_dropout_lets_the_learned_vector_learn():
     features = {key: keras.Input((2,)) for key in "ab"} | {f"{key}.present": keras.Input((1,)) for key in "ab"}
     task = mm.MultiClass("y", classes=["u", "v"])
     head = mm.build_head(features, task, modality_dropout=0.5, units=4)
-    compile_for_training(head, task, 0.05)
+    compile_for_training(head, task.training(head), Plan(), 0.05)
     rng = np.random.default_rng(0)
     values = {key: rng.normal(size=(64, 2)) if len(key) == 1 else np.ones((64, 1)) for key in features}
     head.fit(values, {"y": (values["a"][:, 0] > 0).astype(int)}, epochs=3, verbose=0)
@@ -260,11 +262,11 @@ def feature_values(rows, seed=0):
 def test_head_trains_and_knows_only_what_is_there(fusion):
     settings = {"units": 16, "dropout": 0.0, "normalise": ["flat", "wide"], "modality_dropout": 0.1}
     head = mm.build_head(FEATURES, TASK, fusion, **settings)
-    model = training_head(head, TASK)
-    compile_for_training(model, TASK, 1e-2)
+    training = TASK.training(head)
+    compile_for_training(training.model, training, Plan(), 1e-2)
     values = feature_values(32)
     target = (values["flat"][:, 0] > 0).astype(int)
-    losses = model.fit(values, {"y": target}, epochs=6, verbose=0).history["loss"]
+    losses = training.model.fit(values, dict.fromkeys(training.losses, target), epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     predicted = head(values)["y"].numpy()
     np.testing.assert_allclose(predicted.sum(axis=1), 1, rtol=1e-5)
@@ -274,6 +276,23 @@ def test_head_trains_and_knows_only_what_is_there(fusion):
     np.testing.assert_allclose(head(changed)["y"], predicted, atol=1e-6)
     alone = head({key: value[:1] for key, value in values.items()})["y"]
     np.testing.assert_allclose(alone[0], predicted[0], atol=1e-6)
+
+
+def test_the_fusions_are_those_of_the_first_version_and_every_one_of_ones_own():
+    first = {"concat", "early", "gated", "bilinear", "cross_attention", "late", "hybrid"}
+    assert set(FUSIONS) == first
+
+    class Second(ConcatFusion):
+        label = "second"
+
+    try:
+        assert "second" in names(Fusion)
+        head = mm.build_head(FEATURES, TASK, "second", units=8, modalities=["flat", "wide"])
+        assert type(head.get_layer("fusion")) is Second
+    finally:
+        Second.label = None  # classes cannot be undefined
+    with pytest.raises(ValueError, match="`fusion` must be one of .*Received: 'second'"):
+        mm.build_head(FEATURES, TASK, "second")
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

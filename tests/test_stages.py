@@ -88,8 +88,14 @@ def test_one_row_alone_equals_the_row_in_a_batch(movies, tiny_bert, fusion):
 def test_a_row_with_nothing_in_it_predicts(movies, tiny_bert):
     modalities, prepare, encode, head = build(movies, tiny_bert)
     nothing = pd.DataFrame({"overview": [None], "budget": [None], "runtime": [None], "release_date": [None]})
-    got = np.array(chain(prepare, encode, head)(raw_of(nothing, modalities), training=False)["genres"])
-    assert np.isfinite(got).all() and ((got > 0) & (got < 1)).all()
+    predict = chain(prepare, encode, head)
+    probabilities = np.array(predict(raw_of(nothing, modalities), training=False)["genres"])
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    # beside other rows it is the same, and it differs from theirs
+    beside = pd.concat([nothing, movies[nothing.columns]]).astype({"budget": float, "runtime": float})
+    together = np.array(predict(raw_of(beside, modalities), training=False)["genres"])
+    np.testing.assert_allclose(together[0], probabilities[0], atol=1e-6)
+    assert (np.abs(together[1:] - probabilities).max(axis=1) > 1e-4).all()
 
 
 def test_later_models_may_use_outputs_of_any_before():
@@ -299,7 +305,10 @@ def test_depth_counts_the_hidden_layers_of_each_decision(fusion):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fusion": "magic"}, r"`fusion` must be one of \('concat', .*, 'cross_attention'\). Received: 'magic'"),
+        (
+            {"fusion": "magic"},
+            r"`fusion` must be one of \((?=.*'concat')(?=.*'cross_attention').*\). Received: 'magic'",
+        ),
         ({"units": 0}, r"`units` must be a positive int. Received: 0"),
         ({"depth": 0}, r"`depth` must be a positive int. Received: 0"),
         ({"units": 8.0}, r"`units` must be a positive int. Received: 8.0"),
