@@ -115,6 +115,8 @@ class Task(Learner):
         """
         if not isinstance(loss, str):
             return loss
+        if loss in self.named_losses():
+            return self.named_losses()[loss](target)
         try:
             return keras.losses.get(loss)
         except ValueError as error:
@@ -125,8 +127,8 @@ class Task(Learner):
             ) from error
 
     def named_losses(self):
-        """Names of losses that are the task's own."""
-        return ()
+        """{name: function of the training rows' `Target` → Keras loss} of losses that are the task's own."""
+        return {}
 
     def training(self, head, loss=None):
         """`Training` of a head: an output for each decision, with a loss each.
