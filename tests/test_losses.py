@@ -16,7 +16,7 @@ from mmkeras.losses import (
     label_weights,
 )
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
-from mmkeras.trunk.training import MeanOfDecisions
+from mmkeras.trunk.training import Plan, compile_for_training
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], "float32")
 TRUTH = np.array([0, 2])
@@ -82,12 +82,25 @@ def test_weights_of_rows_are_the_same_for_names_and_numbers():
         mm.losses.sample_weights(names, {"si": 1.0})
 
 
-@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", SparseCategoricalFocalCrossentropy()])
-def test_several_decisions_keep_the_weights_of_rows(loss):
-    each = np.stack([CHANCES, CHANCES[:, ::-1]], axis=1)  # (B, 2 decisions, C)
-    heavy = MeanOfDecisions(loss)(TRUTH, each, np.array([1.0, 0.0]))
-    first = MeanOfDecisions(loss)(TRUTH[:1], each[:1])
-    np.testing.assert_allclose(heavy, first / 2, rtol=1e-5)
+@pytest.mark.parametrize("loss", [None, SparseCategoricalFocalCrossentropy()])
+def test_several_decisions_train_by_their_mean_loss_under_the_weights_of_rows(loss):
+    keras.utils.set_random_seed(0)
+    task = MultiClass("y", classes=["a", "b", "c"])
+    features = {key: keras.Input((width,)) for key, width in (("u", 4), ("v", 3), ("u.present", 1), ("v.present", 1))}
+    training = task.training(mm.build_head(features, task, "hybrid", units=8), loss)
+    assert list(training.losses) == ["y", "y.joint", "y.u", "y.v"] and sum(
+        training.loss_weights.values()
+    ) == pytest.approx(1.0)
+    compile_for_training(training.model, training, Plan(), 0.0)
+    rows = {key: np.random.default_rng(1).random((2, tensor.shape[1])) for key, tensor in features.items()}
+    decisions = training.model(rows).values()
+    weights = np.array([3.0, 0.0])
+    got = training.model.evaluate(
+        rows, dict.fromkeys(training.losses, TRUTH), sample_weight=dict.fromkeys(training.losses, weights), verbose=0
+    )
+    each = loss or keras.losses.SparseCategoricalCrossentropy()
+    wanted = np.mean([each(TRUTH, chances, weights) for chances in decisions])
+    assert np.ravel(got)[0] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_tasks_choose_their_focal_loss():
@@ -95,7 +108,7 @@ def test_tasks_choose_their_focal_loss():
     assert isinstance(MultiLabel("y").choose_loss("focal"), keras.losses.BinaryFocalCrossentropy)
     own = SparseCategoricalFocalCrossentropy(gamma=5)
     assert MultiClass("y").choose_loss(own) is own
-    with pytest.raises(ValueError, match="applies to MultiClass and MultiLabel. Received it for Regression"):
+    with pytest.raises(ValueError, match="or a Keras loss or its name. Received: 'focal' for Regression"):
         Regression("y").choose_loss("focal")
     with pytest.raises(
         ValueError, match="`loss` must be None, 'focal', or a Keras loss or its name. Received: 'fokal'"
@@ -114,7 +127,7 @@ def rare_class(rows=240):
 
 @pytest.mark.parametrize("fusion", ["concat", "hybrid"])
 def test_imbalance_is_handled_by_fit(fusion):
-    df, found = rare_class(), {}
+    df, chances = rare_class(), {}
     modalities = [mm.Tabular(numeric=["x"]), mm.Tabular(numeric=["runtime"], name="other")]
     for name, settings in {
         "standard": {},
@@ -123,10 +136,10 @@ def test_imbalance_is_handled_by_fit(fusion):
     }.items():
         pipe = mm.Pipeline(modalities, mm.MultiClass("label"), fusion=fusion, units=16)
         pipe.fit(df, validation_data=False, epochs=6, learning_rate=1e-2, verbose=0, **settings)
-        found[name] = pipe.predict(df)["rare"].mean()
+        chances[name] = pipe.predict(df)["rare"].mean()
     # Weights move decisions towards the rare class, whose share is .1; the focal loss makes all of them less sure.
-    assert found["weighted"] > 2 * found["standard"]
-    assert found["focal"] > 1.2 * found["standard"]
+    assert chances["weighted"] > 2 * chances["standard"]
+    assert chances["focal"] > 1.2 * chances["standard"]
 
 
 def test_focal_loss_of_labels_trains():
