@@ -1,7 +1,6 @@
 """Loads Keras on TensorFlow, quietly; imported before everything else."""
 
 import contextlib
-import logging
 import os
 import sys
 
@@ -30,11 +29,6 @@ def quiet():
 
 with quiet():
     import keras
-
-# Every fit of a new model has a training step of its own, which TensorFlow takes for one that is traced again and again.
-logging.getLogger("tensorflow").addFilter(
-    lambda record: not ("TensorFlowTrainer" in str(record.msg) + str(record.args) and "retracing" in str(record.msg))
-)
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
