@@ -148,9 +148,15 @@ class Fitted:
     plan: Plan = DEFAULT_PLAN
     rivals: dict = dataclasses.field(default_factory=dict)
 
-    def predict(self, df, verbose=0, **settings):
-        """Predictions, in the task's form."""
-        return self.task.predict(self.trunk.runner(df, verbose=verbose), self.head, **settings)
+    def predict(self, df, verbose=0, absent=(), **settings):
+        """Predictions, in the task's form.
+
+        Args:
+            df: DataFrame.
+            verbose, absent: see `Trunk.outputs`.
+            **settings: of the task's `predict`.
+        """
+        return self.task.predict(self.trunk.runner(df, verbose=verbose, absent=absent), self.head, **settings)
 
     def tune(self):
         """Let the task learn from the validation rows."""

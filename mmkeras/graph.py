@@ -42,6 +42,11 @@ def all_layers(model):
     return model._flatten_layers(include_self=False)
 
 
+def adopt_variable(weight, variable):
+    """Let a Keras weight that has no value yet stand for a TensorFlow variable that exists."""
+    weight._initialize(variable)
+
+
 def functional(inputs, outputs, name=None):
     """keras.Model of dicts whose keys may differ from the layers' names, of which Keras would warn.
 

@@ -207,7 +207,7 @@ class Pipeline:
         if not every:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
         settings = {"missing": missing, "by": by, "notes": notes, "verbose": verbose}
-        return evaluate(fitted.task, fitted.trunk, fitted.head, df, rivals=every, **settings)
+        return evaluate(fitted, df, rivals=every, **settings)
 
     # --- keeping and serving
 

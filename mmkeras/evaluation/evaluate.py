@@ -8,19 +8,17 @@ from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.evaluation.report import Judgement
 
 
-def evaluate(task, trunk, head, df, *, rivals, missing=False, by=None, notes=(), verbose=0):
+def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0):
     """`Report` of a model on rows that it did not learn from; see `Pipeline.evaluate`.
 
     Args:
-        task: adapted task.
-        trunk: `Trunk`.
-        head: keras.Model, what the task built.
+        fitted: `fitting.Fitted`, a model with its task and trunk.
         df: DataFrame, as the user gave it.
         rivals: {name: fitted `Rival`}.
         missing, by, verbose: see `Pipeline.evaluate`.
         notes: sentences to begin with.
     """
-    columns = columns_of(trunk.modalities)
+    task, trunk, columns = fitted.task, fitted.trunk, columns_of(fitted.trunk.modalities)
     check_frame(df, [*columns, *task.columns, *([by] if by is not None else [])])
     df, told = task.judged(task.units(df, list(columns)))
     notes = [*notes, *told]
@@ -30,7 +28,7 @@ def evaluate(task, trunk, head, df, *, rivals, missing=False, by=None, notes=(),
         )
     target = task.target(df)
     names = [modality.name for modality in trunk.modalities]
-    predictions = task.predict(trunk.runner(df, verbose=verbose), head)
+    predictions = fitted.predict(df, verbose)
     judgement, sections = Judgement(task, target, predictions), []
     if by is not None:
         sections.append(judgement.groups(df[by].to_numpy(dtype=object), by))
@@ -39,7 +37,7 @@ def evaluate(task, trunk, head, df, *, rivals, missing=False, by=None, notes=(),
         for size in range(len(names) - 1, 0, -1):
             for kept in itertools.combinations(names, size):
                 absent = [name for name in names if name not in kept]
-                subsets[" + ".join(kept)] = task.predict(trunk.runner(df, absent=absent), head)
+                subsets[" + ".join(kept)] = fitted.predict(df, absent=absent)
         sections.append(judgement.missing(subsets))
     notes += [note for modality in trunk.modalities for note in modality.notes(df)]
     pictures = [name for name, column in columns.items() if column.picture]
@@ -47,17 +45,18 @@ def evaluate(task, trunk, head, df, *, rivals, missing=False, by=None, notes=(),
         rivals={name: (rival.task, rival.predict(trunk, df)) for name, rival in rivals.items()},
         sections=sections,
         notes=notes,
-        examples=_examples(task, df, judgement, columns),
+        examples=_examples(judgement, df, columns),
         pictures=pictures,
         own_pictures=list(df[pictures[0]]) if pictures else None,
     )
 
 
-def _examples(task, df, judgement, columns, count=12):
+def _examples(judgement, df, columns, count=12):
     """Some evaluated rows as a person would read them."""
     import pandas as pd
 
     rows = np.unique(np.linspace(0, len(df) - 1, min(count, len(df))).astype(int))
+    task = judgement.task
     truth, decided = task.read(judgement.target), task.decide(judgement.predictions)
     shown = {  # what a reader wants to see first, left of columns that may be many
         f"{task.column} (true)": [_short(truth[row]) for row in rows],

@@ -30,7 +30,7 @@ class Section:
     gallery: bool = False
 
 
-def label_section(classes, truth, predictions, decisions, thresholds):
+def label_section(classes, truth, predictions, *, decisions, thresholds):
     """A row per class: rows, average precision, precision, recall, F1 and threshold.
 
     Args:

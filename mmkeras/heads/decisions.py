@@ -60,15 +60,27 @@ def build_head(
         >>> head.output["label"].shape
         (None, 2)
     """
-    settings = {
-        "units": units, "dropout": dropout, "depth": depth, "modality_dropout": modality_dropout,
-        "attention_heads": attention_heads,
-    }  # fmt: skip
+    settings = {"depth": depth, "modality_dropout": modality_dropout, "attention_heads": attention_heads}
+    kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, **settings)
     inputs = HeadInputs(features, modalities or None, normalise, whole)
-    kind = check_settings(modality_names(features), fusion, **settings)
     kind = kind if len(inputs.names) > 1 else ConcatFusion
-    joint = join_inputs(inputs, kind, task, target, **settings)
-    return keras.Model(inputs.inputs, {task.column: task.activate(kind.join(joint))}, name="head")
+    shares = dropout if isinstance(dropout, dict) else dict.fromkeys(inputs.names, dropout)
+    dropout = DROPOUT if isinstance(dropout, dict) else dropout
+
+    def decide(x, number=0):
+        for layer in range(depth):
+            place = f"{number}_{layer}" if layer else number
+            x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{place}")(x)
+            x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
+        return task.logits(x, target, name=f"logits_{number}")
+
+    def decide_linearly(x, number):
+        return task.logits(x, target, name=f"own_logits_{number}")
+
+    read = read_features(inputs, kind, shares, modality_dropout)
+    size = {"units": units, "dropout": dropout, "attention_heads": attention_heads}
+    logits = kind.join(JoinInputs(**read, **size, decide=decide, decide_linearly=decide_linearly))
+    return keras.Model(inputs.inputs, {task.column: task.activate(logits)}, name="head")
 
 
 def check_settings(
@@ -98,13 +110,14 @@ def check_settings(
     return kind
 
 
-def join_inputs(inputs, kind, task, target, *, units, dropout, depth, modality_dropout, attention_heads):
-    """`JoinInputs` of a head: features normalised and with gaps, presence, and the layers that decide.
+def read_features(inputs, kind, shares, modality_dropout=0.0):
+    """What a fusion joins, as attributes of `JoinInputs`: features normalised and with gaps, presence, masks.
 
     Args:
         inputs: `HeadInputs`.
         kind: class of the fusion.
-        task, target: see `build_head`, and the settings, too.
+        shares: {modality: dropout}; others have 0.5.
+        modality_dropout: see `build_head`.
     """
     names = inputs.names
     attending = [name for name in names if inputs.is_sequence(name)] if kind.sequences else []
@@ -114,10 +127,6 @@ def join_inputs(inputs, kind, task, target, *, units, dropout, depth, modality_d
             f"fusion={kind.label!r} needs two modalities that give sequences (B, T, D). "
             f"Received: {shapes}. Use pooling=None in `Text` and `Image`."
         )
-    shares = (
-        {**dict.fromkeys(names, DROPOUT), **dropout} if isinstance(dropout, dict) else dict.fromkeys(names, dropout)
-    )
-    dropout = DROPOUT if isinstance(dropout, dict) else dropout
     sequences = {name: inputs(name) for name in attending}
     presence = {name: inputs.present(name) for name in names}
     vectors = {}
@@ -126,25 +135,16 @@ def join_inputs(inputs, kind, task, target, *, units, dropout, depth, modality_d
         if not kind.raw:
             if name in inputs.normalise:
                 x = NormalizePresent(momentum=JoinInputs.momentum, name=f"{name}_normalise")(x, presence[name])
-            x = x if name in inputs.whole else keras.layers.Dropout(shares[name], name=f"{name}_drop")(x)
+            if name not in inputs.whole:
+                x = keras.layers.Dropout(shares.get(name, DROPOUT), name=f"{name}_drop")(x)
         vectors[name] = x
     if modality_dropout and len(names) > 1:
         kept = ModalityDropout(modality_dropout, name="modality_dropout")(list(presence.values()))
         presence = dict(zip(names, kept, strict=True))
-
-    def decide(x, number=0):
-        for layer in range(depth):
-            place = f"{number}_{layer}" if layer else number
-            x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{place}")(x)
-            x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
-        return task.logits(x, target, name=f"logits_{number}")
-
-    return JoinInputs(
-        names=names, sequence_names=attending, vector_of=vectors, sequence_of=sequences,
-        mask_of={name: inputs.mask(name) for name in attending}, presence_of=presence,
-        units=units, dropout=dropout, attention_heads=attention_heads, decide=decide,
-        decide_linearly=lambda x, number: task.logits(x, target, name=f"own_logits_{number}"),
-    )  # fmt: skip
+    return {
+        "names": names, "sequence_names": attending, "vector_of": vectors, "sequence_of": sequences,
+        "mask_of": {name: inputs.mask(name) for name in attending}, "presence_of": presence,
+    }  # fmt: skip
 
 
 def decisions_of(head):

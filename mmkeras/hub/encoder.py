@@ -5,6 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+from mmkeras.graph import adopt_variable
 from mmkeras.hub.saved_models import TENSORS, Folder, SavedModelLayer, folders, interface, resolve
 
 OUTPUTS = ("pooled_output", "sequence_output")
@@ -52,7 +53,7 @@ class HubEncoder(SavedModelLayer):
             specs = _describe(loaded, variables)
             self._make_weights(specs)
             for weight, number in zip(self.weights, self._order, strict=True):
-                weight._initialize(variables[number])  # the Keras variable stands for the SavedModel's
+                adopt_variable(weight, variables[number])
             self._use(folder, loaded, variables, specs)
         else:
             self._make_weights(stored["weights"])

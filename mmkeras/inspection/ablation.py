@@ -132,7 +132,7 @@ def ablate(
         if cache_dir is None:
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stack.callback(close_store, cache_dir)
-        splits = _splits(df, test_data, task, folds, seed)
+        splits = _splits(df, test_data, task, folds=folds, seed=seed)
         for number, (train, test) in enumerate(splits):
             tested.append(test)
             for name, rival in _simple(train, modalities, task):
@@ -179,7 +179,7 @@ def _head_of(modalities, head):
     return {**head, "dropout": {name: share for name, share in head["dropout"].items() if name in names}}
 
 
-def _splits(df, test_data, task, folds, seed):
+def _splits(df, test_data, task, *, folds, seed):
     """[(training rows, judged rows), …]."""
     from sklearn.model_selection import KFold, StratifiedKFold
 

@@ -183,7 +183,7 @@ class MultiClass(Classes):
         truth, decisions = self._flags(target.values), self._flags(predictions.argmax(axis=1))
         unused = np.full(len(self.classes), np.nan)
         return [
-            label_section(self.classes, truth, predictions, decisions, unused),
+            label_section(self.classes, truth, predictions, decisions=decisions, thresholds=unused),
             confusion_section(self.classes, target.values, predictions.argmax(axis=1)),
         ]
 

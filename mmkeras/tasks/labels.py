@@ -178,7 +178,11 @@ class MultiLabel(Classes):
 
     def sections(self, target, predictions, pictures=None):
         thresholds = np.full(len(self.classes), 0.5) if self.thresholds is None else self.thresholds
-        return [label_section(self.classes, target.values, predictions, self._decisions(predictions), thresholds)]
+        return [
+            label_section(
+                self.classes, target.values, predictions, decisions=self._decisions(predictions), thresholds=thresholds
+            )
+        ]
 
     def fit_linear(self, terms, target):
         """Logistic regression of each label against the rest."""

@@ -93,7 +93,8 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
                 print(f"Encoding {len(todo):,} rows of {what!r} by {candidate}; {candidate.why}")
             store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
             parts = cut_windows(tower.prepare, itertools.chain([first], windows), batch_size, candidate.tokens)
-            _write_features(store, tower.opened[key, size], parts, tower.layout, [keys[row] for row in todo], verbose)
+            run, todo_keys = tower.opened[key, size], [keys[row] for row in todo]
+            _write_features(store, run, parts, layout=tower.layout, keys=todo_keys, verbose=verbose)
             return keys
         except engines.EngineError as error:
             if engine != "auto":
@@ -101,7 +102,7 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
             warnings.warn(f"{error} TensorFlow encodes in float32 instead.", stacklevel=2)
 
 
-def _write_features(store, run, parts, layout, keys, verbose):
+def _write_features(store, run, parts, *, layout, keys, verbose):
     """Run a tower over parts of the rows, and write what it gives for each row under its key."""
     bar = keras.utils.Progbar(len(keys), unit_name="row", verbose=min(verbose, 1), stateful_metrics=["rows/s"])
     sent, done, pending, start = collections.deque(), 0, [], time.monotonic()
