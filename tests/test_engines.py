@@ -15,12 +15,12 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.data.columns import raw_values
+from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.evaluation import report as evaluation
 from mmkeras.graph import submodel
 from mmkeras.trunk import encoding, engines
 from mmkeras.trunk import store as features
-from mmkeras.trunk.encoding import encode_rows, plan_parts
+from mmkeras.trunk.encoding import Tower, encode_rows, plan_parts
 from mmkeras.trunk.engines import (
     EngineError,
     OpenVINO,
@@ -32,8 +32,9 @@ from mmkeras.trunk.engines import (
     converted,
 )
 from mmkeras.trunk.engines.choice import bfloat16_units
+from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.stages import cut_frozen
-from mmkeras.trunk.store import TOWERS, fingerprint, layout_of, open_store
+from mmkeras.trunk.store import TOWERS, open_store
 
 ROOT = pathlib.Path(engines.__file__).parent.parent
 needs_openvino = pytest.mark.skipif(not converted.installed(), reason="openvino is not installed")
@@ -64,13 +65,17 @@ def parts_of(modality, df):
     return modality, before, tower
 
 
-def encode(store, parts, df, engine, **settings):
+def tower_of(parts, describe=""):
+    modality, prepare, model = parts
+    return Tower(prepare, model, describe, heavy=modality.preparing == "heavy")
+
+
+def encode(store, parts, df, engine, *, tower=None, **settings):
     """{key: array} of the features of all rows, by way of the store."""
-    modality, prepare, tower = parts
-    columns = raw_values(df, [modality])
-    keys = modality.row_keys(columns)
-    keys = encode_rows(store, prepare, tower, columns, keys, engine=engine, **{"verbose": 0, **settings})
-    return store.read(keys, layout_of(tower))
+    columns, tower = raw_values(df, parts[:1]), tower or tower_of(parts)
+    keys = row_keys(parts[0], columns)
+    keys = encode_rows(store, tower, columns, keys, engine=engine, **{"verbose": 0, **settings})
+    return store.read(keys, tower.layout)
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +151,10 @@ def test_by_name_there_is_no_second_choice(monkeypatch):
 
 
 def test_units_are_read_from_the_processors_flags(monkeypatch):
-    for flags, found in (("fpu avx512f", ""), ("amx_bf16 avx2", "amx_bf16"), ("avx512_bf16 amx_bf16", UNITS)):
+    for flags, wanted in (("fpu avx512f", ""), ("amx_bf16 avx2", "amx_bf16"), ("avx512_bf16 amx_bf16", UNITS)):
         text = f"processor : 0\nflags\t\t: {flags}\nbugs : amx_bf16\n"
         monkeypatch.setattr(pathlib.Path, "read_text", lambda self, text=text: text)
-        assert bfloat16_units() == found
+        assert bfloat16_units() == wanted
 
 
 def test_an_unknown_engine_is_an_error():
@@ -206,7 +211,7 @@ def test_each_row_keeps_its_features_over_many_windows(store, bert, sentences, m
 
 
 def test_progress_counts_rows_per_second(store, light, capsys):
-    encode(store, light, NUMBERS, "tensorflow", verbose=1, describe="numbers")
+    encode(store, light, NUMBERS, "tensorflow", verbose=1)
     out = capsys.readouterr().out
     assert "Encoding 7 rows of 'text' by TensorFlow in float32; as asked for" in out
     assert "7/7" in out and "rows/s: " in out
@@ -253,9 +258,9 @@ def test_tensorflow_in_mixed_precision(bert, sentences, policy, monkeypatch):
     engine = TensorFlow(policy)
     run = engine.open(tower, engine.key(b"0" * 16), folder=None, rows=None, sample=(tensors, None))
     exact = np.array(tower({key: tensors[key] for key in tower.input}, training=False)["text"])
-    (found,) = run([tensors])
-    assert found["text"].dtype == "float32" and cosines(found["text"], exact).min() > 0.99
-    assert np.abs(found["text"] - exact).max() > 1e-4  # it did calculate in another precision
+    (outputs,) = run([tensors])
+    assert outputs["text"].dtype == "float32" and cosines(outputs["text"], exact).min() > 0.99
+    assert np.abs(outputs["text"] - exact).max() > 1e-4  # it did calculate in another precision
 
 
 @needs_openvino
@@ -276,13 +281,13 @@ def test_training_on_either_engines_features_of_real_films_gives_the_same_metric
     train, test = mm.split_frame(mm.sources.movies(real_data / "data/movies/movies.csv").head(1000), 0.4, seed=0)
     task = mm.MultiLabel("genres").adapt(train)
     text = mm.Text("overview", encoder=real_data / "weights/all-MiniLM-L6-v2", pooling="mean")
-    found = []
+    values = []
     for engine in ("tensorflow", "openvino"):
         pipe = mm.Pipeline([text], task, encode_engine=engine)
         pipe.fit(train, validation_data=False, epochs=5, batch_size=64, verbose=0)
-        scores, _ = evaluation.scores(task, task.encode(test), pipe.predict(test).to_numpy(), samples=1)
-        found.append(scores["map"])
-    assert found[0] == pytest.approx(found[1], abs=0.005) and found[0] > 0.3
+        scores, _ = evaluation.scores(task, task.target(test), pipe.predict(test).to_numpy(), samples=1)
+        values.append(scores["map"])
+    assert values[0] == pytest.approx(values[1], abs=0.005) and values[0] > 0.3
 
 
 # === Keys ===
@@ -297,10 +302,12 @@ def test_features_of_engines_and_precisions_are_kept_apart():
 
 @needs_openvino
 def test_one_engine_does_not_read_what_another_wrote(store, light, units):
-    encode(store, light, NUMBERS, "tensorflow", describe="a tower")
-    encode(store, light, NUMBERS, "openvino", describe="a tower")
-    found = {one["tower"]: one["rows"] for one in store.info()}
-    assert found == {"a tower": 7, "a tower by OpenVINO in bfloat16": 7}
+    for engine in ("tensorflow", "openvino"):
+        encode(store, light, NUMBERS, engine, tower=tower_of(light, "a tower"))
+    assert {entry["tower"]: entry["rows"] for entry in store.info()} == {
+        "a tower": 7,
+        "a tower by OpenVINO in bfloat16": 7,
+    }
 
 
 # === Conversion ===
@@ -433,9 +440,9 @@ def test_a_tower_that_fails_while_it_runs(store, units):
 def test_an_opened_tower_stays_open(store, light, monkeypatch):
     times, real = [], TensorFlow.open
     monkeypatch.setattr(TensorFlow, "open", lambda *args, **settings: times.append(1) or real(*args, **settings))
-    opened = {}
+    tower = tower_of(light)
     for start in (0, 100):
-        encode(store, light, NUMBERS + start, "tensorflow", opened=opened)
+        encode(store, light, NUMBERS + start, "tensorflow", tower=tower)
     assert len(times) == 1
     encode(store, light, NUMBERS + 200, "tensorflow")
     assert len(times) == 2
@@ -475,7 +482,7 @@ def test_what_lies_below_the_trained_blocks_runs_once(tiny_bert, sentences, monk
     pipe = mm.Pipeline([text], mm.Regression("y"))
     pipe.fit(df, validation_data=False, epochs=3, verbose=0)
     assert sum(rows) == len(df)
-    above = pipe._part(pipe.head, fine_tune=True).model
+    above = pipe.trunk.attach(pipe.head, fine_tune=True).model
     assert "text.stored_0" in above.input and "text.token_ids" not in above.input
     whole, head = (sum(np.prod(w.shape) for w in m.weights) for m in (pipe.model, pipe.head))
     block = 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 2 * 2 * 16  # attention, two dense layers, two norms
@@ -530,14 +537,15 @@ CHILD = """
 import sys
 import keras, numpy as np, pandas as pd
 import mmkeras as mm
-from mmkeras.trunk.encoding import encode_rows
+from mmkeras.trunk.encoding import Tower, encode_rows
 from mmkeras.trunk.engines import choice, converted
-from mmkeras.trunk.store import layout_of, open_store
+from mmkeras.trunk.store import open_store
 choice.bfloat16_units = lambda: "amx_bf16"
 keras.utils.set_random_seed(0)
 number, inner = keras.Input((), name="x"), keras.Input((1,), name="text.x")
 prepare = keras.Model({"x": number}, {"text.x": keras.layers.Reshape((1,))(number)})
-tower = keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}, name="text_frozen")
+model = keras.Model({"text.x": inner}, {"text": keras.layers.Dense(16)(inner)}, name="text_frozen")
+tower = Tower(prepare, model)
 x = np.arange(1.0, 60.0, dtype="float32")
 store = open_store(sys.argv[1])
 real = converted._convert
@@ -547,8 +555,8 @@ def convert(tower):
     return real(tower)
 converted._convert = convert
 row_keys = [number.tobytes() * 4 for number in x]
-keys = encode_rows(store, prepare, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
-print(store.read(keys, layout_of(tower))["text"].sum())
+keys = encode_rows(store, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
+print(store.read(keys, tower.layout)["text"].sum())
 """
 
 
