@@ -55,6 +55,8 @@ class Trunk:
         self.cache = CacheFolder() if cache is None else cache
         self.engine = engine
         self._cuts, self._attached = {}, collections.OrderedDict()
+        # Whether a phase that fine-tunes differs from one that does not.
+        self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
         self._set_trainable(True)
 
     def head_inputs(self, names=None):
@@ -128,6 +130,7 @@ class Trunk:
             fine_tune: bool, whether the layers that the modalities' `trainable` names train.
             fresh: bool; True trains a copy of what trains in `encode`, from new weights, and leaves `encode` alone.
         """
+        fine_tune = fine_tune and self._tunes
         key = (id(head), fine_tune, fresh)
         if key not in self._attached:
             cut, towers = self._cut(fine_tune)
@@ -218,7 +221,7 @@ class Trunk:
                 settle()
                 raise
             finally:
-                if fine_tune:  # the towers have other weights now
+                if fine_tune and self._tunes:  # the towers have other weights now
                     self._cuts.clear()
                     self._attached.clear()
 
