@@ -122,7 +122,8 @@ def _quickstart(parser):
 
 
 def _train(parser):
-    losses = {way["loss"]: None for cls in subclasses(Task) for way in cls.ways.values() if "loss" in way}
+    losses = [way.get("loss") for cls in subclasses(Task) for way in cls.ways.values()]
+    losses = ", ".join(dict.fromkeys(loss for loss in losses if isinstance(loss, str)))
     _data(parser, towers=True)
     parser.add_argument("--fusion", default=HEAD["fusion"], choices=names(Fusion), help="how modalities are joined")
     parser.add_argument(
@@ -136,7 +137,7 @@ def _train(parser):
     )
     parser.add_argument(
         "--loss",
-        help=f"instead of the target's own, such as cross-entropy: {', '.join(losses)}, or the name of a Keras loss",
+        help=f"instead of the target's own, such as cross-entropy: {losses}, or the name of a Keras loss",
     )
     parser.add_argument(
         "--sample-weight", metavar="COLUMN", help="column of numbers: how much each row counts in training"
