@@ -7,8 +7,9 @@ import tensorflow as tf
 from mmkeras.data.batches import batches
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.data.files import Files, examine
-from mmkeras.graph import compiled, consumers, submodel
+from mmkeras.graph import compiled, consumers, functional, submodel
 from mmkeras.layers import Present
+from mmkeras.modalities.base import PRESENT
 from mmkeras.trunk.encoding import encode_rows, token_lengths
 from mmkeras.trunk.stages import chain
 from mmkeras.trunk.store import layout_of, row_bytes
@@ -38,7 +39,7 @@ class Attached:
         if wanted:
             rest = submodel(rest.input, wanted, name="encode_rest")
             stages.insert(0, keras.models.clone_model(rest) if fresh else rest)
-        self.model = chain(*stages)
+        self.model = _with_presence(chain(*stages), prepare)
         needed = set(self.model.input)
         self._prepare = submodel(
             prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
@@ -107,6 +108,15 @@ class Attached:
             for start in range(0, rows, chunk)
         ]
         return {key: np.concatenate([tensors[key].numpy() for tensors in chunks]) for key in self._prepare.output}
+
+
+def _with_presence(model, prepare):
+    """The model, with an input that says who is there, where it reads nothing else of what is prepared for each row."""
+    if set(model.input) & set(prepare.output):
+        return model
+    key = f"{next(iter(model.input)).partition('.')[0]}{PRESENT}"
+    presence = keras.Input(prepare.output[key].shape[1:], dtype=prepare.output[key].dtype, name=key)
+    return functional({**model.input, key: presence}, model.output, model.name)
 
 
 def _encoded(modality, tower, store, columns, *, engine, verbose):
