@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 
 from mmkeras import Tabular, Text, build_encode, build_prepare, split_frame
-from mmkeras.data.columns import raw_values
+from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.trunk import encoding
 from mmkeras.trunk import store as features
-from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.encoding import Tower, encode_rows, token_lengths
 from mmkeras.trunk.engines import base
+from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.stages import cut_frozen
-from mmkeras.trunk.store import clear, fingerprint, layout_of, open_store
+from mmkeras.trunk.store import CacheFolder, clear, layout_of, open_store
+from mmkeras.trunk.trunk import Trunk
 
 ROOT = pathlib.Path(features.__file__).parent.parent
 
@@ -72,8 +74,8 @@ def bert(tiny_bert):
 def encode(store, parts, df, **settings):
     modality, prepare, tower = parts
     columns = raw_values(df, [modality])
-    settings = {"describe": "a tower", "verbose": 0, **settings}
-    return encode_rows(store, prepare, tower, columns, modality.row_keys(columns), **settings)
+    own = Tower(prepare, tower, "a tower", modality.preparing == "heavy")
+    return encode_rows(store, own, columns, row_keys(modality, columns), **{"verbose": 0, **settings})
 
 
 @pytest.fixture
@@ -218,6 +220,98 @@ def test_one_cache_holds_towers_that_differ_only_in_their_last_step(store, tiny_
     assert len(store.info()) == len(variants)
 
 
+# === A trunk: the first two stages on the cache, with any head or none ===
+
+
+@pytest.fixture
+def trunk(tiny_bert, tmp_path):
+    """Two frozen texts and a number."""
+    df = pd.DataFrame({"a": ["abc", "x y", "", "abc"], "b": ["one", "two", "", "six"], "x": [1.0, 2.0, np.nan, 4.0]})
+    modalities = [
+        Text("a", encoder=str(tiny_bert), sequence_length=16, pooling="mean", name="first"),
+        Text("b", encoder=str(tiny_bert), sequence_length=16, pooling=None, name="second"),
+        Tabular(numeric=["x"], name="number"),
+    ]
+    adapted = [modality.adapt(df) for modality in modalities]
+    return Trunk(adapted, cache=CacheFolder(tmp_path / "cache"), engine="tensorflow"), df
+
+
+def expected_features(trunk, df):
+    tensors = trunk.prepare(raw_values(df, trunk.modalities))
+    return {**tensors, **trunk.encode(tensors, training=False)}
+
+
+def test_a_trunk_gives_features_without_any_head_and_fills_the_cache(trunk, encoded_rows):
+    trunk, df = trunk
+    found, expected = trunk.features(df), expected_features(trunk, df)
+    assert set(found) == {f"{name}{suffix}" for name in ("first", "second", "number") for suffix in ("", ".present")}
+    for name in ("first", "number", "first.present", "second.present", "number.present"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+    mask = np.array(expected["second.padding_mask"])[..., None]
+    length = found["second"].shape[1]
+    np.testing.assert_allclose(found["second"], (np.array(expected["second"]) * mask)[:, :length], atol=1e-5)
+    assert encoded_rows and sum(encoded_rows) == 3 + 4  # distinct texts of each column
+    del encoded_rows[:]
+    trunk.features(df)
+    assert encoded_rows == []
+
+
+def test_a_trunk_reads_only_the_modalities_that_a_model_takes(trunk, encoded_rows):
+    trunk, df = trunk
+    found = trunk.features(df[["a"]], names=["first"])  # the other columns are not even there
+    assert set(found) == {"first", "first.present"} and sum(encoded_rows) == 3
+    np.testing.assert_allclose(found["first"], expected_features(trunk, df)["first"], atol=1e-5)
+    inputs = trunk.head_inputs(["number"])
+    model = keras.Model({"number": inputs("number")}, {"sum": keras.ops.sum(inputs("number"), axis=-1)})
+    sums = trunk.outputs(model, df[["x"]])["sum"]
+    np.testing.assert_allclose(sums, np.sum(expected_features(trunk, df)["number"], axis=-1), rtol=1e-5)
+    assert sum(encoded_rows) == 3
+
+
+def test_a_tower_is_fingerprinted_once_per_trunk(trunk, monkeypatch):
+    trunk, df = trunk
+    counts, real = [], encoding.fingerprint
+    monkeypatch.setattr(encoding, "fingerprint", lambda *models: counts.append(1) or real(*models))
+    for rows in (df, df.head(2), df):
+        trunk.features(rows)
+    assert len(counts) == 2
+
+
+def test_modalities_taken_for_missing_are_so_in_all_rows(trunk):
+    trunk, df = trunk
+    inputs = trunk.head_inputs()
+    outputs = {name: keras.ops.copy(inputs.present(name)) for name in inputs.names}
+    model = keras.Model(inputs.inputs, outputs)
+    there = trunk.outputs(model, df)
+    assert there["first"][:, 0].tolist() == there["second"][:, 0].tolist() == [1, 1, 0, 1]
+    absent = trunk.outputs(model, df, absent=["first", "number"])
+    assert absent["first"].sum() == absent["number"].sum() == 0
+    np.testing.assert_array_equal(absent["second"], there["second"])
+
+
+def test_what_trains_in_encode_is_as_the_modalities_say_whatever_ran_last(tiny_bert, tmp_path):
+    df = pd.DataFrame({"a": ["abc", "x y", "", "abc"]})
+    modality = Text("a", encoder=str(tiny_bert), sequence_length=16, trainable=1)
+    trunk = Trunk([modality.adapt(df)], cache=CacheFolder(tmp_path), engine="tensorflow")
+
+    def trains():
+        return {layer.name: layer.trainable for layer in trunk.encode.layers if layer.weights}
+
+    before = trains()
+    assert before["text_tower_top"] and not before["text_tower"]
+    inputs = trunk.head_inputs()
+    head = keras.Model({"text": inputs("text")}, {"y": keras.layers.Dense(1)(inputs("text"))})
+    for call in (
+        lambda: trunk.features(df),
+        lambda: trunk.outputs(head, df),
+        lambda: trunk.attach(head),
+        lambda: trunk.attach(head, fine_tune=True),
+        lambda: trunk.attach(head, fresh=True),
+    ):
+        call()
+        assert trains() == before
+
+
 # === Fingerprints ===
 
 
@@ -267,7 +361,7 @@ def test_fingerprint_changes_with_the_vocabulary(bert, tiny_bert, tmp_path):
 FINGERPRINT = """
 import sys, keras, pandas as pd
 from mmkeras import Tabular, Text, build_encode, build_prepare
-from mmkeras.trunk.store import fingerprint
+from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.stages import cut_frozen
 keras.layers.Dense(3), keras.layers.Dense(3)  # automatic names count differently here
 modality = Text("overview", encoder=sys.argv[1], sequence_length=32).adapt(pd.DataFrame({"overview": ["a"]}))
@@ -288,7 +382,7 @@ def test_fingerprint_is_the_same_in_another_process(bert, tiny_bert):
 def test_row_keys_tell_columns_apart():
     modality = Text(["a", "b"], encoder="scratch")
     values = {"a": np.array(["xy", "x", "xy"], object), "b": np.array(["z", "yz", "z"], object)}
-    one, two, three = modality.row_keys(values)
+    one, two, three = row_keys(modality, values)
     assert one != two and one == three and len(one) == 16
 
 
