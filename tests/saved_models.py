@@ -71,7 +71,7 @@ class Pack(tf.Module):
     def __call__(self, inputs, seq_length):
         import tensorflow_text
 
-        rows = [part.merge_dims(1, 2) for part in inputs]
+        rows = [pieces.merge_dims(1, 2) for pieces in inputs]
         rows = tensorflow_text.RoundRobinTrimmer(seq_length - 1 - len(rows)).trim(rows)
         ids, types = tensorflow_text.combine_segments(rows, self.start, self.end)
         packed, mask = tensorflow_text.pad_model_inputs(ids, seq_length)

@@ -85,12 +85,12 @@ def test_one_pixel_and_no_image():
 
 
 def test_a_gif_gives_its_first_frame_on_its_screen():
-    one = encoded(picture(), "GIF")
+    single = encoded(picture(), "GIF")
     others = {"save_all": True, "append_images": [picture(255 - SMOOTH), picture(SMOOTH[:, ::-1])]}
     several = encoded(picture(), "GIF", **others, comment=b"word " * 200, loop=0)
-    np.testing.assert_array_equal(decode(several), decode(one))
-    cut = one[:-1] + b",\0\0\0\0" + struct.pack("<HH", 20_000, 20_000) + b"\0\x08"  # later frames are not even read
-    np.testing.assert_array_equal(decode(cut), decode(one))
+    np.testing.assert_array_equal(decode(several), decode(single))
+    cut = single[:-1] + b",\0\0\0\0" + struct.pack("<HH", 20_000, 20_000) + b"\0\x08"  # later frames are not even read
+    np.testing.assert_array_equal(decode(cut), decode(single))
     noise = picture(np.random.default_rng(0).integers(0, 256, (300, 300, 3), "uint8"))  # many blocks of data
     exact = decode(encoded(noise.convert("P", palette=Picture.Palette.ADAPTIVE).convert("RGB"), "PNG")).astype(int)
     data = encoded(noise.convert("P", palette=Picture.Palette.ADAPTIVE), "GIF")
@@ -320,8 +320,8 @@ def test_the_pass_finds_what_a_look_at_a_file_does_not(tmp_path):
         pipe.fit(df, validation_data=False, epochs=1, verbose=0)
     with pytest.warns(UserWarning, match="count as missing"):
         notes = pipe.evaluate(df).notes
-        one, two = pipe.predict(df)["y"], pipe.predict(df.assign(photo=[*good[:2], "", *good[2:]]))["y"]
-    np.testing.assert_array_equal(one, two)
+        faulty, empty = pipe.predict(df)["y"], pipe.predict(df.assign(photo=[*good[:2], "", *good[2:]]))["y"]
+    np.testing.assert_array_equal(faulty, empty)
     assert any("1 of 6 images in 'photo' could not be read" in note for note in notes)
 
 
@@ -385,12 +385,12 @@ def features(image, cells):
 @pytest.mark.parametrize("pooling", ["avg", "max", None])
 def test_columns_share_one_tower_and_absent_images_are_zero(folder, pooling):
     cells = [(folder / "a.png").read_bytes(), b""]
-    one, encode = features(mm.Image("x", "scratch", image_size=(32, 32), pooling=pooling), cells)
+    single, encode = features(mm.Image("x", "scratch", image_size=(32, 32), pooling=pooling), cells)
     both, shared = features(mm.Image(("x", "y"), "scratch", image_size=(32, 32), pooling=pooling), cells)
     assert encode.count_params() == shared.count_params()
-    assert one.shape[1:] == ((128,) if pooling else (4, 128))
+    assert single.shape[1:] == ((128,) if pooling else (4, 128))
     assert both.shape[1:] == ((256,) if pooling else (8, 128))
-    assert np.abs(one[0]).max() > 0 and (one[1] == 0).all() and (both[1] == 0).all()
+    assert np.abs(single[0]).max() > 0 and (single[1] == 0).all() and (both[1] == 0).all()
 
 
 @pytest.mark.parametrize("top", [True, False])
@@ -401,9 +401,9 @@ def test_weights_load_with_and_without_the_top(tmp_path, folder, top):
     )
     network.save_weights(tmp_path / "net.weights.h5")
     image = mm.Image("x", "MobileNetV2", weights=str(tmp_path / "net.weights.h5"), image_size=(64, 64))
-    found, encode = features(image, [folder / "a.png"])
+    vectors, encode = features(image, [folder / "a.png"])
     assert encode.get_layer("image_tower").weights[0].numpy() == pytest.approx(network.weights[0].numpy())
-    assert found.shape == (1, 1280)
+    assert vectors.shape == (1, 1280)
     with pytest.raises(ValueError, match="must fit MobileNet, with or without its top"):
         features(mm.Image("x", "MobileNet", weights=str(tmp_path / "net.weights.h5")), [folder / "a.png"])
 
@@ -412,12 +412,12 @@ def test_weights_load_with_and_without_the_top(tmp_path, folder, top):
 def test_pixel_scaling_belongs_to_the_encoder(folder, tmp_path, encoder):
     keras.utils.set_random_seed(0)
     image = mm.Image("x", encoder, weights=None, image_size=(64, 64))
-    found, encode = features(image, [folder / "a.png"])
+    vectors, encode = features(image, [folder / "a.png"])
     bare = application(encoder)[0](include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
     bare.set_weights(encode.get_layer("image_tower").get_weights())
     pixels = DecodeImage((64, 64))(tf.constant([(folder / "a.png").read_bytes()])).numpy().astype("float32")
     wanted = bare(application(encoder)[1](pixels), training=False)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(vectors, wanted, rtol=1e-4, atol=1e-5)
     encode.save(tmp_path / "encode.keras")
     again = keras.saving.load_model(tmp_path / "encode.keras")
     assert again.count_params() == encode.count_params()
@@ -527,4 +527,4 @@ def test_weights_that_cannot_be_downloaded():
     with pytest.raises(
         ValueError, match=r"download the weights of ResNet50V2 once. Received: URL fetch.*give a file of weights"
     ):
-        load_weights(None, build, "ResNet50V2", "imagenet", {})
+        load_weights(None, build, encoder="ResNet50V2", weights="imagenet", form={})

@@ -29,9 +29,9 @@ def stages(modality, df):
     return adapted, prepare, build_encode([adapted], prepare)
 
 
-def features(parts, df):
+def features(model, df):
     """{tensor: array} of what the encoders give for `df`."""
-    adapted, prepare, encode = parts
+    adapted, prepare, encode = model
     tensors = prepare({k: keras.ops.convert_to_tensor(v) for k, v in raw_values(df, [adapted]).items()})
     return {name: np.array(value) for name, value in encode(tensors, training=False).items()}
 
@@ -53,10 +53,10 @@ def bert_cls(tiny_bert):
 
 def test_both_directory_formats_give_the_same(bert_cls, tiny_keras_hub):
     other = stages(Text("a", encoder=tiny_keras_hub, sequence_length=32), WORDS)
-    one, two = features(bert_cls, WORDS), features(other, WORDS)
-    assert one["text"].shape == (4, 16)
-    np.testing.assert_allclose(one["text"], two["text"], atol=1e-5)
-    assert np.abs(one["text"][0] - one["text"][2]).max() > 0.1
+    from_hub, from_keras = features(bert_cls, WORDS), features(other, WORDS)
+    assert from_hub["text"].shape == (4, 16)
+    np.testing.assert_allclose(from_hub["text"], from_keras["text"], atol=1e-5)
+    assert np.abs(from_hub["text"][0] - from_hub["text"][2]).max() > 0.1
 
 
 def test_tower_is_the_backbone(bert_cls, tiny_bert):
@@ -72,11 +72,11 @@ def test_tower_is_the_backbone(bert_cls, tiny_bert):
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", None])
 def test_poolings_do_not_depend_on_padding(tiny_bert, pooling):
-    parts = stages(Text("a", encoder=str(tiny_bert), sequence_length=48, pooling=pooling), WORDS)
-    together = features(parts, pd.DataFrame({"a": ["red fox", "a very much longer text of many letters", ""]}))
+    model = stages(Text("a", encoder=str(tiny_bert), sequence_length=48, pooling=pooling), WORDS)
+    together = features(model, pd.DataFrame({"a": ["red fox", "a very much longer text of many letters", ""]}))
     assert together["text"].shape == ((3, 16) if pooling else (3, together["text"].shape[1], 16))
     for row, text in ((0, "red fox"), (2, "")):
-        alone = features(parts, pd.DataFrame({"a": [text]}))["text"][0]
+        alone = features(model, pd.DataFrame({"a": [text]}))["text"][0]
         here = together["text"][row] if pooling else together["text"][row, : len(alone)]
         np.testing.assert_allclose(here, alone, atol=1e-5)
 
@@ -104,8 +104,8 @@ def test_several_layers_stand_side_by_side(bert_cls, tiny_bert):
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("top", [1, 2, 3])
 def test_top_blocks_train_alone(tiny_bert, bert_cls, top, layers):
-    parts = stages(Text("a", encoder=str(tiny_bert), sequence_length=32, trainable=top, layers=layers), WORDS)
-    adapted, _, encode = parts
+    model = stages(Text("a", encoder=str(tiny_bert), sequence_length=32, trainable=top, layers=layers), WORDS)
+    adapted, _, encode = model
     assert adapted.tower_layers(True) == {"text_tower": False, "text_tower_top": True}
     assert adapted.tower_layers(False) == {"text_tower": False, "text_tower_top": False}
     for name, trains in adapted.tower_layers(True).items():
@@ -114,7 +114,7 @@ def test_top_blocks_train_alone(tiny_bert, bert_cls, top, layers):
     assert len(encode.trainable_weights) == top * block
     paths = {weight.path for weight in encode.trainable_weights}
     assert not any("embedding" in path for path in paths)
-    got = features(parts, WORDS)["text"]
+    got = features(model, WORDS)["text"]
     np.testing.assert_allclose(got[:, -16:], features(bert_cls, WORDS)["text"], atol=1e-5)
 
 
@@ -137,27 +137,27 @@ def test_pairs_are_packed(tiny_bert):
 
 
 def test_mixed_precision_tower_gives_float32(tiny_bert, bert_cls):
-    parts = stages(Text("a", encoder=str(tiny_bert), sequence_length=32, dtype="mixed_bfloat16"), WORDS)
-    got = features(parts, WORDS)["text"]
+    model = stages(Text("a", encoder=str(tiny_bert), sequence_length=32, dtype="mixed_bfloat16"), WORDS)
+    got = features(model, WORDS)["text"]
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, features(bert_cls, WORDS)["text"], atol=0.2)
 
 
 def test_scratch_learns_its_vocabulary_from_the_training_rows():
     train = pd.DataFrame({"a": ["Red fox", "red fox"] * 20})
-    parts = stages(Text("a", encoder="scratch", sequence_length=16), train)
-    words = parts[0].state["tokenizer"].get_vocabulary()
+    model = stages(Text("a", encoder="scratch", sequence_length=16), train)
+    words = model[0].state["tokenizer"].get_vocabulary()
     assert "red" in words and "fox" in words and "##z" not in words
-    got = features(parts, pd.DataFrame({"a": ["RED FOX", "red fox", "zebra 🙂", ""]}))["text"]
+    got = features(model, pd.DataFrame({"a": ["RED FOX", "red fox", "zebra 🙂", ""]}))["text"]
     assert got.shape == (4, 128) and np.isfinite(got).all()
     np.testing.assert_allclose(got[0], got[1], atol=1e-6)
-    assert parts[2].trainable_weights
+    assert model[2].trainable_weights
 
 
 def test_lexical_gives_a_trained_bag():
-    parts = stages(Text(["a", "b", "c"], encoder="lexical", name="words"), WORDS.assign(c="tail"))
-    assert parts[0].all_columns == ("a", "b", "c")
-    got = features(parts, pd.DataFrame({"a": ["red fox", "zzz"], "b": ["", ""], "c": ["", ""]}))
+    model = stages(Text(["a", "b", "c"], encoder="lexical", name="words"), WORDS.assign(c="tail"))
+    assert model[0].all_columns == ("a", "b", "c")
+    got = features(model, pd.DataFrame({"a": ["red fox", "zzz"], "b": ["", ""], "c": ["", ""]}))
     assert got["words"].shape == (2, 32) and got["words"][0].any() and not got["words"][1].any()
     np.testing.assert_array_equal(got["words.present"], [[1], [1]])
 
@@ -174,15 +174,15 @@ def test_lexical_idf_by_hand():
 @pytest.mark.parametrize("encoder", ["tiny", "scratch", "lexical"])
 def test_texts_of_every_kind(encoder, tiny_bert, movies):
     encoder = str(tiny_bert) if encoder == "tiny" else encoder
-    parts = stages(Text("overview", encoder=encoder, sequence_length=32), movies)
+    model = stages(Text("overview", encoder=encoder, sequence_length=32), movies)
     odd = pd.DataFrame(
         {"overview": [None, NAN, "", " ", "🙂🙂", "word " * 20_000, "x" * 100_000, "日本語", 3.5, "a\x00b"]}
     )
-    got = features(parts, odd)
+    got = features(model, odd)
     assert np.isfinite(got["text"]).all() and len(got["text"]) == len(odd)
     np.testing.assert_array_equal(got["text.present"][:, 0], [0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     if encoder not in ("scratch", "lexical"):
-        tokens = parts[1]({"overview": keras.ops.convert_to_tensor(raw_values(odd, [parts[0]])["overview"])})
+        tokens = model[1]({"overview": keras.ops.convert_to_tensor(raw_values(odd, [model[0]])["overview"])})
         assert tokens["text.token_ids"].shape == (10, 32)
 
 
@@ -390,7 +390,7 @@ def test_a_row_of_which_nothing_is_known():
 
 def test_nan_never_reaches_the_features(movies):
     modality = Tabular(numeric=["budget", "runtime"], categorical="title", datetime="release_date")
-    parts = stages(modality, movies)
+    model = stages(modality, movies)
     odd = movies.head(6).copy()
     odd["budget"] = pd.Series(["/ff9q.jpg", "inf", None, "-5", "1e300", 0], dtype=object)
     odd["runtime"] = [NAN, np.inf, -np.inf, 1e38, -1e38, 0.0]
@@ -398,7 +398,7 @@ def test_nan_never_reaches_the_features(movies):
     odd["title"] = pd.Series([None, NAN, "", "🙂", 3, "x" * 10_000], dtype=object)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        got = features(parts, odd)
+        got = features(model, odd)
     assert np.isfinite(got["tabular"]).all() and np.isfinite(got["tabular.present"]).all()
 
 
@@ -427,9 +427,9 @@ def test_tabular_settings(settings, message):
 @pytest.mark.real
 def test_real_weights_load(real_data):
     folder = real_data / "weights" / "all-MiniLM-L6-v2"
-    parts = stages(Text("a", encoder=str(folder), pooling="mean", sequence_length=32), WORDS)
+    model = stages(Text("a", encoder=str(folder), pooling="mean", sequence_length=32), WORDS)
     df = pd.DataFrame({"a": ["A man rides a horse.", "Someone is riding a horse.", "Prices of copper fell on Monday."]})
-    got = features(parts, df)["text"]
+    got = features(model, df)["text"]
     assert got.shape == (3, 384)
     unit = got / np.linalg.norm(got, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
@@ -474,11 +474,11 @@ class Brightness(ImageEncoder):
 
 
 def test_an_encoder_of_ones_own_is_found_by_its_label():
-    parts = stages(Text("a", "initials"), pd.DataFrame({"a": ["x", "y", ""]}))
-    adapted = parts[0]
+    model = stages(Text("a", "initials"), pd.DataFrame({"a": ["x", "y", ""]}))
+    adapted = model[0]
     assert adapted.state == {"initials": ["", "x", "y"]} and adapted.tower_layers(True) == {}
     assert not adapted.pretrained and not adapted.normalise and not adapted.sequence
-    got = features(parts, pd.DataFrame({"a": ["y", "", "x"]}))
+    got = features(model, pd.DataFrame({"a": ["y", "", "x"]}))
     assert got["text"].shape == (3, 3) and got["text.present"][:, 0].tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match="gives no sequence"):
         Text("a", "initials", pooling=None)
@@ -572,29 +572,29 @@ def test_only_modalities_with_columns_of_their_own_bring_options():
 
 
 def test_options_make_modalities():
-    given = options("--text", "a,b", "--image", "p", "--numeric", "n", "--zero-is-missing", "n", "--datetime", "d, e")
-    assert Text.from_options(given) == [
+    chosen = options("--text", "a,b", "--image", "p", "--numeric", "n", "--zero-is-missing", "n", "--datetime", "d, e")
+    assert Text.from_options(chosen) == [
         Text("a", pooling="mean", name="text_0"),
         Text("a", "lexical", name="words_1"),
         Text("b", pooling="mean", name="text_2"),
         Text("b", "lexical", name="words_3"),
     ]
-    assert Image.from_options(given) == [Image("p", on_error="missing")]
-    assert Image.from_options(given, sequences=True) == [Image("p", pooling=None, on_error="missing")]
-    assert Tabular.from_options(given) == [Tabular("n", datetime=["d", "e"], zero_is_missing="n")]
+    assert Image.from_options(chosen) == [Image("p", on_error="missing")]
+    assert Image.from_options(chosen, sequences=True) == [Image("p", pooling=None, on_error="missing")]
+    assert Tabular.from_options(chosen) == [Tabular("n", datetime=["d", "e"], zero_is_missing="n")]
     assert [cls.from_options(options()) for cls in (Text, Image, Tabular)] == [[], [], []]
 
 
 def test_options_that_set_encoders():
-    given = options(
+    chosen = options(
         "--text", "a", "--text-encoder", "scratch,initials", "--pooling", "cls", "--sequence-length", "64", "--trainable",
         "2", "--image", "p,q", "--image-encoder", "scratch", "--image-weights", "none",
     )  # fmt: skip
-    assert Text.from_options(given) == [
+    assert Text.from_options(chosen) == [
         Text("a", "scratch", 64, pooling="cls", trainable=2, name="text_0"),
         Text("a", "initials", 64, name="words_1"),
     ]
-    assert Image.from_options(given) == [Image(["p", "q"], "scratch", None, on_error="missing")]
+    assert Image.from_options(chosen) == [Image(["p", "q"], "scratch", None, on_error="missing")]
     for word, value in (("none", False), ("all", True), ("3", 3)):
         (text, _) = Text.from_options(options("--text", "a", "--trainable", word))
         assert text.trainable is value or text.trainable == value == 3

@@ -24,7 +24,7 @@ class Application(ImageEncoder):
         build, preprocess = application(settings.encoder)
         form = {"input_shape": (*settings.image_size, 3), "pooling": settings.pooling}
         bare = build(include_top=False, weights=None, **form)
-        load_weights(bare, build, settings.encoder, settings.weights, form)
+        load_weights(bare, build, encoder=settings.encoder, weights=settings.weights, form=form)
         pixels = keras.Input((*settings.image_size, 3))
         tower = keras.Model(pixels, bare(preprocess(pixels)))
         return tower if settings.dtype is None else with_policy(tower, settings.dtype)
@@ -47,7 +47,7 @@ def application(name):
     )
 
 
-def load_weights(bare, build, encoder, weights, form):
+def load_weights(bare, build, *, encoder, weights, form):
     """Give a network its weights: "imagenet", None for none, or a file's, with or without the classification top.
 
     Args:
