@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mmkeras.graph import load_model, submodel
+from mmkeras.graph import load_model
 from mmkeras.registry import find_class, import_path
 from mmkeras.trunk.training import Plan, seeded, side_by_side
 
@@ -121,25 +121,18 @@ class Alone(Rival):
     @classmethod
     def fit(cls, bench):
         """One for each modality, all trained in the same passes over the rows."""
-        trunk, task = bench.trunk, bench.task
-        if len(trunk.modalities) < 2:
+        task = bench.task
+        if len(bench.modalities) < 2:
             return {}
         with seeded(bench.plan.seed):
-            loss, trainings = task.choose_loss(bench.plan.loss, bench.rows.target), {}
-            for modality in trunk.modalities:
-                head = task.build_head(trunk.head_inputs([modality.name]), bench.rows.target, **bench.settings)
-                trainings[modality.name] = task.training(head, loss)
-            for name, training in trainings.items():
-                model = trunk.attach(training.model, fresh=True).model
-                trainings[name] = dataclasses.replace(training, model=model)
-            plan = dataclasses.replace(bench.plan, verbose=0)
-            trunk.train(side_by_side(trainings), bench.rows, plan)
-        return {
-            f"{name} alone": cls(
-                submodel(training.model.input, {training.main: training.model.output[training.main]}), training.main
-            )
-            for name, training in trainings.items()
-        }
+            loss, heads = task.choose_loss(bench.plan.loss, bench.rows.target), {}
+            for modality in bench.modalities:
+                inputs = bench.trunk.head_inputs([modality.name])
+                heads[modality.name] = task.build_head(inputs, bench.rows.target, **bench.settings)
+            trunk = bench.trunk.branch()
+            together = side_by_side({name: task.training(head, loss) for name, head in heads.items()})
+            trunk.train(together, bench.rows, dataclasses.replace(bench.plan, verbose=0))
+        return {f"{name} alone": cls(trunk.attach(head).model, task.column) for name, head in heads.items()}
 
     def predict(self, trunk, df):
         return trunk.outputs(self.head, df)[self.output]

@@ -117,7 +117,8 @@ def ablate(
         if table is not None:
             check_frame(table, [*inputs, *task.columns])
     df, notes = task.units(df, inputs), []
-    task = task.adapt(df)
+    written = task.fixed(df)
+    task = written.adapt(df)
     if test_data is not None:
         test_data, notes = task.judged(task.units(test_data, inputs))
         if not len(test_data):
@@ -138,7 +139,7 @@ def ablate(
             for name, rival in _simple(train, modalities, task):
                 judged.setdefault((name, NO_WAY), []).append((task, rival.predict(None, test)))
             for (name, chosen), (way, settings) in itertools.product(subsets.items(), ways.items()):
-                pipe = Pipeline(chosen, task, fusion, **_head_of(chosen, head or {}))
+                pipe = Pipeline(chosen, written, fusion, **_head_of(chosen, head or {}))
                 settings = {"validation_data": None if task.tunes else False, **fit, **settings}
                 pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
                 fitted = pipe.check_fitted()

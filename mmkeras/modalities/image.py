@@ -137,6 +137,11 @@ class Image(EncodedModality):
         each = keras.ops.concatenate(present, axis=1)
         return {f"{self.name}{EACH_PRESENT}": each, f"{self.name}{PRESENT}": keras.ops.max(each, axis=1, keepdims=True)}
 
+    def grid(self, encode):
+        towers = [layer for layer in encode.layers if layer.name == f"{self.name}_tower"]
+        shape = towers[0].output.shape if towers and len(self.columns) == 1 else ()
+        return tuple(shape[1:3]) if len(shape) == 4 else None
+
     def choices(self):
         return {f"dropout_{self.name}": WIDE_DROPOUT} if self.pretrained else {}
 

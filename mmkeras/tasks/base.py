@@ -67,6 +67,10 @@ class Task(Learner):
         """A copy that has learnt from the training rows: classes, vocabulary, mean."""
         raise NotImplementedError
 
+    def fixed(self, df):
+        """The task with what its outputs are written down, so that models of other rows have the same; see `adapt`."""
+        return self
+
     def judged(self, df):
         """(rows whose target can be judged, sentences about the others)."""
         return df, []
@@ -92,6 +96,16 @@ class Task(Learner):
     def check_settings(self, names, fusion="concat", **settings):
         """Raise a ValueError unless `build_head` can take these settings with modalities of these names."""
         raise NotImplementedError
+
+    def head_choices(self, modalities):
+        """{setting of the head: values that `search` tries}, the first of them the usual one; [] where only a space names some.
+
+        "dropout_text" is the setting "dropout" of the modality "text" alone, for a head that takes it by modality.
+
+        Args:
+            modalities: all that a model may have.
+        """
+        return {}
 
     def build_head(self, inputs, target=None, **settings):
         """Features → {output: (B, …)}, as one Functional keras.Model.

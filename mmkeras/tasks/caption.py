@@ -156,6 +156,9 @@ class Caption(Task):
                 "Leave it out."
             )
 
+    def head_choices(self, modalities):
+        return {"width": [512, 256], "dropout": [0.4, 0.2, 0.55], "tied": [], "heads": [], "first_state": []}
+
     def build_head(self, inputs, target=None, fusion="concat", **settings):
         return build_caption_head(inputs, self, **settings)
 

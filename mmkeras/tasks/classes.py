@@ -41,6 +41,9 @@ class Classes(Decisions):
             raise ValueError(f"`classes` must be different names, at least one. Received: {self.classes!r}.")
         self._set(classes=classes)
 
+    def fixed(self, df):
+        return dataclasses.replace(self, classes=self.adapt(df).classes)
+
     def indices(self):
         """{class: its number}; raises a ValueError before they are known."""
         if self.classes is None:

@@ -9,6 +9,15 @@ from mmkeras.heads.decisions import build_head, check_settings, decisions_of, un
 from mmkeras.tasks.base import Task, finite
 from mmkeras.trunk.training import Training
 
+# What a search tries of the settings of `build_head`; those without values only where a space names them.
+CHOICES = {
+    "units": [512, 128, 256, 1024],
+    "depth": [1, 2],
+    "dropout": [0.5, 0.2, 0.35, 0.65],
+    "modality_dropout": [],
+    "attention_heads": [],
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Decisions(Task):
@@ -55,6 +64,12 @@ class Decisions(Task):
     def check_settings(self, names, fusion="concat", **settings):
         unknown_settings(check_settings, settings, f"A head for {type(self).__name__}")
         check_settings(names, fusion, **settings)
+
+    def head_choices(self, modalities):
+        own = {f"dropout_{modality.name}": [] for modality in modalities}
+        if len(modalities) > 1:
+            own.update({name: values for modality in modalities for name, values in modality.choices().items()})
+        return {**CHOICES, **own}
 
     def build_head(self, inputs, target=None, **settings):
         return build_head(

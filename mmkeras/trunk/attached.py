@@ -26,19 +26,17 @@ class Attached:
         prepare: keras.Model, the first stage.
         towers: {modality's name: `Tower`}.
         modalities: list of adapted modalities.
-        fresh: bool; True trains a copy of `rest`, from new weights.
 
     Attributes:
         model: keras.Model from cached features and prepared tensors to what the head gives.
         modalities: those that the model reads.
     """
 
-    def __init__(self, head, rest, prepare, towers, modalities, *, fresh=False):
+    def __init__(self, head, rest, prepare, towers, modalities):
         stages = [head]
         wanted = {} if rest is None else {key: tensor for key, tensor in rest.output.items() if key in head.input}
         if wanted:
-            rest = submodel(rest.input, wanted, name="encode_rest")
-            stages.insert(0, keras.models.clone_model(rest) if fresh else rest)
+            stages.insert(0, submodel(rest.input, wanted, name="encode_rest"))
         self.model = _with_presence(chain(*stages), prepare)
         needed = set(self.model.input)
         self._prepare = submodel(

@@ -170,3 +170,13 @@ def cut_frozen(encode):
     if not outputs:
         return Cut(towers, None)
     return Cut(towers, submodel({**encode.input, **inner}, outputs, name="encode_rest"))
+
+
+def renewed(rest):
+    """A copy of the `rest` of a `Cut` with new weights, those of each output by themselves."""
+    inputs = {key: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for key, x in rest.input.items()}
+    outputs = {}
+    for key, tensor in rest.output.items():
+        copy = keras.models.clone_model(submodel(rest.input, {key: tensor}))
+        outputs.update(copy({name: inputs[name] for name in copy.input}))
+    return keras.Model(inputs, outputs, name="encode_rest")

@@ -147,7 +147,8 @@ def side_by_side(trainings):
         for key, tensor in training.model.input.items():
             if key not in inputs:
                 inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
-        for key, tensor in training.model({key: inputs[key] for key in training.model.input}).items():
+        model = keras.Model(training.model.input, training.model.output, name=f"{name}_beside")  # a name of its own
+        for key, tensor in model({key: inputs[key] for key in model.input}).items():
             outputs[f"{name}/{key}"] = tensor
             losses[f"{name}/{key}"], weights[f"{name}/{key}"] = training.losses[key], training.loss_weights[key]
     return Training(keras.Model(inputs, outputs), losses, {}, weights, next(iter(outputs)))

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import copy
 import dataclasses
 
 import keras
@@ -14,7 +15,7 @@ from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import PRESENT
 from mmkeras.trunk.attached import Attached
 from mmkeras.trunk.encoding import Tower
-from mmkeras.trunk.stages import build_encode, build_prepare, cut_frozen
+from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import PlainLogs, compile_for_training, quiet_tracing
 
@@ -122,19 +123,26 @@ class Trunk:
         copies = {key: keras.layers.Identity(dtype=tensor.dtype)(tensor) for key, tensor in outputs.items()}
         return self.outputs(keras.Model(inputs.inputs, copies), df, verbose=verbose)
 
-    def attach(self, head, *, fine_tune=False, fresh=False):
+    def branch(self):
+        """A trunk with the same frozen towers and cache, and new weights in what trains of `encode`, which it leaves alone."""
+        twin, (cut, towers) = copy.copy(self), self._cut(False)
+        rest = None if cut.rest is None else renewed(cut.rest)
+        twin._cuts, twin._attached = {False: (Cut(cut.towers, rest), towers)}, collections.OrderedDict()
+        twin._tunes = False
+        return twin
+
+    def attach(self, head, *, fine_tune=False):
         """`Attached` of a model of features; kept for the next call.
 
         Args:
             head: keras.Model.
             fine_tune: bool, whether the layers that the modalities' `trainable` names train.
-            fresh: bool; True trains a copy of what trains in `encode`, from new weights, and leaves `encode` alone.
         """
         fine_tune = fine_tune and self._tunes
-        key = (id(head), fine_tune, fresh)
+        key = (id(head), fine_tune)
         if key not in self._attached:
             cut, towers = self._cut(fine_tune)
-            attached = Attached(head, cut.rest, self.prepare, towers, self.modalities, fresh=fresh)
+            attached = Attached(head, cut.rest, self.prepare, towers, self.modalities)
             self._attached[key] = (head, attached)  # the head, so that its id stays its own
             if len(self._attached) > MOST_ATTACHED:
                 self._attached.popitem(last=False)
@@ -175,7 +183,7 @@ class Trunk:
 
     # --- training
 
-    def train(self, training, rows, plan, *, validation=None, fine_tune=False, fresh=False, callbacks=(), first=0):
+    def train(self, training, rows, plan, *, validation=None, fine_tune=False, callbacks=(), first=0):
         """Train a head, and what is not frozen before it.
 
         Args:
@@ -183,7 +191,7 @@ class Trunk:
             rows: `Rows`.
             plan: `Plan`, of which the first phase is run.
             validation: `Rows`, or None.
-            fine_tune, fresh: see `attach`.
+            fine_tune: see `attach`.
             callbacks: Keras callbacks.
             first: int, number of the first epoch.
 
@@ -192,7 +200,7 @@ class Trunk:
         """
         store = self.cache.open()
         with self._phase(fine_tune):
-            attached = self.attach(training.model, fine_tune=fine_tune, fresh=fresh)
+            attached = self.attach(training.model, fine_tune=fine_tune)
 
             def dataset(rows, seed=None):
                 order = Order(plan.batch_size, seed, None, rows.target, rows.weights, tuple(training.losses))
