@@ -206,6 +206,8 @@ class Pipeline:
         every = {**fitted.simple_rivals(train_data, verbose), **fitted.fit_rivals(rivals, train_data, verbose)}
         if not every:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
+        elif rivals and train_data is None and fitted.rows is None:
+            notes.append("The rivals asked for are not shown: a loaded Pipeline needs `train_data=` to fit them.")
         settings = {"missing": missing, "by": by, "notes": notes, "verbose": verbose}
         return evaluate(fitted, df, rivals=every, **settings)
 

@@ -6,10 +6,18 @@ PACKAGE = "mmkeras"
 
 
 class Fusion(keras.layers.Layer):
-    """Base of the layers that join modalities: features and presence masks → one tensor.
+    """Base of the layers that join modalities: [(B, D_1), …] features and [(B, 1), …] presence masks → one tensor.
 
     A class with a `label` is known by it: `Pipeline(..., fusion="label")`. `join` says how the layer sits in a head; it is
-    written anew where a fusion joins something else than vectors to a vector.
+    written anew where a fusion joins something else than vectors to a vector. docs/extending.md shows a whole one.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> class SumFusion(mm.fusion.Fusion):
+        ...     def call(self, features, presence):
+        ...         return sum(x * there for x, there in zip(features, presence, strict=True))
+        >>> SumFusion()([[[1.0, 2.0]], [[3.0, 4.0]]], [[[1.0]], [[1.0]]]).shape
+        TensorShape([1, 2])
     """
 
     # The name that users choose it by; None for a layer that is only part of another fusion.
