@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.data.columns import raw_values
 from mmkeras.search import space as spaces
-from mmkeras.search import trials
 from mmkeras.search.study import read_records
 from mmkeras.search.trail import make_trail
 
@@ -82,9 +82,7 @@ def test_the_winner_is_what_the_ordinary_builder_makes_of_its_choices(found, row
         [m for m in (WORDS, NUMBERS) if m.name in names], task, best["fusion"], units=int(best["units"]),
         depth=int(best["depth"]), dropout=float(best["dropout"]),
     )  # fmt: skip
-    loss = {"standard": None, "focal": "focal"}.get(best["loss"], "weighted")
-    if loss == "weighted":
-        loss = mm.losses.WeightedBinaryCrossentropy(mm.losses.label_weights(task.encode(rows[0])))
+    loss = None if best["loss"] == "standard" else best["loss"]
     by_hand.fit(
         rows[0], epochs=2, batch_size=32, learning_rate=float(best["learning_rate"]), optimizer=best["optimizer"],
         loss=loss, verbose=0, cache_dir=place / "cache",
@@ -117,7 +115,7 @@ def test_winners_load_and_predict_without_autokeras(rows, place, auto, tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "one.pkl"), pipe.predict(test), atol=1e-5)
     np.testing.assert_allclose(pd.read_pickle(tmp_path / "two.pkl"), auto.predict(test), atol=1e-5)
-    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(test, pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in raw_values(test, pipe.modalities).items()}
     served = tf.saved_model.load(str(tmp_path / "served"))
     np.testing.assert_allclose(served.serve(raw)["genres"], pipe.predict(test), atol=1e-5)
 
@@ -135,8 +133,8 @@ def test_the_best_trials_meet_on_other_splits(rows, place, monkeypatch, capsys):
     scores = iter(trial + finals)
     judged = []
 
-    def run_trial(self, plan, epochs=None, model=None):
-        judged.append((self.seed, self.judge.target.tobytes(), plan.head))
+    def run_trial(self, variant, epochs=None):
+        judged.append((self.seed, self.split.validation.target.values.tobytes(), variant.head))
         score = next(scores)
         if isinstance(score, Exception):
             raise score
@@ -167,8 +165,8 @@ def test_failed_trials_are_recorded_with_their_reason(rows, place, monkeypatch):
             lambda: (_ for _ in ()).throw(RuntimeError("the disk\nis gone")),
         ]
     )
-    predict = trials.Rows.predict
-    monkeypatch.setattr(trials.Rows, "predict", lambda *args: next(ways, lambda: predict(*args))())
+    predict = mm.MultiLabel.predict
+    monkeypatch.setattr(mm.MultiLabel, "predict", lambda *args: next(ways, lambda: predict(*args))())
     pipe = run(rows[0], place, "failing", max_trials=5)
     reasons = list(pipe.trail.table["failure"])
     assert reasons == [
@@ -192,7 +190,7 @@ def test_classes_by_bayesian_optimization_with_validation_rows(place):
     df = mm.samples.movies(120, seed=1).assign(label=lambda d: np.where(d["runtime"] > 100, "long", "short"))
     df.loc[df.index[:3], "label"] = "rare"
     train, judged = df.iloc[:80], df.iloc[80:].assign(label=lambda d: d["label"].where(d["budget"] > 0, "never"))
-    with pytest.warns(UserWarning, match="classes never seen in training, whose rows are left out"):
+    with pytest.warns(UserWarning, match=r"Validation rows: Labels never seen in training.*'never' \(\d+ rows\)"):
         pipe = mm.search(
             train, [NUMBERS, mm.Tabular(numeric=["revenue"], name="money")], mm.MultiClass("label"), tuner="bayesian",
             validation_data=judged, max_trials=2, objective="accuracy", verbose=0, cache_dir=place / "cache",
@@ -209,7 +207,7 @@ def test_numbers_by_hyperband_of_one_modality(rows, place):
     )  # fmt: skip
     table = pipe.trail.table
     assert pipe.trail.direction == "min" and table["score"][pipe.trail.best] == table["score"].min()
-    assert (table["trained_epochs"] < 4).any() and pipe._fit_rows[2]["epochs"] == 4
+    assert (table["trained_epochs"] < 4).any() and pipe.check_fitted().plan.epochs == 4
     assert set(table["fusion"]) == {"concat"} and "only modality" in pipe.trail.notes[-1]
 
 
@@ -233,7 +231,11 @@ def test_kerastuner_trains_towers_of_ordinary_pipelines(rows, tiny_bert, place):
     ({"space": {"fusion": ["magic"]}}, ValueError, r"`space\['fusion'\]` must hold values among .*hybrid.*Received: \['magic'\]"),
     ({"space": {"layers": 3}}, ValueError, "`space` must name choices among .*'units'.* Received: 'layers'"),
     ({"space": {"units": []}}, ValueError, r"`space\['units'\]` must hold different values, at least one. Received: \[\]"),
-    ({"space": {"dropout": "much"}}, ValueError, r"`space\['dropout'\]` must hold numbers. Received: 'much'"),
+    ({"space": {"dropout": "much"}}, ValueError, r"`space\['dropout'\]` must hold numbers. Received: \['much'\]"),
+    ({"space": {"dropout": [0.5, 1.5]}}, ValueError, r"`dropout` must lie in \[0, 1\). Received: 1.5"),
+    ({"space": {"dropout_words": (0.5, 1.5)}}, ValueError, r"`dropout` must lie in \[0, 1\). Received: 1.5"),
+    ({"space": {"modality_dropout": ["some"]}}, ValueError, r"`modality_dropout` must lie in \[0, 1\). Received: 'some'"),
+    ({"space": {"epochs": [0, 2]}}, ValueError, "`epochs` must be a positive int. Received: 0"),
     ({"space": {"dropout": (0.5, 0.1)}}, ValueError, r"A range in `space` must be \(low, high\) of numbers, low < high"),
     ({"space": {"modalities": [["words", "sound"]]}}, ValueError, r"must name modalities of \['words', 'numbers'\]. Received: \['sound'\]"),
     ({"space": {"trainable": [True]}}, ValueError, "only where trials can train towers. .* Use engine='kerastuner'"),
@@ -241,10 +243,15 @@ def test_kerastuner_trains_towers_of_ordinary_pipelines(rows, tiny_bert, place):
     ({"task": mm.MultiClass("genres"), "df": mm.samples.movies(40, seed=0).assign(genres="Drama")}, ValueError,
      "The target 'genres' must hold at least two classes"),
     ({"validation_data": mm.samples.movies(9, seed=0).assign(genres="Opera")}, ValueError,
-     r"Validation rows must share a class with the training rows. .*\{'Opera': 9\}"),
-    ({"task": mm.Caption("overview")}, ValueError, "`search` serves MultiLabel, MultiClass and Regression. Received: Caption"),
+     r"Validation rows must share answers with the training rows. .*'Opera' \(9 rows\)"),
+    ({"task": mm.MultiClass("main"), "df": mm.samples.movies(40, seed=0).assign(main=["a", "b"] * 20),
+      "validation_data": mm.samples.movies(9, seed=0).assign(main="c")}, ValueError,
+     r"Validation rows must share answers with the training rows. .*'c' \(9 rows\)"),
+    ({"task": mm.Caption("overview"), "space": {"units": 8}}, ValueError, "must name choices among .*'width'.* Received: 'units'"),
+    ({"task": mm.Caption("overview"), "space": {"fusion": "late"}}, ValueError, "puts the patches of all modalities side by side"),
+    ({"task": "genres"}, TypeError, "`search` takes a task, .* Received: str"),
     ({"modalities": [WORDS, WORDS]}, ValueError, "Modalities must have different names"),
-    ({"modalities": [WORDS], "space": {"fusion": "gated"}}, ValueError, r"needs two modalities to choose for. Received: \['gated'\] with \['words'\]"),
+    ({"modalities": [WORDS], "space": {"fusion": "gated"}}, ValueError, r"needs two modalities to choose for. Received: \['gated'\] with 'words' alone"),
     ({"df": mm.samples.movies(40, seed=0).drop(columns="budget")}, KeyError, "needs the column 'budget'"),
     ({"modalities": [mm.Text("overview", "some_tower", trainable=2), NUMBERS]}, ValueError,
      r"towers must be frozen.* Received `trainable` in \['text'\]. Use engine='kerastuner'"),
@@ -296,8 +303,11 @@ def test_a_space_is_narrowed_and_widened_by_plain_values():
     assert choices["dropout"] == 0.1 and 16 <= choices["units"] <= 256 and choices["modality_dropout"] == 0.0
     assert "cross_attention" not in space["fusion"] and space["loss"] == ["standard", "weighted", "focal"]
     assert hp.get("training/learning_rate") == choices["learning_rate"] == 1e-4
-    plan = spaces.make_plan({**choices, "dropout_words": 0.9, "modality_dropout": 0.2}, [WORDS, NUMBERS], GENRES)
-    assert plan.head["dropout"] == {"words": 0.9, "numbers": 0.1} and plan.head["modality_dropout"] == 0.2
+    variant = spaces.make_variant({**choices, "dropout_words": 0.9, "modality_dropout": 0.2}, [WORDS, NUMBERS], GENRES)
+    assert variant.head["dropout"] == {"words": 0.9, "numbers": 0.1} and variant.head["modality_dropout"] == 0.2
+    assert "loss" not in variant.fit and variant.fit["epochs"] == 8
+    weighted = spaces.make_variant({**choices, "loss": "weighted"}, [WORDS, NUMBERS], mm.MultiClass("genres"))
+    assert weighted.fit["class_weight"] == "balanced" and "loss" not in weighted.fit
 
 
 def test_choices_of_several_types_keep_their_values():
@@ -339,16 +349,16 @@ def test_what_mattered_is_found_by_hand(tmp_path):
 # --- blocks for AutoKeras graphs of one's own
 
 
-@pytest.mark.parametrize("kind", ["concat", "early", "late", "gated", "bilinear", "cross_attention"])
+@pytest.mark.parametrize("fusion", ["concat", "early", "late", "gated", "bilinear", "cross_attention", "hybrid"])
 @pytest.mark.parametrize("presence", [False, True])
-def test_fusion_block_joins_nodes_of_any_rank(kind, presence):
+def test_fusion_block_joins_nodes_of_any_rank(fusion, presence):
     import keras_tuner
 
     nodes = [
         keras.Input(shape, name=name) for name, shape in {"a": (5, 8), "b": (3, 8), "c": (6,), "d": (4, 4, 3)}.items()
     ]
     masks = [keras.Input((1,), name=f"{name}.present") for name in "abcd"] if presence else []
-    block = mm.search.FusionBlock(fusion=kind, units=8, dropout=0.0, presence=presence)
+    block = mm.search.FusionBlock(fusion=fusion, units=8, dropout=0.0, presence=presence)
     model = keras.Model([*nodes, *masks], block.build(keras_tuner.HyperParameters(), [*nodes, *masks]))
     values = [np.random.default_rng(0).normal(size=(2, *node.shape[1:])).astype("float32") for node in nodes]
     there = [np.ones((2, 1), "float32") for _ in masks]
@@ -388,7 +398,7 @@ def test_blocks_serve_graphs_of_ones_own(tmp_path):
         if name == "labels":
             assert ((predicted > 0) & (predicted < 1)).all()  # probabilities, not one label a row
     for wrong in ("magic", ["concat", "magic"]):
-        with pytest.raises(ValueError, match=r"`fusion` must be among .*Received: \['magic'\]"):
+        with pytest.raises(ValueError, match=r"`fusion` must be one of .*Received: 'magic'"):
             mm.search.FusionBlock(fusion=wrong)
 
 

@@ -4,7 +4,8 @@ import html
 
 import numpy as np
 
-from mmkeras.evaluation.pages import html_image, html_note, html_page, html_table, new_figure
+from mmkeras.evaluation.figures import new_figure
+from mmkeras.evaluation.pages import html_image, html_note, html_page, html_table
 from mmkeras.persistence import write_text
 from mmkeras.search.space import JOIN
 
@@ -12,22 +13,22 @@ from mmkeras.search.space import JOIN
 def write_trail(trail, path):
     """Write a `Trail` as a standalone HTML file, atomically. Returns the path."""
     title = f"Search for “{trail.target}”"
-    parts = html_page(title, f"{title}: {len(trail.table)} trials")
-    parts.append("<ul>" + "".join(html_note(text) for text in trail.notes) + "</ul>")
+    blocks = html_page(title, f"{title}: {len(trail.table)} trials")
+    blocks.append("<ul>" + "".join(html_note(text) for text in trail.notes) + "</ul>")
     if trail.best is not None:
-        parts += ["<h2>Scores</h2>", html_image(_scores(trail), "Score of each trial")]
+        blocks += ["<h2>Scores</h2>", html_image(_scores(trail), "Score of each trial")]
         mattered = trail.mattered()
         if len(mattered):
-            parts += [
+            blocks += [
                 "<h2>Which choices mattered</h2>",
                 html_image(_mattered(trail, mattered), "Which choices mattered"),
             ]
-            parts.append(f"<p><small>{html.escape(_explain())}</small></p>")
+            blocks.append(f"<p><small>{html.escape(_explain())}</small></p>")
     shown = trail.table.copy()
     shown.index = np.arange(1, len(shown) + 1)
-    parts += ["<h2>Trials</h2>", html_table(shown)]
-    parts.append(f"<p><small>Low and high: 95% bootstrap intervals over {trail.rows} validation rows.</small></p>")
-    return write_text(path, "\n".join(parts) + "</html>\n")
+    blocks += ["<h2>Trials</h2>", html_table(shown)]
+    blocks.append(f"<p><small>Low and high: 95% bootstrap intervals over {trail.rows} validation rows.</small></p>")
+    return write_text(path, "\n".join(blocks) + "</html>\n")
 
 
 def _explain():
@@ -77,13 +78,13 @@ def _mattered(trail, mattered, most=6):
             keys = ["yes" if name[4:] in value.split(JOIN) else "no" for value in done["modalities"]]
         else:
             keys = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in done[name]]
-        kinds = sorted(set(keys))
-        place.plot(done["score"], [kinds.index(key) for key in keys], "o", color="#9aa5b1", alpha=0.8)
-        for row, kind in enumerate(kinds):
-            mean = done["score"][[key == kind for key in keys]].mean()
+        values = sorted(set(keys))
+        place.plot(done["score"], [values.index(key) for key in keys], "o", color="#9aa5b1", alpha=0.8)
+        for row, value in enumerate(values):
+            mean = done["score"][[key == value for key in keys]].mean()
             place.plot([mean, mean], [row - 0.3, row + 0.3], color="#1f6feb")
-        place.set_yticks(range(len(kinds)), kinds)
-        place.set_ylim(-0.6, len(kinds) - 0.4)
+        place.set_yticks(range(len(values)), values)
+        place.set_ylim(-0.6, len(values) - 0.4)
         place.set_title(name, fontsize=10, loc="left")
     axes[-1].set_xlabel(trail.objective)
     return canvas

@@ -1,38 +1,21 @@
-"""What a search may choose from, as plain values, and what a choice means for the ordinary builder."""
+"""What a search may choose from, as plain values, and what choices mean for the ordinary builder."""
 
 import dataclasses
 import itertools
 import json
 
 from mmkeras.fusion import Fusion
-from mmkeras.losses import WeightedBinaryCrossentropy, label_weights
-from mmkeras.registry import names
-from mmkeras.trunk.training import OPTIMIZERS
+from mmkeras.registry import named, names
+from mmkeras.trunk.training import OPTIMIZERS, Plan
 
-FUSIONS = names(Fusion)
-
-LOSSES = {"multiclass": ("standard", "weighted", "focal"), "multilabel": ("standard", "weighted", "focal")}
 # Beyond these, a search would rather draw which modalities it leaves out than learn it.
 MOST_SUBSETS = 64
 JOIN = " + "
-TRAINING = {
-    "learning_rate", "optimizer", "loss", "epochs", "batch_size", "trainable", "fine_tune_epochs",
-    "fine_tune_learning_rate",
-}  # fmt: skip
-# Chosen only where a space names them.
-FIXED = {
-    "modality_dropout": 0.0, "attention_heads": 4, "epochs": 8, "batch_size": 128, "trainable": False,
-    "fine_tune_epochs": 0, "fine_tune_learning_rate": 5e-5,
-}  # fmt: skip
-TUNED = {
-    "units": [512, 128, 256, 1024],
-    "depth": [1, 2],
-    "dropout": [0.5, 0.2, 0.35, 0.65],
-    "learning_rate": [3e-3, 3e-4, 1e-3, 6e-3],
-    "optimizer": list(OPTIMIZERS),
-}
-KNOWN = {"fusion": FUSIONS, "optimizer": OPTIMIZERS}
-WIDE_DROPOUT = [0.93, 0.5, 0.8]
+TRAINING = {"learning_rate": [3e-3, 3e-4, 1e-3, 6e-3], "optimizer": list(OPTIMIZERS)}
+# Settings of `Pipeline.fit` that are chosen only where a space names them; the last three where trials train towers.
+FIXED = {"epochs": 8, "batch_size": 128, "fine_tune_epochs": 0, "fine_tune_learning_rate": 5e-5}
+TOWERS = ("trainable", "fine_tune_epochs", "fine_tune_learning_rate")
+BEGIN_WITH = "hybrid"  # of the fusions, where it is offered
 
 
 def candidates(modalities):
@@ -43,12 +26,12 @@ def candidates(modalities):
 def subsets(modalities):
     """Names of modalities that may be used together, joined; the largest sets first, of alternatives one at most."""
     options = [[m.name for m in entry] if isinstance(entry, list | tuple) else [entry.name] for entry in modalities]
-    found = [
-        [name for name in chosen if name is not None]
-        for chosen in itertools.islice(itertools.product(*([*names, None] for names in options)), 4096)
+    chosen = [
+        [name for name in names if name is not None]
+        for names in itertools.islice(itertools.product(*([*names, None] for names in options)), 4096)
     ]
-    found = sorted((names for names in found if names), key=len, reverse=True)
-    return [JOIN.join(names) for names in found[:MOST_SUBSETS]]
+    chosen = sorted((names for names in chosen if names), key=len, reverse=True)
+    return [JOIN.join(names) for names in chosen[:MOST_SUBSETS]]
 
 
 def make_space(modalities, task, space=None, tunes_towers=False):
@@ -67,8 +50,7 @@ def make_space(modalities, task, space=None, tunes_towers=False):
         ValueError: an unknown choice, or a value that cannot be.
     """
     every = candidates(modalities)
-    names = [m.name for m in every]
-    trained = [m.name for m in every if getattr(m, "pretrained", False) and m.trainable]
+    trained = [m.name for m in every if m.pretrained and getattr(m, "trainable", False)]
     if trained and not tunes_towers:
         raise ValueError(
             f"With engine='autokeras' towers must be frozen: its trials read cached features. Received `trainable` in {trained}. "
@@ -76,63 +58,97 @@ def make_space(modalities, task, space=None, tunes_towers=False):
         )
     full = {
         "modalities": subsets(modalities),
-        "fusion": _fusions(every),
-        **TUNED,
-        "loss": list(LOSSES.get(task.kind, ("standard",))),
+        "fusion": _fusions(every, task),
+        **{name: values for name, values in task.head_choices(every).items() if values},
+        **TRAINING,
+        "loss": list(task.ways),
     }
-    wide = [m.name for m in every if type(m).__name__ == "Image" and m.normalise]
-    full.update({f"dropout_{name}": WIDE_DROPOUT for name in wide if len(every) > 1})
-    known = {*full, *FIXED, *(f"dropout_{name}" for name in names)}
-    for name, given in (space or {}).items():
+    known = {*full, *task.head_choices(every), *FIXED, *TOWERS}
+    for name, values in (space or {}).items():
         if name not in known:
             raise ValueError(f"`space` must name choices among {sorted(known)}. Received: {name!r}.")
-        if name in ("trainable", "fine_tune_epochs", "fine_tune_learning_rate") and not tunes_towers:
+        if name in TOWERS and not tunes_towers:
             raise ValueError(
                 f"`space` may name {name!r} only where trials can train towers. Received it with engine='autokeras', whose "
                 "trials read cached features. Use engine='kerastuner'."
             )
-        full[name] = _values(name, given, names, full.get(name))
+        full[name] = _checked(name, values, every, task)
     if len(every) == 1 and full["fusion"] != ["concat"]:
         raise ValueError(
-            f"`space['fusion']` needs two modalities to choose for. Received: {full['fusion']} with {names} alone. Leave it out: "
-            "the head and its training are searched all the same."
+            f"`space['fusion']` needs two modalities to choose for. Received: {full['fusion']} with {every[0].name!r} alone. Leave "
+            "it out: the head and its training are searched all the same."
         )
     return full
 
 
-def _fusions(modalities):
+def _fusions(modalities, task):
+    """Labels of the fusions that can join these modalities in a head of the task."""
     if len(modalities) == 1:
         return ["concat"]
-    sequences = [m for m in modalities if getattr(m, "pooling", "") is None]
-    kinds = ["hybrid", *(kind for kind in FUSIONS if kind != "hybrid")]
-    return [kind for kind in kinds if kind != "cross_attention" or len(sequences) > 1]
+    sequences = sum(modality.sequence for modality in modalities)
+    labels = [label for label in names(Fusion) if named(Fusion, label, "fusion").sequences <= sequences]
+    labels = [label for label in labels if _takes(task, modalities, fusion=label)]
+    return sorted(labels, key=lambda label: label != BEGIN_WITH)
 
 
-def _values(name, given, names, default):
-    """A given entry of a space in the form of `make_space`, checked."""
-    if isinstance(given, tuple) and len(given) == 2 and all(_is_number(v) for v in given):
-        low, high = given
-        if not low < high or name in ("loss", "trainable"):
+def _takes(task, modalities, **settings):
+    try:
+        task.check_settings([modality.name for modality in modalities], **settings)
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(name, values, modalities, task):
+    """A given entry of a space in the form of `make_space`, checked by those who know what its values mean."""
+    allowed = {"fusion": names(Fusion), "optimizer": OPTIMIZERS, "loss": tuple(task.ways)}.get(name)
+    if isinstance(values, tuple) and len(values) == 2 and all(map(_is_number, values)):
+        low, high = values
+        if not low < high or allowed or name == "trainable":
             raise ValueError(
-                f"A range in `space` must be (low, high) of numbers, low < high. Received {name!r}: {given}."
+                f"A range in `space` must be (low, high) of numbers, low < high. Received {name!r}: {values}."
             )
+        _check_values(name, values, modalities, task)
         return {"low": low, "high": high}
-    values = list(given) if isinstance(given, list | tuple) else [given]
+    checked = list(values) if isinstance(values, list | tuple) else [values]
     if name == "modalities":
-        values = [JOIN.join(v) if isinstance(v, list | tuple) else v for v in values]
-        strange = sorted({part for v in values for part in str(v).split(JOIN)} - set(names))
+        checked = [JOIN.join(v) if isinstance(v, list | tuple) else v for v in checked]
+        known = [modality.name for modality in modalities]
+        strange = sorted({member for v in checked for member in str(v).split(JOIN)} - set(known))
         if strange:
-            raise ValueError(f"`space['modalities']` must name modalities of {names}. Received: {strange}.")
-    allowed = KNOWN.get(name) or (default if name == "loss" else None)
-    if allowed and not set(values) <= set(allowed):
+            raise ValueError(f"`space['modalities']` must name modalities of {known}. Received: {strange}.")
+    if allowed and not set(checked) <= set(allowed):
         raise ValueError(
-            f"`space[{name!r}]` must hold values among {list(allowed)}. Received: {sorted(set(map(str, values)) - set(allowed))}."
+            f"`space[{name!r}]` must hold values among {list(allowed)}. Received: {sorted(set(map(str, checked)) - set(allowed))}."
         )
-    if not values or len(set(map(repr, values))) < len(values):
-        raise ValueError(f"`space[{name!r}]` must hold different values, at least one. Received: {given!r}.")
-    if not allowed and name not in ("modalities", "trainable") and not all(map(_is_number, values)):
-        raise ValueError(f"`space[{name!r}]` must hold numbers. Received: {given!r}.")
-    return values
+    if not checked or len(set(map(repr, checked))) < len(checked):
+        raise ValueError(f"`space[{name!r}]` must hold different values, at least one. Received: {values!r}.")
+    _check_values(name, checked, modalities, task)
+    return checked
+
+
+def _check_values(name, values, modalities, task):
+    """Raise a ValueError for a value that a head, or a training, refuses."""
+    known, choices = [modality.name for modality in modalities], task.head_choices(modalities)
+    usual = choices.get(name) or TRAINING.get(name) or [FIXED.get(name)]
+    if all(map(_is_number, usual)) and not all(map(_is_number, values)):
+        raise ValueError(f"`space[{name!r}]` must hold numbers. Received: {values!r}.")
+    for value in values:
+        if name in choices:
+            setting, modality = _owner(name, known)
+            task.check_settings(known, **{setting: value if modality is None else {modality: value}})
+        elif name == "fusion":
+            task.check_settings(known, fusion=value)
+        elif name in FIXED or name in TRAINING:
+            Plan(**{name: value})
+
+
+def _owner(name, modalities):
+    """(setting, modality) of a choice such as "dropout_text"; (name, None) of one that is for all modalities."""
+    for modality in modalities:
+        if name.endswith(f"_{modality}"):
+            return name.removesuffix(f"_{modality}"), modality
+    return name, None
 
 
 def _is_number(value):
@@ -146,7 +162,7 @@ def declare(space, hp):
 
 def _group(name):
     """AutoKeras's greedy tuner changes the choices of a group together, or one alone."""
-    return "training/" if name in TRAINING else "head/"
+    return "training/" if name in TRAINING or name in FIXED or name in (*TOWERS, "loss") else "head/"
 
 
 def _draw(hp, name, values):
@@ -173,65 +189,35 @@ def first_values(space):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a trial's choices mean for the ordinary builder.
+class Variant:
+    """What the choices of a trial mean for the ordinary builder.
 
     Attributes:
         modalities: list of the modalities used.
-        fusion: str.
-        head: settings of `build_head`.
+        head: settings of `Pipeline`, its fusion among them.
         fit: settings of `Pipeline.fit`.
     """
 
     modalities: list
-    fusion: str
     head: dict
     fit: dict
 
 
-def make_plan(choices, modalities, task):
-    """A `Plan` from the choices of a trial; `task` is adapted, and learns weights from `target` in `loss_of`."""
-    names = choices["modalities"].split(JOIN)
-    used = [m for m in candidates(modalities) if m.name in names]
-    value = {**FIXED, **choices}
-    used = [_train_tower(m, value["trainable"]) for m in used]
-    dropout = value["dropout"]
-    own = {m.name: value[f"dropout_{m.name}"] for m in used if f"dropout_{m.name}" in value}
-    if own:
-        dropout = {**{m.name: dropout for m in used}, **own}
-    head = {"units": value["units"], "depth": value["depth"], "dropout": dropout}
-    if value["modality_dropout"]:
-        head["modality_dropout"] = value["modality_dropout"]
-    if value["fusion"] == "cross_attention":
-        head["attention_heads"] = value["attention_heads"]
-    fit = {
-        name: value[name]
-        for name in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "optimizer",
-            "fine_tune_epochs",
-            "fine_tune_learning_rate",
-        )
-    }
-    if value["loss"] == "weighted" and task.kind == "multiclass":
-        fit["class_weight"] = "balanced"
-    return Plan(used, value["fusion"], head, {**fit, "loss": None if value["loss"] == "standard" else value["loss"]})
-
-
-def _train_tower(modality, trainable):
-    """The modality with this setting, where its tower knows it: images train whole towers or none."""
-    is_image = type(modality).__name__ == "Image"
-    if trainable is False or not getattr(modality, "pretrained", False) or (is_image and trainable is not True):
-        return modality
-    return dataclasses.replace(modality, trainable=trainable)
-
-
-def fit_settings(plan, task, target):
-    """`Plan.fit` with a loss that `Pipeline.fit` takes."""
-    settings = dict(plan.fit)
-    if settings["loss"] == "weighted":
-        weighted = None if task.kind == "multiclass" else WeightedBinaryCrossentropy(label_weights(target))
-        settings["loss"] = weighted
-    return settings
+def make_variant(choices, modalities, task):
+    """`Variant` of {choice: value}."""
+    every = candidates(modalities)
+    chosen = [
+        m.train_tower(choices.get("trainable", False)) for m in every if m.name in choices["modalities"].split(JOIN)
+    ]
+    names = [modality.name for modality in chosen]
+    head, own = {"fusion": choices["fusion"]}, {}
+    for name in [name for name in task.head_choices(every) if name in choices]:
+        setting, modality = _owner(name, [m.name for m in every])
+        if modality is None:
+            head[setting] = choices[name]
+        elif modality in names:
+            own.setdefault(setting, {})[modality] = choices[name]
+    for setting, values in own.items():
+        head[setting] = {**(dict.fromkeys(names, head[setting]) if setting in head else {}), **values}
+    fit = {name: value for name, value in {**FIXED, **choices}.items() if name in FIXED or name in TRAINING}
+    return Variant(chosen, head, {**fit, **task.ways[choices["loss"]]})

@@ -66,14 +66,16 @@ class Trail:
         columns = {}
         for name in self.choices():
             if name == "modalities":
-                names = dict.fromkeys(part for value in done[name] for part in value.split(JOIN))
-                columns.update({f"use {part}": [part in v.split(JOIN) for v in done[name]] for part in names})
+                names = dict.fromkeys(modality for value in done[name] for modality in value.split(JOIN))
+                columns.update(
+                    {f"use {modality}": [modality in v.split(JOIN) for v in done[name]] for modality in names}
+                )
             elif done[name].nunique() > 5:
                 columns[name] = pd.qcut(done[name].rank(method="first"), 3, labels=False).tolist()
             else:
                 columns[name] = done[name].tolist()
-        found = {name: _explained(values, done["score"].to_numpy()) for name, values in columns.items()}
-        return pd.Series(found, dtype=float).dropna().sort_values(ascending=False, kind="stable")
+        shares = {name: _explained(values, done["score"].to_numpy()) for name, values in columns.items()}
+        return pd.Series(shares, dtype=float).dropna().sort_values(ascending=False, kind="stable")
 
     def to_html(self, path):
         """Write table and plots as one HTML file. Returns the path."""

@@ -5,14 +5,14 @@ Importing this file imports AutoKeras; `mmkeras.search` does so when one of its 
 
 import autokeras as ak
 import keras
-from autokeras import adapters, analysers
 from autokeras.engine.block import Block
-from autokeras.engine.head import Head
 from keras import tree
 
-from mmkeras.fusion import BilinearFusion, ConcatFusion, CrossAttentionFusion, EarlyFusion, GatedFusion, LateFusion
-
-KINDS = ("concat", "early", "late", "gated", "bilinear", "cross_attention")
+from mmkeras.fusion import ConcatFusion, Fusion
+from mmkeras.heads.decisions import read_features
+from mmkeras.heads.inputs import HeadInputs, JoinInputs
+from mmkeras.modalities.base import PRESENT
+from mmkeras.registry import named, names
 
 
 class NamedInput(ak.Input):
@@ -34,10 +34,10 @@ class NamedInput(ak.Input):
 
     def __init__(self, name, shape=None, dtype="float32", **kwargs):
         super().__init__(name=name, shape=shape, **kwargs)
-        self.dtype, self._given = dtype, shape
+        self.dtype, self.row_shape = dtype, shape
 
     def build_node(self, hp):
-        shape = self.shape if self._given is None else self._given
+        shape = self.shape if self.row_shape is None else self.row_shape
         return keras.Input(tuple(None if n is None else int(n) for n in shape), dtype=self.dtype, name=self.name)
 
     def build(self, hp, inputs=None):
@@ -49,17 +49,17 @@ class NamedInput(ak.Input):
         self.dtype = dtype
 
     def get_config(self):
-        return {"name": self.name, "shape": self._given, "dtype": self.dtype}
+        return {"name": self.name, "shape": self.row_shape, "dtype": self.dtype}
 
 
 class FusionBlock(Block):
     """Joins several nodes to one vector (B, U): what AutoKeras's `Merge` does, by the fusions of this package.
 
-    Nodes of rank 3 are sequences: "cross_attention" is offered where there are two of them, other kinds take their mean;
+    Nodes of rank 3 are sequences: "cross_attention" is offered where there are two of them, other fusions take their mean;
     of images (rank 4) they take the mean over places. What is not given is searched.
 
     Args:
-        fusion: None, one of "concat", "early", "late", "gated", "bilinear" and "cross_attention", or a list of them.
+        fusion: None, one of the fusions of `build_head`, such as "concat", or a list of them.
         units: None, an int U, or a list of ints.
         dropout: None, a float, or a list of floats.
         presence: bool; True takes twice as many nodes: the features, then in the same order masks (B, 1), 1 where the row
@@ -81,10 +81,10 @@ class FusionBlock(Block):
 
     def __init__(self, fusion=None, units=None, dropout=None, presence=False, **kwargs):
         super().__init__(**kwargs)
-        given = [] if fusion is None else [fusion] if isinstance(fusion, str) else list(fusion)
-        if not set(given) <= set(KINDS):
-            raise ValueError(f"`fusion` must be among {KINDS}. Received: {sorted(set(given) - set(KINDS))}.")
-        self.fusion, self.units, self.dropout, self.presence = given, units, dropout, presence
+        labels = [] if fusion is None else [fusion] if isinstance(fusion, str) else list(fusion)
+        for label in labels:
+            named(Fusion, label, "fusion")
+        self.fusion, self.units, self.dropout, self.presence = labels, units, dropout, presence
 
     def get_config(self):
         config = {
@@ -100,43 +100,33 @@ class FusionBlock(Block):
         if self.presence and len(nodes) % 2:
             raise ValueError(f"With `presence=True` every feature needs a mask. Received: {len(nodes)} nodes.")
         count = len(nodes) // 2 if self.presence else len(nodes)
-        features = nodes[:count]
-        there = nodes[count:] if self.presence else [_present(x) for x in features]
-        sequences = [i for i, x in enumerate(features) if len(x.shape) == 3]
-        offered = self.fusion or [kind for kind in KINDS if kind != "cross_attention" or len(sequences) > 1]
-        kind = _choose(hp, "fusion", offered) if count > 1 else "concat"
+        tensors = [keras.ops.mean(x, axis=(1, 2)) if len(x.shape) == 4 else x for x in nodes[:count]]
+        there = nodes[count:] if self.presence else [_ones(x) for x in tensors]
+        sequences = sum(len(x.shape) == 3 for x in tensors)
+        offered = self.fusion or [n for n in names(Fusion) if named(Fusion, n, "fusion").sequences <= sequences]
+        label = _choose(hp, "fusion", offered) if count > 1 else ConcatFusion.label
         units = _choose(hp, "units", self.units or [256, 128, 512])
         dropout = _choose(hp, "dropout", [0.25, 0.0, 0.5] if self.dropout is None else self.dropout)
-        x = _fuse(kind, features, there, sequences, units)
-        return keras.layers.Dropout(dropout)(x)
+        keys = [f"node_{i}" for i in range(count)]
+        features = dict(zip([*keys, *(f"{key}{PRESENT}" for key in keys)], [*tensors, *there], strict=True))
+        fused = _fused(HeadInputs(features, keys, normalise=keys, whole=keys), named(Fusion, label, "fusion"), units)
+        return keras.layers.Dropout(dropout)(fused({key: features[key] for key in fused.input}))
 
 
-def _fuse(kind, features, there, sequences, units):
-    parts = []
-    if kind == "cross_attention":
-        if len(sequences) < 2:
-            raise ValueError(
-                "fusion='cross_attention' needs two nodes of shape (B, T, D). Received fewer. Use another."
-            )
-        tokens = [features[i] for i in sequences]
-        masks = [keras.ops.ones_like(x[..., 0]) for x in tokens]
-        parts.append(CrossAttentionFusion(units)(tokens, masks, [there[i] for i in sequences]))
-        features, there = (
-            [values[i] for i in range(len(values)) if i not in sequences] for values in (features, there)
-        )
-    flat = [x if len(x.shape) == 2 else keras.ops.mean(x, axis=tuple(range(1, len(x.shape) - 1))) for x in features]
-    if kind in ("gated", "bilinear"):
-        parts.append({"gated": GatedFusion, "bilinear": BilinearFusion}[kind](units)(flat, there))
-    elif kind == "late":
-        parts.append(LateFusion()([keras.layers.Dense(units, activation="gelu")(x) for x in flat], there))
-    elif flat:
-        joined = EarlyFusion()(flat, there) if kind == "early" else ConcatFusion()(flat, there)
-        parts.append(keras.layers.Dense(units, activation="gelu")(keras.layers.BatchNormalization()(joined)))
-    return parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts)
+def _fused(inputs, fusion, units):
+    """keras.Model from the features of `HeadInputs` to (B, units): a fusion as it sits in a head, with units for classes."""
+
+    def hidden(activation):
+        return lambda x, number=0: keras.layers.Dense(units, activation)(x)
+
+    size = {"units": units, "dropout": 0.0, "attention_heads": 1}
+    decide = {"decide": hidden("gelu"), "decide_linearly": hidden(None)}
+    joined = fusion.join(JoinInputs(**read_features(inputs, fusion, {}), **size, **decide))
+    return keras.Model(inputs.inputs, joined)
 
 
-def _present(x):
-    """(B, 1) of ones."""
+def _ones(x):
+    """(B, 1): present in every row."""
     while len(x.shape) > 2:
         x = x[:, 0]
     return keras.ops.ones_like(x[:, :1])
@@ -182,40 +172,3 @@ class RegressionHead(_WholeShape, ak.RegressionHead):
         >>> mm.search.RegressionHead(output_dim=1).output_dim
         1
     """
-
-
-class OrdinaryBlock(Block):
-    """What stands between inputs and prediction in `search`: the trained part of `encode` and `build_head`.
-
-    Args:
-        names: names of the inputs, in their order.
-        build_plan: function of `hp` → keras.Model with dict inputs and one output.
-    """
-
-    def __init__(self, names, build_plan):
-        super().__init__(name="head")
-        self.names, self.build_plan = names, build_plan
-
-    def _build_wrapper(self, hp, *args, **kwargs):
-        return self._build(hp, *args, **kwargs)  # choices bring their groups along
-
-    def build(self, hp, inputs=None):
-        given = dict(zip(self.names, tree.flatten(inputs), strict=True))
-        model = self.build_plan(hp)
-        return tree.flatten(model({name: given[name] for name in model.input}))[0]
-
-
-class DecisionHead(Head):
-    """The end of a graph whose last block has decided already."""
-
-    def build(self, hp, inputs=None):
-        return tree.flatten(inputs)[0]
-
-    def get_adapter(self):
-        return adapters.InputAdapter()
-
-    def get_analyser(self):
-        return analysers.InputAnalyser()
-
-    def get_hyper_preprocessors(self):
-        return []

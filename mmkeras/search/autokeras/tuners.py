@@ -11,19 +11,15 @@ import os
 import time
 
 import autokeras as ak
-import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
-from autokeras import graph as ak_graph
 from autokeras import tuners as ak_tuners
 from autokeras.tuners.greedy import GreedyOracle
 from keras_tuner.engine import base_tuner
 
-from mmkeras.graph import submodel
 from mmkeras.persistence import write_text
-from mmkeras.search.autokeras.blocks import DecisionHead, NamedInput, OrdinaryBlock
-from mmkeras.search.space import declare, first_values, make_plan
+from mmkeras.search.space import declare, first_values, make_variant
 from mmkeras.search.trials import FailedTrial
 
 AUTOKERAS = {
@@ -49,15 +45,20 @@ class Trials:
     do the tuner's own files, which KerasTuner would leave half written when it is killed.
     """
 
-    study = None  # of `Study`
+    study = run = None  # `Study`, and the function of (`Variant`, epochs) that runs a trial
 
     def __init__(self, *args, **kwargs):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that it reloads
             super().__init__(*args, **kwargs)
         if not self._is_worker():
-            _make_careful(self.oracle)
+            _make_careful(self)
             if self.study.tuner != "hyperband":  # whose rounds it keeps book of
                 _begin_with(self.oracle, first_values(self.study.space))
+
+    @property
+    def is_worker(self):
+        """Whether this process only runs trials that a chief gives it."""
+        return self._is_worker()
 
     def _populate_initial_space(self):
         """The space is known without building a model; see `search`."""
@@ -86,59 +87,31 @@ class Trials:
         try:
             if record["starts"] > MOST_STARTS:
                 raise FailedTrial(f"the process ended {MOST_STARTS} times in this trial, for lack of memory perhaps")
-            found = self.run_trial(trial)
-            self.oracle.update_trial(trial.trial_id, {"score": found["score"]})
+            outcome = self.run_trial(trial)
+            self.oracle.update_trial(trial.trial_id, {"score": outcome["score"]})
             trial.status = "COMPLETED"
         except (Exception, MemoryError) as error:  # whatever it is, the other trials can go on
-            found = {"failure": reason(error)}
-            trial.status, trial.message = "FAILED", found["failure"]
+            outcome = {"failure": reason(error)}
+            trial.status, trial.message = "FAILED", outcome["failure"]
             gc.collect()
         if "tuner/epochs" in hp.values:
-            found["trained_epochs"] = hp.values["tuner/epochs"]
-        self.study.end(record, {**found, "seconds": round(time.perf_counter() - start, 2)})
+            outcome["trained_epochs"] = hp.values["tuner/epochs"]
+        self.study.end(record, {**outcome, "seconds": round(time.perf_counter() - start, 2)})
 
     def run_trial(self, trial):
-        values = trial.hyperparameters.values
-        return self.study.run(self._plan(trial.hyperparameters), values.get("tuner/epochs"))
-
-    def _plan(self, hp):
-        return make_plan(declare(self.study.space, hp), self.study.modalities, self.study.task)
+        study, hp = self.study, trial.hyperparameters
+        variant = make_variant(declare(study.space, hp), study.modalities, study.task)
+        return self.run(variant, hp.values.get("tuner/epochs"))
 
 
-class _GraphTrials(Trials):
-    """Trials of an AutoKeras graph."""
-
-    def __init__(self, hypermodel, **kwargs):
-        super().__init__(hypermodel=OrdinaryGraph(hypermodel.inputs, hypermodel.outputs), **kwargs)
-
-    def run_trial(self, trial):
-        hp = trial.hyperparameters
-        keras.utils.set_random_seed(self.study.seed)  # the same start for all
-        model = self.hypermodel.build(hp)
-        return self.study.run(self._plan(hp), hp.values.get("tuner/epochs"), model)
-
-
-class OrdinaryGraph(ak_graph.Graph):
-    """An AutoKeras graph whose model has named inputs and output; how it is compiled is the trial's matter."""
-
-    def __init__(self, inputs=None, outputs=None):
-        super().__init__(inputs=inputs, outputs=outputs)
-
-    def _compile_keras_model(self, hp, model):
-        inputs = dict(zip([node.name for node in self.inputs], model.inputs, strict=True))
-        return submodel(inputs, {self.blocks[-1].name: model.outputs[0]}, name="trial")
-
-    def save(self, filepath):
-        """The space is stored beside it, as plain values."""
-
-
-def _make_careful(oracle):
+def _make_careful(tuner):
     """Files of an oracle are written in one step; a trial that its own file knows but the oracle's does not never was."""
+    oracle = tuner.oracle
     known = set(oracle.start_order)
     oracle.trials = {name: trial for name, trial in oracle.trials.items() if name in known}
     oracle.save = lambda: write_text(oracle._get_oracle_fname(), json.dumps(oracle.get_state()))
     oracle._save_trial = lambda trial: write_text(
-        os.path.join(oracle._get_trial_dir(trial.trial_id), "trial.json"), json.dumps(trial.get_state())
+        os.path.join(tuner.get_trial_dir(trial.trial_id), "trial.json"), json.dumps(trial.get_state())
     )
 
 
@@ -166,38 +139,42 @@ def _line(error, length=300):
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def run_autokeras(study, heads):
-    """Search with an `ak.AutoModel` over the arrays of `heads` (`HeadTrials`)."""
-    column = study.task.column
-    arrays = heads.train.arrays
-    names = list(arrays)
-    inputs = [NamedInput(name, shape=tuple(heads.shapes[name]), dtype=str(arrays[name].dtype)) for name in names]
-    block = OrdinaryBlock(
-        names, lambda hp: heads.build(make_plan(declare(study.space, hp), study.modalities, study.task))
-    )
-    output = DecisionHead(name=column)(block(inputs))
-    tuner = type("Tuner", (_GraphTrials, AUTOKERAS[study.tuner]), {"study": study})
+def run(study, run_trial):
+    """Search; with KerasTuner's environment variables and the engine "kerastuner", as chief or worker of several processes.
+
+    Args:
+        study: `Study`.
+        run_trial: function of (`Variant`, epochs) → {"score", "low", "high"}.
+
+    Returns:
+        set of the numbers of the trials, as str; None in a worker.
+    """
+    search = _run_autokeras if study.engine == "autokeras" else _run_kerastuner
+    base = AUTOKERAS[study.tuner] if study.engine == "autokeras" else keras_tuner.Tuner
+    tuner = search(study, type("Tuner", (Trials, base), {"study": study, "run": staticmethod(run_trial)}))
+    return None if tuner.is_worker else set(tuner.oracle.trials)
+
+
+def _run_autokeras(study, kind):
+    """The tuner of an `ak.AutoModel` after its search, whose graph stands for the trials, which build their own models."""
+    rows = ak.Input()
     settings = {"max_epochs": study.most_epochs} if study.tuner == "hyperband" else {}
     model = ak.AutoModel(
-        inputs, output, project_name=PROJECT, max_trials=study.max_trials, directory=str(study.directory),
-        objective=keras_tuner.Objective("score", study.direction), tuner=tuner, seed=study.seed + 1, **settings,
+        rows, ak.RegressionHead()(rows), project_name=PROJECT, max_trials=study.max_trials, directory=str(study.directory),
+        objective=keras_tuner.Objective("score", study.direction), tuner=kind, seed=study.seed + 1, **settings,
     )  # fmt: skip
-    target = heads.target if heads.target.ndim > 1 else heads.target[:, None]
-    judged = heads.judge.target if heads.judge.target.ndim > 1 else heads.judge.target[:, None]
-    model.fit(
-        list(arrays.values()), target, validation_data=(list(heads.validation.arrays.values()), judged), verbose=0
-    )
+    numbers = np.zeros((1, 1), "float32")
+    model.fit(numbers, numbers, validation_data=(numbers, numbers), verbose=0)
     return model.tuner
 
 
-def run_kerastuner(study):
-    """Search with KerasTuner alone; with its environment variables, as chief or worker of several processes."""
+def _run_kerastuner(study, kind):
+    """The tuner after its search."""
     settings = {"max_epochs": study.most_epochs} if study.tuner == "hyperband" else {"max_trials": study.max_trials}
     oracle = ORACLES[study.tuner](
         objective=keras_tuner.Objective("score", study.direction), seed=study.seed + 1, **settings
     )
     oracle.max_trials = study.max_trials
-    tuner = type("Tuner", (Trials, keras_tuner.Tuner), {"study": study})
-    tuner = tuner(oracle, lambda hp: None, directory=str(study.directory), project_name=PROJECT)
+    tuner = kind(oracle, lambda hp: None, directory=str(study.directory), project_name=PROJECT)
     tuner.search()
     return tuner

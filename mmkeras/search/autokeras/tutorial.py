@@ -9,18 +9,16 @@ import warnings
 
 import autokeras as ak
 import keras
-import numpy as np
 
-from mmkeras.data.batches import batches
-from mmkeras.data.columns import check_frame, raw_values
+from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.splits import split_frame
-from mmkeras.evaluation.report import tune_thresholds
-from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
+from mmkeras.fitting import Fitted
 from mmkeras.pipeline import Pipeline
-from mmkeras.search.autokeras.adopt import adopt, prepare_image
-from mmkeras.search.autokeras.blocks import ClassificationHead, RegressionHead
-from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.search.autokeras.adopt import adopt
+from mmkeras.search.autokeras.inputs import ImageSource, StructuredSource, TextSource, answers_of
 from mmkeras.trunk.stages import check_modalities
+from mmkeras.trunk.training import Plan, quiet_tracing
+from mmkeras.trunk.trunk import Rows, Trunk
 
 # Of the rows, held out of training when no validation rows are given; as AutoKeras does.
 VALIDATION_SHARE = 0.2
@@ -69,34 +67,19 @@ def auto_model(
             f"text={text!r}, structured={structured!r}, image={image!r}, multi_label={multi_label}, regression={regression}. "
             "Name a column of text, of images, or several structured ones, and at most one of `multi_label` and `regression`."
         )
-    modalities = []
-    if text:
-        modalities.append(AdoptedText(text, encoder="scratch", name="text"))
-    if structured:
-        modalities.append(AdoptedTabular(numeric=structured, name="structured"))  # kinds of columns: seen in `fit`
-    if image:
-        modalities.append(AdoptedImage(image, encoder="scratch", image_size=tuple(image_size), name="image"))
-    task = (MultiLabel if multi_label else Regression if regression else MultiClass)(target)
+    sources = [TextSource(text)] if text else []
+    sources += [StructuredSource(structured)] if structured else []
+    sources += [ImageSource(image, image_size, image_block)] if image else []
     temporary = None
     if directory is None:
         settings["overwrite"] = True
         temporary = tempfile.TemporaryDirectory(prefix="mmkeras-auto-model-", ignore_cleanup_errors=True)
         directory = temporary.name
-    model = ColumnModel(
-        modalities, task, image_block, max_trials=max_trials, tuner=tuner, seed=seed + 1, directory=str(directory),
-        **settings,
-    )  # fmt: skip
-    model._temporary = temporary  # it lives as long as the model
+    answers = answers_of(target, multi_label, regression)
+    settings = {"max_trials": max_trials, "tuner": tuner, "seed": seed + 1, "directory": str(directory), **settings}
+    model = ColumnModel(sources, answers, **settings)
+    model.temporary = temporary  # it lives as long as the model
     return model
-
-
-class _ImageInput(ak.ImageInput):
-    """An image input with a given kind of block."""
-
-    block_type = None
-
-    def get_block(self):
-        return ak.ImageBlock(block_type=self.block_type)
 
 
 @contextlib.contextmanager
@@ -115,18 +98,13 @@ class ColumnModel(ak.AutoModel):
         task: the task, adapted once fitted.
     """
 
-    def __init__(self, modalities, task, image_block=None, **settings):
-        self.modalities, self.task, self._fit_rows = modalities, task, None
-        nodes = []
-        for modality in modalities:
-            kind = {"text": ak.TextInput, "structured": ak.StructuredDataInput, "image": _ImageInput}[modality.name]
-            node = kind(name=modality.name)
-            node.block_type = image_block
-            nodes.append(node)
-        head = (
-            RegressionHead() if task.kind == "regression" else ClassificationHead(multi_label=task.kind == "multilabel")
-        )
-        super().__init__(nodes, head, **settings)
+    def __init__(self, sources, answers, **settings):
+        self.task, self._sources, self._answers, self._learnt = answers.task, sources, answers, None
+        super().__init__([source.node for source in sources], answers.head, **settings)
+
+    @property
+    def modalities(self):
+        return [source.modality for source in self._sources]
 
     def fit(self, df, validation_data=None, epochs=None, batch_size=32, callbacks=None, verbose=1, **settings):
         """Search for the best model, on rows of a DataFrame.
@@ -140,7 +118,7 @@ class ColumnModel(ak.AutoModel):
         Returns:
             None: AutoKeras gives a History only when it trains the winner again, which is of no use here.
         """
-        columns = [c for m in self.modalities for c in m.all_columns] + [self.task.column]
+        columns = [*columns_of(self.modalities), *self.task.columns]
         check_frame(df, columns)
         check_modalities(self.modalities)
         self.task = self.task.adapt(df)
@@ -149,20 +127,23 @@ class ColumnModel(ak.AutoModel):
             train, validation = df, validation_data
         else:
             train, validation = split_frame(df, validation_data or VALIDATION_SHARE, 0)
-        self._tell_columns(train)
+        for source in self._sources:
+            source.look(train)
         callbacks = list(callbacks or [])
         if not any(isinstance(callback, keras.callbacks.EarlyStopping) for callback in callbacks):
             # With one of ours AutoKeras trains no winner anew, whose vocabulary would not be that of its best trial.
             callbacks.append(keras.callbacks.EarlyStopping(patience=10, min_delta=1e-4))
-        self._fit_rows = (
-            train, validation,
-            {"epochs": min(epochs or 10, 10), "batch_size": batch_size, "seed": 0, "learning_rate": 1e-3, "verbose": 0},
-        )  # fmt: skip
-        with without_optimizer():
-            return super().fit(
-                self.arrays(train), self._targets(train), epochs=epochs, batch_size=batch_size, callbacks=callbacks,
-                validation_data=(self.arrays(validation), self._targets(validation)), verbose=verbose, **settings,
-            )  # fmt: skip
+        plan = Plan(epochs=min(epochs or 10, 10), batch_size=batch_size, verbose=0)
+        learnt = {"rows": self._rows(train), "validation": self._rows(validation), "plan": plan}
+        x, y, judged = (
+            self.arrays(train),
+            self._answers.array(self.task, train),
+            self._answers.array(self.task, validation),
+        )
+        settings.update(epochs=epochs, batch_size=batch_size, callbacks=callbacks, verbose=verbose)
+        with without_optimizer(), quiet_tracing():
+            super().fit(x, y, validation_data=(self.arrays(validation), judged), **settings)
+        self._learnt = learnt
 
     def predict(self, df, batch_size=64, verbose=0, **settings):
         """What `ak.AutoModel.predict` gives for rows of a DataFrame."""
@@ -174,42 +155,14 @@ class ColumnModel(ak.AutoModel):
         with without_optimizer():
             return super().export_model()
 
-    def _tell_columns(self, df):
-        """Which structured columns are numbers: by their type, and not, as AutoKeras does, by how often values repeat."""
-        import pandas as pd
-
-        for number, modality in enumerate(self.modalities):
-            if modality.name == "structured":
-                columns = modality.all_columns
-                numeric = [c for c in columns if pd.api.types.is_numeric_dtype(df[c])]
-                modality = AdoptedTabular(numeric, [c for c in columns if c not in numeric], name="structured")
-                self.modalities[number] = modality
-                node = self.inputs[number]
-                node.column_names = list(modality.all_columns)
-                node.column_types = {c: "numerical" if c in numeric else "categorical" for c in modality.all_columns}
-
     def arrays(self, df):
         """The inputs of `ak.AutoModel` for rows of a DataFrame: a list of NumPy arrays, or the only one."""
-        found = []
-        for modality in self.modalities:
-            raw = raw_values(df, [modality])
-            if modality.name == "text":
-                found.append(next(iter(raw.values())).astype(str))
-            elif modality.name == "structured":
-                found.append(np.stack([raw[c].astype(object) for c in modality.all_columns], axis=1))
-            else:
-                prepare = prepare_image(modality)
-                dataset, order = batches(raw, batch_size=64, prepare=prepare)
-                pixels = np.concatenate([tensors["image.pixels_0"].numpy() for (tensors,) in dataset])
-                found.append(pixels[np.argsort(order)])
-        return found[0] if len(found) == 1 else found
+        arrays = [source.array(df) for source in self._sources]
+        return arrays[0] if len(arrays) == 1 else arrays
 
-    def _targets(self, df):
-        target = self.task.encode(df)
-        if self.task.kind != "multiclass":
-            return target
-        known = target[:, None]
-        return known if len(self.task.classes) == 2 else np.eye(len(self.task.classes), dtype="float32")[target]
+    def _rows(self, df):
+        df = df[[*columns_of(self.modalities), *self.task.columns]].copy()
+        return Rows(df, self.task.target(df))
 
     def pipeline(self):
         """The best model as an ordinary `Pipeline` that takes raw values, saves, exports, and loads without AutoKeras.
@@ -219,17 +172,15 @@ class ColumnModel(ak.AutoModel):
         Raises:
             ValueError: it is not fitted yet.
         """
-        if self._fit_rows is None:
+        if self._learnt is None:
             raise ValueError("The model is not fitted yet. Call `fit(df)` first.")
         steps = self.tuner.get_best_pipeline().inputs
-        pipe = Pipeline(self.modalities, self.task)
-        pipe.prepare, pipe.encode, pipe.head = adopt(self.export_model(), self.modalities, steps, self.task)
-        train, validation, settings = self._fit_rows
-        pipe._fit_rows = (train, validation, settings)
-        if self.task.kind == "multilabel":
-            pipe.thresholds = tune_thresholds(self.task.encode(validation), pipe.predict(validation).to_numpy())
+        prepare, encode, head = adopt(self.export_model(), self._sources, steps, self._answers, self.task)
+        fitted = Fitted(self.task, Trunk(self.modalities, prepare, encode), head, {"fusion": "concat"}, **self._learnt)
+        fitted.tune()
+        pipe = Pipeline.of(fitted)
         pipe.notes = [
             f"Chosen by AutoKeras as the best of {len(self.tuner.oracle.trials)} trials by its {self.objective.name} on "
-            f"{len(validation)} validation rows: selection makes the score on them look better than new rows will show."
+            f"{len(fitted.validation.df)} validation rows: selection makes the score on them look better than new rows will show."
         ]
         return pipe
