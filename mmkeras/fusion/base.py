@@ -12,12 +12,13 @@ class Fusion(keras.layers.Layer):
     written anew where a fusion joins something else than vectors to a vector. docs/extending.md shows a whole one.
 
     Example:
+        >>> import numpy as np
         >>> import mmkeras as mm
         >>> class SumFusion(mm.fusion.Fusion):
         ...     def call(self, features, presence):
         ...         return sum(x * there for x, there in zip(features, presence, strict=True))
-        >>> SumFusion()([[[1.0, 2.0]], [[3.0, 4.0]]], [[[1.0]], [[1.0]]]).shape
-        TensorShape([1, 2])
+        >>> SumFusion()([np.ones((4, 3)), np.ones((4, 3))], [np.ones((4, 1)), np.zeros((4, 1))]).shape
+        TensorShape([4, 3])
     """
 
     # The name that users choose it by; None for a layer that is only part of another fusion.

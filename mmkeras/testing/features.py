@@ -68,7 +68,7 @@ def _check_tensors(modality, trunk):
     must(len(feature.shape) in (2, 3), f"{what}.encode must give (B, D) or (B, T, D).", feature.shape)
     must((len(feature.shape) == 3) == modality.sequence, f"{what}.sequence must say whether it gives (B, T, D).")
     if len(feature.shape) == 3 and feature.shape[1] is None:
-        must(f"{name}{PADDING}" in trunk.encode.output, f"{what} must say in '{name}{PADDING}' what is no padding.")
+        must(f"{name}{PADDING}" in trunk.prepare.output, f"{what} must say in '{name}{PADDING}' what is no padding.")
     for fine_tune in (False, True):
         for layer in modality.tower_layers(fine_tune):
             must(
