@@ -20,7 +20,8 @@ import mmkeras as mm
 from mmkeras import hub
 from mmkeras.data.columns import raw_values
 from mmkeras.hub import HubEncoder, HubPreprocessor
-from mmkeras.trunk.store import fingerprint
+from mmkeras.trunk.fingerprint import fingerprint
+from mmkeras.trunk.stages import cut_frozen, renewed
 
 TRAINED = {"words_table", "segments_table", "dense_kernel", "pooler_kernel"}
 FROZEN = {"dense_offset", "mlm_bias", "do_lower_case"}
@@ -639,13 +640,10 @@ def test_the_cache_is_found_again(movies, encoder, tmp_path, capsys):
 
 
 def test_a_fresh_copy_of_what_trains(movies, encoder, tmp_path):
-    from mmkeras.trunk.trunk import CachedModel
-
     text = mm.Text("overview", encoder=encoder, trainable=True, pooling="pooled")
     pipe = mm.Pipeline([text], mm.MultiLabel("genres"), units=8)
     pipe.fit(movies, epochs=1, verbose=0, cache_dir=tmp_path)
-    parts = (pipe.modalities, pipe.prepare, pipe.encode, pipe.head, tmp_path)
-    fresh = CachedModel(*parts, fine_tune=True, fresh=True).model
+    fresh = renewed(cut_frozen(pipe.encode).rest)
     own = {id(weight) for weight in pipe.encode.weights}
     tables = [weight for weight in fresh.weights if weight.name == "words_table"]
     assert len(tables) == 1 and id(tables[0]) not in own
