@@ -154,7 +154,7 @@ def decisions_of(head):
 
 def unknown_settings(builder, settings, what):
     """Raise a ValueError for settings that a builder does not take, naming those that it does."""
-    known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = inspect.getfullargspec(builder).kwonlyargs
     for name in settings:
         if name not in known:
             raise ValueError(f"{what} takes the settings {known}. Received: {name!r}. Check the spelling.")
