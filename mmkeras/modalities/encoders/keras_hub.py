@@ -56,7 +56,6 @@ def load(encoder, kind, **settings):
     """
     import keras_hub
 
-    encoder = os.fspath(encoder)
     path = pathlib.Path(encoder).expanduser()
     looks_local = "://" not in encoder and (
         path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists()

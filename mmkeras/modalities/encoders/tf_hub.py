@@ -1,5 +1,7 @@
 """Pretrained text encoders of TensorFlow Hub: handles, and directories of their SavedModels."""
 
+import os
+
 import keras
 import tensorflow as tf
 
@@ -62,4 +64,5 @@ def load_backbone(encoder, dtype=None):
     Raises:
         FileNotFoundError, ValueError: see `keras_hub.load`.
     """
+    encoder = os.fspath(encoder)
     return (TfHub if TfHub.reads(encoder) else KerasHub).load_backbone(encoder, dtype)
