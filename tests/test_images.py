@@ -272,7 +272,7 @@ def test_the_same_bytes_are_tried_once(monkeypatch):
 
     for _ in range(2):
         with pytest.warns(UserWarning, match="it is bad"):
-            assert Files([b"a", b"bad", b""], range(3), "photo", attempt, "missing").faulty == 1
+            assert Files([b"a", b"bad", b""], range(3), "photo", attempt, on_error="missing").faulty == 1
     assert sorted(tried) == [b"a", b"bad"]
     Files([str(number).encode() for number in range(9)], range(9), "photo", attempt)
     assert len(files._faults) == 3

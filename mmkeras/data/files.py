@@ -36,7 +36,7 @@ class Files:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
     """
 
-    def __init__(self, cells, index, column, attempt, on_error="raise", trust=None):
+    def __init__(self, cells, index, column, attempt, *, on_error="raise", trust=None):
         self.cells = [_cell(cell, column) for cell in cells]
         self.faulty = 0
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error

@@ -32,7 +32,7 @@ class ImageColumn(Column):
     picture = True
 
     def values(self, series):
-        return Files(series, series.index, series.name, _attempt, self.on_error, _whole_jpeg)
+        return Files(series, series.index, series.name, _attempt, on_error=self.on_error, trust=_whole_jpeg)
 
     def digests(self, values):
         return values.digests
