@@ -157,7 +157,7 @@ def tower_alone(engine, prepare, tower, parts, size, folder):
     """Seconds of the tower over batches that lie ready in memory."""
     key = engine.key(features.fingerprint(prepare, tower))
     sample = encoding.sample_of(prepare, parts[0])
-    run = engine.open(tower, key, folder / TOWERS, size, *sample)
+    run = engine.open(tower, key, folder=folder / TOWERS, rows=size, sample=sample)
     start = time.perf_counter()
     for _ in run(tensors for _, _, tensors in parts):
         pass
