@@ -8,6 +8,7 @@ from mmkeras.decoding import Captions
 from mmkeras.evaluation.report import Report
 from mmkeras.evaluation.sentences import score_captions
 from mmkeras.heads.decisions import build_head
+from mmkeras.inference.embed import embed
 from mmkeras.inference.generate import generate
 from mmkeras.inspection.ablation import Ablation, ablate
 from mmkeras.inspection.attention import plot_attention
@@ -15,7 +16,7 @@ from mmkeras.modalities import Image, Tabular, Text
 from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
-from mmkeras.pipeline import Pipeline, embed, load
+from mmkeras.pipeline import Pipeline, load
 from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 from mmkeras.trunk.stages import build_encode, build_prepare, chain
 

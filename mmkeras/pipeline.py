@@ -1,5 +1,7 @@
 """Pipeline: modalities, a task and the three stages, used on DataFrames."""
 
+import dataclasses
+
 from mmkeras.evaluation.evaluate import evaluate
 from mmkeras.fitting import Fitted, Recipe
 from mmkeras.modalities.base import Modality
@@ -49,7 +51,7 @@ class Pipeline:
                 "Use for example mm.Pipeline([mm.Text('overview')], mm.MultiLabel('genres'))."
             )
         self._recipe = Recipe(modalities, task, {"fusion": fusion, **head}, encode_engine)
-        self.fusion, self.encode_engine, self.head_settings = fusion, encode_engine, head
+        self.fusion, self.head_settings = fusion, head
         self.notes, self.trail = [], None
         self._fitted = None
 
@@ -66,6 +68,17 @@ class Pipeline:
         return pipe
 
     # --- what it holds
+
+    @property
+    def encode_engine(self):
+        """What runs frozen towers; may be set, also of a loaded Pipeline."""
+        return self._recipe.engine
+
+    @encode_engine.setter
+    def encode_engine(self, engine):
+        self._recipe = dataclasses.replace(self._recipe, engine=engine)
+        if self._fitted is not None:
+            self._fitted.trunk.engine = engine
 
     task = property(lambda self: self._fitted.task if self._fitted else self._recipe.task)
     modalities = property(lambda self: self._fitted.trunk.modalities if self._fitted else self._recipe.modalities)
@@ -269,28 +282,3 @@ def load(path, classes=()):
     pipe = Pipeline.of(fitted, manifest["fusion"], **manifest["head"])
     pipe.notes = list(manifest.get("notes", ()))
     return pipe
-
-
-def embed(pipe, df, verbose=0):
-    """The fused features of rows: what the head of a fitted Pipeline joined the modalities to, before it decides.
-
-    Args:
-        pipe: a fitted `Pipeline`.
-        df: pandas DataFrame with the modalities' columns.
-        verbose: 1 shows progress of encoding.
-
-    Returns:
-        (rows, D) float array, in the order of `df`.
-
-    Raises:
-        KeyError, TypeError, ValueError: as `Pipeline.predict`.
-
-    Example:
-        >>> import mmkeras as mm
-        >>> df = mm.samples.movies(60, seed=0)
-        >>> pipe = mm.Pipeline([mm.Tabular(numeric=["budget", "runtime"])], mm.MultiLabel("genres"))
-        >>> history = pipe.fit(df, epochs=1, verbose=0)
-        >>> mm.embed(pipe, df).shape
-        (60, 64)
-    """
-    return pipe.check_fitted().embed(df, verbose)

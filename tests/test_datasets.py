@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.data import batches as datasets
-from mmkeras.data.batches import batches, make_dataset, plan_batches, settle
+from mmkeras.data.batches import Order, batches, make_dataset, plan_batches, settle
 from mmkeras.data.columns import (
     categories,
     check_frame,
@@ -24,6 +24,7 @@ from mmkeras.data.columns import (
     texts,
 )
 from mmkeras.data.splits import split_frame
+from mmkeras.data.targets import Values
 from mmkeras.persistence import argument_name
 
 NAN = float("nan")
@@ -324,17 +325,17 @@ def order_of(dataset):
 
 def test_batches_reshuffle_in_each_epoch_reproducibly():
     columns = {"row": np.arange(40, dtype="float32")}
-    dataset, order = batches(columns, batch_size=8, seed=5)
+    dataset, order = batches(columns, Order(8, seed=5))
     first, second = order_of(dataset), order_of(dataset)
     assert order is None and first != second
-    again, _ = batches(columns, batch_size=8, seed=5)
+    again, _ = batches(columns, Order(8, seed=5))
     assert [order_of(again), order_of(again)] == [first, second]
     assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(40))
 
 
 def test_batches_tell_the_order_of_an_unshuffled_pass():
     lengths = np.array([5, 1, 4, 2, 3])
-    dataset, order = batches({"row": np.arange(5.0)}, batch_size=2, lengths=lengths)
+    dataset, order = batches({"row": np.arange(5.0)}, Order(2, lengths=lengths))
     assert order_of(dataset) == [[1, 3], [4, 2], [0]] and order_of(dataset) == [[1, 3], [4, 2], [0]]
     assert order.tolist() == [1, 3, 4, 2, 0]
     predictions = np.empty(5)
@@ -351,7 +352,7 @@ def test_batches_carry_targets_weights_and_cached_features_of_the_same_rows():
         padded = [np.pad(sequences[i], ((0, longest - len(sequences[i])), (0, 0))) for i in rows]
         return {"text": np.stack(padded)}
 
-    dataset, _ = batches({"row": np.arange(5.0)}, target, 2, seed=0, fetch=fetch, weights=weights)
+    dataset, _ = batches({"row": np.arange(5.0)}, Order(2, 0, target=Values(target), weights=weights), fetch=fetch)
     assert int(dataset.cardinality()) == 3
     seen = []
     for features, y, w in dataset:
@@ -364,18 +365,22 @@ def test_batches_carry_targets_weights_and_cached_features_of_the_same_rows():
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("outputs", [(), ("a", "b")])
 @pytest.mark.parametrize("seed", [0, None])
-def test_batches_cut_in_memory_are_those_that_python_makes(seed):
+def test_batches_cut_in_memory_are_those_that_python_makes(seed, outputs):
     columns = {"row": np.arange(23.0), "text": np.array([f"é{i}" for i in range(23)], dtype=object)}
     target, lengths, weights = np.arange(46).reshape(23, 2), np.arange(23) % 5, np.arange(23.0)
-    found = []
+    passes = []
     for fetch in (None, lambda rows: {}):  # what is fetched is not in memory
-        dataset, order = batches(columns, target, 4, lengths, seed, fetch=fetch, weights=weights)
-        found.append(([tf.nest.map_structure(lambda x: x.numpy(), batch) for batch in dataset.repeat(2)], order))
-    (one, first), (two, second) = found
-    np.testing.assert_equal(one, two)
+        plan = Order(4, seed, lengths, Values(target), weights, outputs)
+        dataset, order = batches(columns, plan, fetch=fetch)
+        passes.append(([tf.nest.map_structure(lambda x: x.numpy(), batch) for batch in dataset.repeat(2)], order))
+    (gathered, first), (generated, second) = passes
+    np.testing.assert_equal(gathered, generated)
     np.testing.assert_equal(first, second)
-    assert len(one) == 12 and {len(y) for _, y, _ in one} == {3, 4}
+    assert len(gathered) == 12 and {len(weights) for _, _, weights in gathered} == {3, 4}
+    if outputs:
+        assert all((y["a"] == y["b"]).all() for _, y, _ in gathered)
     texts = [[text for batch in epoch for text in batch[0]["text"]] for epoch in (one[:6], one[6:])]
     assert sorted(texts[0]) == sorted(text.encode() for text in columns["text"])
     assert (texts[0] == texts[1]) == (seed is None)

@@ -71,8 +71,13 @@ def _by_key(tensors, keep):
     return [(key if keep else key.partition(".")[2], tensors[key]) for key in sorted(tensors)]
 
 
+HALF = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")
+
+
 def _nameless(config):
     if isinstance(config, dict):
-        dropped = ("name", "shared_object_id", "registered_name", "trainable", "build_config")
+        dropped = ["name", "shared_object_id", "registered_name", "trainable", "build_config"]
+        if config.get("name") in HALF:  # of a dtype policy it is all that matters; float32 is as it always was
+            dropped.remove("name")
         return {key: _nameless(value) for key, value in config.items() if key not in dropped}
     return [_nameless(value) for value in config] if isinstance(config, list | tuple) else config
