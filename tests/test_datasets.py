@@ -381,7 +381,7 @@ def test_batches_cut_in_memory_are_those_that_python_makes(seed, outputs):
     assert len(gathered) == 12 and {len(weights) for _, _, weights in gathered} == {3, 4}
     if outputs:
         assert all((y["a"] == y["b"]).all() for _, y, _ in gathered)
-    texts = [[text for batch in epoch for text in batch[0]["text"]] for epoch in (one[:6], one[6:])]
+    texts = [[text for batch in epoch for text in batch[0]["text"]] for epoch in (gathered[:6], gathered[6:])]
     assert sorted(texts[0]) == sorted(text.encode() for text in columns["text"])
     assert (texts[0] == texts[1]) == (seed is None)
 
@@ -394,7 +394,7 @@ def test_settle_waits_for_threads_that_are_at_work_in_python():
         time.sleep(0.3)
         return {}
 
-    dataset, _ = batches({"row": np.arange(8.0)}, batch_size=1, fetch=fetch)
+    dataset, _ = batches({"row": np.arange(8.0)}, Order(1), fetch=fetch)
     settle()
     assert not datasets._python.running
     started.clear()
@@ -411,7 +411,7 @@ def test_batches_prepare_tensors(movies):
     modality = mm.Tabular(numeric=["runtime"]).adapt(movies)
     prepare = mm.build_prepare([modality])
     columns = raw_values(movies, [modality])
-    dataset, _ = batches(columns, batch_size=16, prepare=prepare)
+    dataset, _ = batches(columns, Order(16), prepare=prepare)
     got = np.concatenate([features["tabular.numeric"] for (features,) in dataset])
     np.testing.assert_array_equal(got, prepare(columns)["tabular.numeric"])
 
