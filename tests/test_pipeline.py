@@ -12,16 +12,20 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.data.columns import raw_values
+from mmkeras.evaluation.thresholds import tune_thresholds
 
 NUMERIC = ["budget", "popularity", "revenue", "runtime"]
 
 
 def movie_modalities(encoder=None, **text):
-    found = [
+    modalities = [
         mm.Text("overview", encoder="lexical", name="words"),
         mm.Tabular(numeric=NUMERIC, datetime="release_date", zero_is_missing=["budget", "revenue"]),
     ]
-    return found if encoder is None else [mm.Text("overview", str(encoder), sequence_length=32, **text), *found]
+    return (
+        modalities if encoder is None else [mm.Text("overview", str(encoder), sequence_length=32, **text), *modalities]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def fitted(rows, tiny_bert, tmp_path_factory):
     """A Pipeline with a frozen tower, a bag of words and numbers; evaluated, so that it has baselines."""
     pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean"), mm.MultiLabel("genres"))
     pipe.fit(rows[0], epochs=4, verbose=0, cache_dir=tmp_path_factory.mktemp("cache"))
-    pipe.report = pipe.evaluate(rows[1])
+    pipe.report = pipe.evaluate(rows[1], verbose=0)
     return pipe
 
 
@@ -71,7 +75,7 @@ def test_one_row_alone_equals_the_row_in_a_batch(fitted, rows):
 
 
 def test_stages_are_plain_models_that_share_weights(fitted, rows):
-    raw = {name: tf.constant(v[:5]) for name, v in mm.columns.raw_values(rows[1], fitted.modalities).items()}
+    raw = {name: tf.constant(v[:5]) for name, v in raw_values(rows[1], fitted.modalities).items()}
     expected = fitted.predict(rows[1].head(5)).to_numpy()
     for model in (fitted.prepare, fitted.encode, fitted.head, fitted.model, fitted.serving_model):
         assert isinstance(model, keras.Model)
@@ -96,7 +100,7 @@ def test_saved_and_loaded_predicts_and_reports_the_same(fitted, rows, tmp_path):
     loaded = mm.load(tmp_path / "model")
     np.testing.assert_allclose(loaded.predict(rows[1]), fitted.predict(rows[1]), atol=1e-6)
     assert list(loaded.predict_labels(rows[1])) == list(fitted.predict_labels(rows[1]))
-    again = loaded.evaluate(rows[1])
+    again = loaded.evaluate(rows[1], verbose=0)
     pd.testing.assert_frame_equal(again.to_frame(), fitted.report.to_frame(), atol=1e-5)
 
 
@@ -120,7 +124,7 @@ def test_served_model_in_a_fresh_process_equals_predict(fitted, rows, tmp_path):
     test.iloc[1, test.columns.get_loc("runtime")] = np.nan
     test.iloc[2, test.columns.get_loc("overview")] = "🎬 " * 40
     fitted.export(tmp_path / "served")
-    values = {name: list(v) for name, v in mm.columns.raw_values(test, fitted.modalities).items()}
+    values = {name: list(v) for name, v in raw_values(test, fitted.modalities).items()}
     values = {k: [x if isinstance(x, str) else float(x) for x in v] for k, v in values.items()}
     (tmp_path / "raw.json").write_text(json.dumps(values))
     code = (
@@ -170,14 +174,14 @@ def test_top_blocks_alone_are_fine_tuned(rows, tiny_bert, tmp_path):
 
     assert gap("text_tower") == 0.0
     assert gap("text_tower_top") > 1e-4
-    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(rows[1], pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in raw_values(rows[1], pipe.modalities).items()}
     np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
 
 
 def test_full_sequences_are_cached_and_read_back(rows, tiny_bert, tmp_path):
     pipe = mm.Pipeline([mm.Text("overview", str(tiny_bert), 32, pooling=None)], mm.MultiLabel("genres"))
     pipe.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path)
-    raw = {name: tf.constant(v) for name, v in mm.columns.raw_values(rows[1], pipe.modalities).items()}
+    raw = {name: tf.constant(v) for name, v in raw_values(rows[1], pipe.modalities).items()}
     np.testing.assert_allclose(pipe.serving_model(raw)["genres"], pipe.predict(rows[1]), atol=1e-5)
 
 
@@ -189,26 +193,29 @@ def test_evaluate_shows_baselines_and_keeps_the_model(fitted, rows):
     assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
     assert report.intervals["map"][0] <= report.metrics["map"] <= report.intervals["map"][1]
     before = fitted.predict(rows[1]).to_numpy()
-    fitted._baselines = {}
-    fitted.evaluate(rows[1])
+    fitted.check_fitted().rivals.clear()
+    again = fitted.evaluate(rows[1], verbose=0)
+    pd.testing.assert_frame_equal(again.to_frame(), report.to_frame(), atol=1e-5)  # rivals learn the same again
     np.testing.assert_array_equal(fitted.predict(rows[1]), before)
 
 
 def test_evaluate_reports_unseen_labels(fitted, rows):
     test = rows[1].copy()
     test.iloc[0, test.columns.get_loc("genres")] = "Telenovela|Drama"
-    text = str(fitted.evaluate(test))
+    text = str(fitted.evaluate(test, verbose=0))
     assert "never seen in training, or left out of `classes`: 'Telenovela' (1 rows)" in text
 
 
 def test_evaluate_scores_every_subset_of_modalities(fitted, rows, tmp_path):
-    report = fitted.evaluate(rows[1], missing=True)
+    report = fitted.evaluate(rows[1], missing=True, verbose=0)
     assert list(report.missing.index) == [
         "text + words + tabular", "text + words", "text + tabular", "words + tabular", "text", "words", "tabular",
     ]  # fmt: skip
     assert report.missing.loc["text + words + tabular", "map"] == report.metrics["map"]
     blank = rows[1].assign(**dict.fromkeys(NUMERIC, np.nan), release_date="")
-    assert report.missing.loc["text + words", "map"] == pytest.approx(fitted.evaluate(blank).metrics["map"], abs=1e-6)
+    assert report.missing.loc["text + words", "map"] == pytest.approx(
+        fitted.evaluate(blank, verbose=0).metrics["map"], abs=1e-6
+    )
     assert "With only some of the modalities" in str(report)
     assert "words + tabular" in report.to_html(tmp_path / "report.html").read_text()
     assert fitted.report.missing.empty
@@ -228,7 +235,7 @@ def test_rows_lacking_a_modality_train_and_predict(rows):
     train, test = torn(rows[0]), torn(rows[1])
     pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"), modality_dropout=0.2)
     pipe.fit(train, epochs=3, verbose=0)
-    report = pipe.evaluate(test)
+    report = pipe.evaluate(test, verbose=0)
     assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
     assert not pipe.predict(test).isna().any().any()
 
@@ -237,7 +244,7 @@ def test_confusion_counts_every_row(rows, tmp_path):
     train, test = (part.assign(long=np.where(part["runtime"] > 100, "long", "short")) for part in rows)
     pipe = mm.Pipeline([mm.Tabular(numeric=["runtime"])], mm.MultiClass("long"))
     pipe.fit(train, epochs=8, learning_rate=1e-2, verbose=0)
-    report = pipe.evaluate(test)
+    report = pipe.evaluate(test, verbose=0)
     labels = pipe.predict_labels(test)
     for true in ("long", "short"):
         for predicted in ("long", "short"):
@@ -251,13 +258,28 @@ def test_confusion_counts_every_row(rows, tmp_path):
 
 
 def test_thresholds_come_from_validation_rows_only(rows):
+    """Two fits of the same rows differ by their validation rows in thresholds alone; no other rows change them."""
     train, test = rows
-    pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
-    pipe.fit(train, epochs=1, verbose=0)
-    before = pipe.thresholds.copy()
-    pipe.evaluate(test)
-    np.testing.assert_array_equal(pipe.thresholds, before)
-    assert before.shape == (len(pipe.task.classes),)
+    validated = [test.head(30), test.tail(30)]
+    pipes = []
+    for validation in validated:
+        pipe = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
+        pipe.fit(train, validation_data=validation, epochs=1, verbose=0)
+        pipes.append(pipe)
+    np.testing.assert_array_equal(pipes[0].predict(test), pipes[1].predict(test))
+    assert np.abs(pipes[0].thresholds - pipes[1].thresholds).max() > 0.01
+    for pipe, validation in zip(pipes, validated, strict=True):
+        by_hand = tune_thresholds(pipe.task.encode(validation), pipe.predict(validation).to_numpy())
+        np.testing.assert_allclose(pipe.thresholds, by_hand, atol=1e-6)
+        by_others = tune_thresholds(pipe.task.encode(train), pipe.predict(train).to_numpy())
+        assert np.abs(pipe.thresholds - by_others).max() > 0.01
+        before = pipe.thresholds.copy()
+        pipe.evaluate(test, verbose=0)
+        np.testing.assert_array_equal(pipe.thresholds, before)
+    without = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
+    without.fit(train, validation_data=False, epochs=1, verbose=0)
+    assert without.thresholds is None
+    assert "No validation rows were held out: thresholds are 0.5" in str(without.evaluate(test, verbose=0))
 
 
 def test_html_report_is_whole(fitted, tmp_path):
@@ -273,13 +295,16 @@ def test_multiclass_and_regression_run_end_to_end(rows, tmp_path):
     np.testing.assert_allclose(pipe.predict(test).sum(axis=1), 1, atol=1e-5)
     assert set(pipe.predict_labels(test)) <= set(pipe.task.classes)
     known = test[test["first"].isin(pipe.task.classes)]
-    assert 0 <= pipe.evaluate(known).metrics["accuracy"] <= 1
+    right = (pipe.predict_labels(known) == known["first"]).mean()
+    report = pipe.evaluate(known, verbose=0)
+    assert report.metrics["accuracy"] == pytest.approx(right) and right > 1 / len(pipe.task.classes)
+    assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
 
-    kinds = [mm.Tabular(numeric=["budget", "popularity", "revenue"]), mm.Text("overview", "lexical", name="words")]
-    numbers = mm.Pipeline(kinds, mm.Regression("runtime"), fusion="hybrid")
+    modalities = [mm.Tabular(numeric=["budget", "popularity", "revenue"]), mm.Text("overview", "lexical", name="words")]
+    numbers = mm.Pipeline(modalities, mm.Regression("runtime"), fusion="hybrid")
     known = train.dropna(subset=["runtime"])
     numbers.fit(known, epochs=30, verbose=0)
-    report = numbers.evaluate(test.dropna(subset=["runtime"]))
+    report = numbers.evaluate(test.dropna(subset=["runtime"]), verbose=0)
     assert report.metrics["r2"] > 0.2 > report.baselines.loc["mean", "r2"]
     assert list(numbers.predict(test).columns) == ["runtime"]
     numbers.save(tmp_path / "numbers")
@@ -310,19 +335,28 @@ def test_fit_refuses_what_cannot_work(rows, change, error, message):
     pipe = mm.Pipeline(movie_modalities(), mm.MultiLabel("genres"))
     with pytest.raises(error, match=message):
         pipe.fit(change(rows[0]), epochs=1, verbose=0)
-    assert pipe.head is None
+    assert pipe.head is None and repr(pipe).endswith("not fitted>")
+    pipe.fit(rows[0].head(40), epochs=1, verbose=0)
+    before = pipe.predict(rows[1])
+    with pytest.raises(error, match=message):
+        pipe.fit(change(rows[0]), epochs=1, verbose=0)
+    pd.testing.assert_frame_equal(pipe.predict(rows[1]), before)
 
 
 def test_columns_may_be_named_as_modalities_are(rows, tiny_bert):
-    train, test = (part.rename(columns={"overview": "text", "runtime": "tabular"}) for part in rows)
-    kinds = [
-        mm.Text("text", encoder=str(tiny_bert), sequence_length=32),
-        mm.Text("text", encoder="lexical", name="words"),
-        mm.Tabular(numeric=["tabular"]),
-    ]
-    pipe = mm.Pipeline(kinds, mm.MultiLabel("genres"))
-    pipe.fit(train, epochs=1, verbose=0)
-    assert np.isfinite(pipe.predict(test)).all(axis=None)
+    """Names of columns mean nothing: the same model as with others."""
+    predictions = []
+    for text, number in (("overview", "runtime"), ("text", "tabular")):
+        train, test = (part.rename(columns={"overview": text, "runtime": number}) for part in rows)
+        modalities = [
+            mm.Text(text, encoder=str(tiny_bert), sequence_length=32),
+            mm.Text(text, encoder="lexical", name="words"),
+            mm.Tabular(numeric=[number]),
+        ]
+        pipe = mm.Pipeline(modalities, mm.MultiLabel("genres"))
+        pipe.fit(train, epochs=1, verbose=0)
+        predictions.append(pipe.predict(test))
+    pd.testing.assert_frame_equal(*predictions, atol=1e-5)
 
 
 def test_odd_values_are_data_not_crashes(fitted, rows):
@@ -331,15 +365,33 @@ def test_odd_values_are_data_not_crashes(fitted, rows):
     odd["budget"] = ["12,5m", np.inf, None, "7", -5, 0] * 2
     with pytest.warns(UserWarning, match=r"'budget': \d+ values are (not numbers|infinite)"):
         predictions = fitted.predict(odd)
-    assert np.isfinite(predictions.to_numpy()).all()
+    assert not predictions.isna().any(axis=None)
     np.testing.assert_allclose(predictions[:6], predictions[6:], atol=1e-6)
+    spread = predictions[:6].to_numpy()
+    assert np.abs(spread - spread.mean(axis=0)).max(axis=1).min() > 1e-4  # rows are told apart
+
+
+@pytest.mark.filterwarnings("ignore:Column 'budget'")
+@pytest.mark.parametrize(
+    ("column", "cells"), [("overview", ["", None, np.nan]), ("budget", [np.nan, None, "", "12,5m", np.inf, 0])]
+)
+def test_every_form_of_missing_is_the_same_and_means_something(fitted, rows, column, cells):
+    row = rows[1][(rows[1]["budget"] > 0) & (rows[1]["overview"] != "")].head(1)
+    missing = pd.concat([row] * len(cells)).astype({column: object})
+    missing[column] = pd.Series(cells, index=missing.index, dtype=object)
+    predictions = fitted.predict(missing).to_numpy()
+    np.testing.assert_allclose(predictions, np.tile(predictions[0], (len(cells), 1)), atol=1e-6)
+    assert np.abs(predictions[0] - fitted.predict(row).to_numpy()[0]).max() > 1e-4
 
 
 def test_all_nan_column_trains(rows):
     empty = rows[0].assign(budget=np.nan)
     pipe = mm.Pipeline([mm.Tabular(numeric=NUMERIC)], mm.MultiLabel("genres"))
-    pipe.fit(empty, epochs=1, verbose=0)
-    assert np.isfinite(pipe.predict(rows[1]).to_numpy()).all()
+    history = pipe.fit(empty, epochs=8, verbose=0, learning_rate=5e-3).history
+    assert history["loss"][-1] < history["loss"][0]
+    report = pipe.evaluate(rows[1].assign(budget=np.nan), verbose=0)
+    assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
+    assert not pipe.predict(rows[1]).isna().any(axis=None)
 
 
 def test_unfitted_and_foreign_folders_are_refused(rows, fitted, tmp_path):
@@ -367,7 +419,7 @@ def test_truncated_or_newer_model_folders_are_refused(fitted, tmp_path):
     stage.write_bytes(whole)
     manifest = json.loads((tmp_path / "model" / "pipeline.json").read_text())
     (tmp_path / "model" / "pipeline.json").write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(ValueError, match=r"reads format 1.*Received: format 99"):
+    with pytest.raises(ValueError, match=r"reads formats 1 and 2 .*Received: format 99"):
         mm.load(tmp_path / "model")
 
 
@@ -385,9 +437,9 @@ def test_column_names_may_be_odd(rows, tmp_path):
     pipe.export(tmp_path / "served")
     served = tf.saved_model.load(str(tmp_path / "served"))
     names = {"the_plot_summary": "overview", "budget__in___": "budget", "laufzeit_gr__e": "runtime"}
-    raw = mm.columns.raw_values(test, pipe.modalities)
-    given = {name: tf.constant(raw[odd[column]]) for name, column in names.items()}
-    np.testing.assert_allclose(served.serve(given)["genres"], pipe.predict(test), atol=1e-5)
+    raw = raw_values(test, pipe.modalities)
+    arguments = {name: tf.constant(raw[odd[column]]) for name, column in names.items()}
+    np.testing.assert_allclose(served.serve(arguments)["genres"], pipe.predict(test), atol=1e-5)
 
 
 def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
@@ -401,7 +453,7 @@ def test_another_process_reuses_the_features(fitted, rows, tiny_bert, tmp_path):
         "pipe.fit(train, epochs=1, verbose=0, cache_dir=sys.argv[2])\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, str(tiny_bert), str(fitted._cache_dir)],
+        [sys.executable, "-c", code, str(tiny_bert), str(fitted.trunk.cache.path)],
         capture_output=True, text=True, env={**os.environ},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
@@ -411,33 +463,30 @@ def test_validation_rows_of_unseen_classes_are_left_out():
     df = pd.DataFrame({"x": np.arange(40.0), "label": ["a", "b"] * 20})
     judged = df.head(4).assign(label=["a", "b", "new", "new"])
     pipe = mm.Pipeline([mm.Tabular(numeric=["x"])], mm.MultiClass("label"))
-    with pytest.warns(UserWarning, match=r"labels never seen in training: {'new': 2}. Their rows are left out"):
-        found = pipe.fit(df, judged, epochs=1, verbose=0).history
+    with pytest.warns(UserWarning, match=r"Validation rows: Labels never seen in training.*'new' \(2 rows\)"):
+        history = pipe.fit(df, judged, epochs=1, verbose=0).history
     known = pipe.fit(df, judged.head(2), epochs=1, verbose=0).history
-    assert found["val_loss"] == known["val_loss"]
-    with pytest.warns(UserWarning, match="are left out"):
+    assert history["val_loss"] == known["val_loss"]
+    with pytest.warns(UserWarning, match="count in no metric"):
         assert "val_loss" not in pipe.fit(df, judged.tail(2), epochs=1, verbose=0).history
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        (
-            (mm.Text("t"), mm.MultiLabel("g")),
-            TypeError,
-            r"takes a list of modalities and a task. Received: Text and MultiL",
-        ),
-        (([mm.Text("t")], "genres"), TypeError, r"Received: list and str. Use for example mm.Pipeline\("),
-        (
-            ([mm.Text("t")], mm.MultiLabel("g"), "concatt"),
-            ValueError,
-            r"must be one of .*'concatt'. Did you mean 'concat'",
-        ),
-    ],
-)
-def test_a_pipeline_of_something_else(arguments, error, words):
-    with pytest.raises(error, match=words):
-        mm.Pipeline(*arguments)
+@pytest.mark.parametrize(("arguments", "settings", "error", "message"), [
+    ((mm.Text("t"), mm.MultiLabel("g")), {}, TypeError, "list of modalities and a task. Received: Text and MultiLabel"),
+    (([mm.Text("t")], "genres"), {}, TypeError, r"Received: list and str. Use for example mm.Pipeline\("),
+    (([], mm.MultiLabel("g")), {}, ValueError, "There must be a modality. Received: an empty list"),
+    (([mm.Text("t")], mm.MultiLabel("g"), "concatt"), {}, ValueError, "one of .*'concatt'. Did you mean 'concat'"),
+    (([mm.Text("t")], mm.MultiLabel("g")), {"unitss": 3}, ValueError, r"takes the settings \['units', .*Received: 'unitss'"),
+    (([mm.Text("t")], mm.Regression("g")), {"width": 3}, ValueError, "A head for Regression takes .*Received: 'width'"),
+    (([mm.Text("t")], mm.MultiLabel("g")), {"units": 0}, ValueError, "`units` must be a positive int. Received: 0"),
+    (([mm.Text("t")], mm.MultiLabel("g")), {"dropout": {"words": 0.1}}, ValueError, r"of \['text'\]. Received: \['words'\]"),
+    (([mm.Image("i")], mm.Caption("c"), "bilinear"), {}, ValueError, "side by side. Received: fusion='bilinear'. Leave it"),
+    (([mm.Image("i")], mm.Caption("c")), {"units": 3}, ValueError, r"takes the settings \['width', .*Received: 'units'"),
+    (([mm.Text("t")], mm.MultiLabel("g")), {"encode_engine": "fast"}, ValueError, "Received: 'fast'"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_when_the_pipeline_is_made(arguments, settings, error, message):
+    with pytest.raises(error, match=message):
+        mm.Pipeline(*arguments, **settings)
 
 
 @pytest.mark.parametrize("rate", ["1e-3", -1.0, float("nan")])
