@@ -108,7 +108,9 @@ def _weights(weights, df, column):
     """(rows,) products of class weights, which may be None, and a column of weights, which may be None."""
     if column is None:
         return weights
-    own = np.asarray(df[column].to_numpy("float64", na_value=np.nan), "float32")
+    import pandas as pd
+
+    own = pd.to_numeric(df[column], errors="coerce").to_numpy("float32", na_value=np.nan)
     if not np.isfinite(own).all() or (own < 0).any() or not own.any():
         raise ValueError(
             f"`sample_weight` must name a column of finite numbers of 0 or more, not all 0. Received: {column!r} with "
