@@ -303,7 +303,7 @@ def test_label_section_by_hand():
     target = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
     values = np.array([[0.9, 0.6], [0.3, 0.7], [0.6, 0.8], [0.1, 0.2]])
     thresholds = np.array([0.5, 0.65])
-    table = label_section(["A", "B"], target, values, values >= thresholds, thresholds).table
+    table = label_section(["A", "B"], target, values, decisions=values >= thresholds, thresholds=thresholds).table
     assert table["rows"].tolist() == [2, 2] and table["threshold"].tolist() == [0.5, 0.65]
     assert table["precision"].tolist() == [0.5, 1.0] and table["recall"].tolist() == [0.5, 1.0]
     assert table["f1"].tolist() == [0.5, 1.0]
