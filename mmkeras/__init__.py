@@ -16,11 +16,10 @@ from mmkeras.modalities import Image, Tabular, Text
 from mmkeras.models.captioner import build_captioner
 from mmkeras.models.entailment import build_entailment_classifier
 from mmkeras.models.genre import build_genre_classifier
+from mmkeras.persistence import VERSION as __version__
 from mmkeras.pipeline import Pipeline, load
 from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
 from mmkeras.trunk.stages import build_encode, build_prepare, chain
-
-__version__ = "0.2.0"
 
 __all__ = [
     # what columns mean

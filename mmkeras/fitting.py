@@ -214,10 +214,8 @@ class Fitted:
 
     def save(self, path, about):
         """Write everything to a folder, see `Pipeline.save`; `about` goes into its manifest."""
-        import mmkeras
-
         manifest = {
-            "mmkeras": mmkeras.__version__,
+            "mmkeras": persistence.VERSION,
             "keras": keras.__version__,
             "modalities": [describe(modality) for modality in self.trunk.modalities],
             "task": describe(self.task),

@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import uuid
 
+VERSION = "0.2.0"  # of mmkeras, which a manifest tells
 MANIFEST = "pipeline.json"
 FORMAT = 2
 

@@ -32,7 +32,7 @@ class Attached:
         modalities: those that the model reads.
     """
 
-    def __init__(self, head, rest, prepare, towers, modalities):
+    def __init__(self, head, rest, prepare, towers, *, modalities):
         stages = [head]
         wanted = {} if rest is None else {key: tensor for key, tensor in rest.output.items() if key in head.input}
         if wanted:

@@ -142,7 +142,7 @@ class Trunk:
         key = (id(head), fine_tune)
         if key not in self._attached:
             cut, towers = self._cut(fine_tune)
-            attached = Attached(head, cut.rest, self.prepare, towers, self.modalities)
+            attached = Attached(head, cut.rest, self.prepare, towers, modalities=self.modalities)
             self._attached[key] = (head, attached)  # the head, so that its id stays its own
             if len(self._attached) > MOST_ATTACHED:
                 self._attached.popitem(last=False)
