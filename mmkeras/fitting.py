@@ -10,7 +10,7 @@ from mmkeras import persistence
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
-from mmkeras.graph import load_model
+from mmkeras.graph import load_model, submodel
 from mmkeras.modalities.base import Modality
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
@@ -166,7 +166,7 @@ class Fitted:
 
     def embed(self, df, verbose=0):
         """(rows, D) fused features."""
-        model = keras.Model(self.head.input, {"embedding": self.task.embedding(self.head)})
+        model = submodel(self.head.input, {"embedding": self.task.embedding(self.head)})
         return self.trunk.outputs(model, df, verbose=verbose)["embedding"]
 
     # --- rivals

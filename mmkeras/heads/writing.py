@@ -60,7 +60,7 @@ def build_caption_head(
 def _as_patches(inputs: HeadInputs, name):
     """(B, P, D) patches of a modality and (B, P) which of them are there."""
     if inputs.is_sequence(name):
-        return inputs(name), inputs.mask(name)
+        return inputs(name), keras.ops.cast(inputs.mask(name), "float32") * inputs.present(name)
     return keras.ops.expand_dims(inputs(name), 1), inputs.present(name)
 
 

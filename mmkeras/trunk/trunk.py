@@ -12,7 +12,7 @@ import tensorflow as tf
 from mmkeras.data.batches import Order, settle
 from mmkeras.graph import submodel
 from mmkeras.heads.inputs import HeadInputs
-from mmkeras.modalities.base import PRESENT
+from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.trunk.attached import Attached
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
@@ -100,9 +100,8 @@ class Trunk:
         dataset, order = attached.dataset(df, Order(batch_size), self.cache.open(), engine=self.engine, verbose=verbose)
         kept, done = [], 0
         for (tensors,) in dataset:
-            gone = {
-                key: tf.zeros_like(tensors[key]) for key in (f"{name}{PRESENT}" for name in absent) if key in tensors
-            }
+            presence = [f"{name}{suffix}" for name in absent for suffix in (PRESENT, EACH_PRESENT)]
+            gone = {key: tf.zeros_like(tensors[key]) for key in presence if key in tensors}
             outputs = attached.run({**tensors, **gone})
             rows = order[done : done + len(next(iter(outputs.values())))]
             done += len(rows)
