@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.__main__ import main
-from mmkeras.data.batches import batches
+from mmkeras.data.batches import Order, batches
 from mmkeras.data.targets import Sentences
 from mmkeras.tasks import Caption
 
@@ -48,7 +48,7 @@ def test_long_captions_are_cut_and_counted():
     task = Caption("words", sequence_length=4, min_count=1)
     grouped = task.group(df, ["photo"])
     with pytest.warns(UserWarning, match="1 of 2 captions have more than 2 words and are cut"):
-        sentences = task.adapt(grouped).encode(grouped)
+        sentences = task.adapt(grouped).target(grouped)
     assert sentences.lengths.tolist() == [4, 3] and sentences.tokens[0, -1] == 3  # the end stays
 
 
@@ -82,18 +82,26 @@ def test_words_are_learnt_without_touching_an_image():
 
 def test_batches_are_as_long_as_their_longest_caption_and_hold_every_pair_once():
     tokens = np.array([[2, 4, 5, 6, 3], [2, 5, 3, 0, 0], [2, 4, 3, 0, 0], [2, 6, 3, 0, 0]], "int32")
-    sentences = Sentences(np.array([0, 0, 1, 2]), tokens, "y")
+    sentences = Sentences([["a", "b"], ["c"], ["d"]], tokens, "y")
     rows = {"x": np.array([10.0, 20.0, 30.0], "float32")}
-    dataset, _ = batches(rows, sentences, batch_size=3)  # of sentences; so two images
-    found = [(*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset]
-    assert found == [
+    dataset, _ = batches(rows, Order(3, target=sentences))  # three sentences; so two images
+    made = [(*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset]
+    assert made == [
         ([20, 30], [0, 1], [[2, 4], [2, 6]], [[4, 3], [6, 3]]),
         ([10], [0, 0], [[2, 4, 5, 6], [2, 5, 3, 0]], [[4, 5, 6, 3], [5, 3, 0, 0]]),
     ]
 
 
+def test_weights_of_rows_weigh_each_of_their_captions():
+    tokens = np.array([[2, 4, 3], [2, 5, 3], [2, 6, 3]], "int32")
+    sentences = Sentences([["a", "b"], ["c"]], tokens, "y")
+    dataset, _ = batches({"x": np.arange(2.0)}, Order(4, target=sentences, weights=np.array([0.5, 2.0])))
+    weights = {x["y.tokens"].numpy()[i, 1]: w for x, _, weight in dataset for i, w in enumerate(weight.numpy())}
+    assert weights == {4: 0.5, 5: 0.5, 6: 2.0}
+
+
 def test_captions_of_an_image_share_it_and_answer_as_if_alone(fitted):
-    pipe = fitted[0] if isinstance(fitted, tuple) else fitted
+    pipe = fitted
     rng = np.random.default_rng(0)
     batch = {
         key: rng.normal(size=(2, *tensor.shape[1:])).astype(tensor.dtype)
@@ -147,7 +155,7 @@ def test_predictions_do_not_depend_on_the_batch(fitted, scenes):
 
 
 def test_the_report_has_scores_baselines_and_a_gallery(fitted, scenes, tmp_path):
-    report = fitted.evaluate(scenes[1])
+    report = fitted.evaluate(scenes[1], verbose=0)
     assert report.rows == 10 and report.primary == "cider"
     assert set(report.metrics) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
     assert set(report.baselines.index) == {"most frequent caption", "nearest training image"}
@@ -168,7 +176,7 @@ def test_images_without_references_are_left_out_of_the_report(fitted, scenes):
 
 
 def test_saved_models_write_the_same(fitted, scenes, tmp_path):
-    report = fitted.evaluate(scenes[1])
+    report = fitted.evaluate(scenes[1], verbose=0)
     fitted.save(tmp_path / "model")
     loaded = mm.load(tmp_path / "model")
     pd.testing.assert_frame_equal(loaded.predict(scenes[1]), fitted.predict(scenes[1]), atol=1e-5)
@@ -220,6 +228,97 @@ def test_a_corrupt_image_is_named_or_counts_as_missing(fitted, scenes, tmp_path)
     assert part["caption"].iloc[[0, 2]].tolist() == whole["caption"].iloc[[0, 2]].tolist()
     with pytest.warns(UserWarning, match="count as missing"):
         assert "1 of 3 images in 'image' could not be read" in str(pipe.evaluate(broken))
+
+
+# === Images and words together ===
+
+
+@pytest.fixture(scope="module")
+def with_titles(scenes):
+    """A Pipeline that reads a title beside the image; the title tells the first word of each caption."""
+    train, test = (rows.assign(title=lambda df: df["caption"].str.split().str[0]) for rows in scenes)
+    modalities = [mm.Image("image", **IMAGE), mm.Text("title", encoder="lexical", name="text")]
+    task = mm.Caption("caption", sequence_length=20, decoding={"method": "greedy"})
+    pipe = mm.Pipeline(modalities, task, width=32, heads=4)
+    train = train.drop_duplicates("image")
+    pipe.fit(train, validation_data=False, epochs=12, verbose=0, learning_rate=1e-2, batch_size=8)
+    return pipe, train, test.drop_duplicates("image").reset_index(drop=True)
+
+
+def test_absent_modalities_are_heeded_for_captions(with_titles):
+    """A row for each subset; each is what the model writes where the other cells are empty."""
+    pipe, _, test = with_titles
+    report = pipe.evaluate(test, verbose=0, missing=True)
+    assert list(report.missing.index) == ["image + text", "image", "text"]
+    assert report.missing.loc["image + text", "cider"] == report.metrics["cider"]
+    whole = pipe.predict(test)
+    for name, rows in (("image", test.assign(title="")), ("text", test.assign(image=None))):
+        blank = pipe.predict(rows)
+        assert np.abs(blank["score"] - whole["score"]).max() > 1e-3
+        scores = mm.score_captions(list(blank["caption"]), [[text] for text in test["caption"]])
+        for metric, value in scores.metrics.items():
+            assert report.missing.loc[name, metric] == pytest.approx(value, abs=1e-6), (name, metric)
+    fitted = pipe.check_fitted()
+    told = {}
+    for absent in ((), ("image",), ("text",)):
+        told[absent] = fitted.task.predict(fitted.trunk.runner(test, absent=absent), fitted.head)["score"]
+    for one_side, other in (((), ("image",)), ((), ("text",)), (("image",), ("text",))):
+        assert np.abs(told[one_side] - told[other]).max() > 1e-3
+    np.testing.assert_allclose(told[("text",)], pipe.predict(test.assign(title=""))["score"], atol=1e-4)
+
+
+def test_subgroups_of_captions_are_those_of_their_images(with_titles):
+    pipe, _, test = with_titles
+    test = test.assign(half=["first"] * 6 + ["second"] * (len(test) - 6))
+    groups = pipe.evaluate(test, verbose=0, by="half").groups
+    assert groups["rows"].tolist() == [6, len(test) - 6]
+    for half in ("first", "second"):
+        texts = list(pipe.predict(test[test["half"] == half])["caption"])
+        references = [[text] for text in test["caption"][test["half"] == half]]
+        bleu = mm.score_captions(texts, references).metrics["bleu_1"]
+        assert groups.loc[half, "bleu_1"] == pytest.approx(bleu, abs=1e-6)
+
+
+def test_embeddings_of_captions_are_the_mean_of_the_patches(with_titles):
+    pipe, _, test = with_titles
+    embedded = mm.embed(pipe, test)
+    assert embedded.shape == (len(test), 32)
+    np.testing.assert_allclose(mm.embed(pipe, test.iloc[::-1]), embedded[::-1], atol=1e-5)
+    assert np.abs(mm.embed(pipe, test.assign(title="")) - embedded).max() > 1e-3
+
+
+def test_a_loaded_pipeline_learns_a_new_vocabulary_where_the_user_wrote_none(with_titles, tmp_path):
+    pipe, train, _ = with_titles
+    pipe.save(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model")
+    assert loaded.task.vocabulary == pipe.task.vocabulary
+    new = train.head(8).assign(caption=["zebra eats grass", "zebra eats bread"] * 4)
+    loaded.fit(new, validation_data=False, epochs=1, verbose=0)
+    assert set(loaded.task.vocabulary[4:]) == {"zebra", "eats", "grass", "bread"}
+    words = tuple(pipe.task.vocabulary)
+    written = mm.Pipeline(pipe.modalities, mm.Caption("caption", vocabulary=words), width=16, heads=2)
+    written.fit(new, validation_data=False, epochs=1, verbose=0)
+    written.save(tmp_path / "written")
+    again = mm.load(tmp_path / "written")
+    again.fit(new, validation_data=False, epochs=1, verbose=0)
+    assert again.task.vocabulary == words
+
+
+def test_a_fit_of_captions_that_fails_changes_nothing(with_titles, tmp_path):
+    pipe, train, test = with_titles
+    before, head = pipe.predict(test), pipe.head
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff no image")
+    broken = train.assign(image=[str(tmp_path / "cut.jpg"), *train["image"][1:]])
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+    for rows, error, settings in ((broken, ValueError, {}), (train, KeyboardInterrupt, {"callbacks": [stop]})):
+        with pytest.raises(error):
+            pipe.fit(rows, validation_data=False, epochs=1, verbose=0, **settings)
+        assert pipe.head is head
+        pd.testing.assert_frame_equal(pipe.predict(test), before)
+
+
+def interrupt(epoch, logs):
+    raise KeyboardInterrupt
 
 
 def test_captions_from_the_command_line(tmp_path, capsys):
