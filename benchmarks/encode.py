@@ -14,6 +14,7 @@ Texts are film overviews, images photos of Flickr8k. Weights are random, but for
 """
 
 import argparse
+import dataclasses
 import pathlib
 import statistics
 import tempfile
@@ -27,14 +28,14 @@ import tensorflow as tf
 from genre import Seconds
 
 import mmkeras as mm
-from mmkeras.data.batches import batches
+from mmkeras.data import files
+from mmkeras.data.batches import Order, batches
 from mmkeras.data.columns import raw_values, row_keys
-from mmkeras.graph import compiled, submodel
+from mmkeras.graph import all_layers, submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.trunk import encoding, engines
-from mmkeras.trunk import store as features
-from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.encoding import Tower, encode_rows, token_lengths
 from mmkeras.trunk.engines import base, converted
 from mmkeras.trunk.stages import chain, cut_frozen
 from mmkeras.trunk.store import TOWERS, open_store
@@ -86,30 +87,31 @@ def compare(name, data, rows, rounds, sides, peak, folder):
     encode = mm.build_encode([modality], prepare)
     for layer in modality.tower_layers(False):
         encode.get_layer(layer).trainable = False
-    (tower,) = cut_frozen(encode).towers.values()
-    prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
+    (model,) = cut_frozen(encode).towers.values()
+    prepare = submodel(prepare.input, {key: prepare.output[key] for key in model.input})
     columns = raw_values(df, [modality])
-    size = None if encoding.token_masks(prepare) else 16
-    parts = list(encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, size), None, 1024))
+    tower = Tower(prepare, model, heavy=modality.preparing == "heavy")
+    size = 16 if tower.heavy else None
+    parts = list(encoding.cut_windows(prepare, encoding.windows_of(tower, columns, size), None, 1024))
     lengths = [part_lengths for _, part_lengths, _ in parts]
     padding = 0.0
     if lengths[0] is not None:
         padding = 1 - sum(part.sum() for part in lengths) / sum(part.max() * len(part) for part in lengths)
-    work = flops(tower, None if lengths[0] is None else np.concatenate(lengths), len(df))
+    work = flops(model, None if lengths[0] is None else np.concatenate(lengths), len(df))
     print(f"\n{name}: {len(df)} rows, {work / len(df) / 1e9:.2f} GFLOP a row, padding {padding:.1%} of the tokens")
     whole, bare, first = {}, {}, {}
     for side, engine in sides.items():
-        once, again = (end_to_end(engine, df.head(32), modality, prepare, tower, folder) for _ in range(2))
+        once, again = (end_to_end(engine, df.head(32), modality, tower, folder) for _ in range(2))
         first[side] = once - again
     for _ in range(rounds):
         for side, engine in sides.items():
-            seconds = end_to_end(engine, df, modality, prepare, tower, folder)
+            seconds = end_to_end(engine, df, modality, tower, folder)
             whole.setdefault(side, []).append(seconds)
-            bare.setdefault(side, []).append(tower_alone(engine, prepare, tower, parts, size, folder))
+            bare.setdefault(side, []).append(tower_alone(engine, tower, parts, size=size, folder=folder))
     reference = whole[next(iter(whole))]
     for side in sides:
         times, ratio = whole[side], statistics.median(a / b for a, b in zip(reference, whole[side], strict=True))
-        outside = statistics.median(1 - one / all_ for one, all_ in zip(bare[side], times, strict=True))
+        outside = statistics.median(1 - alone / all_ for alone, all_ in zip(bare[side], times, strict=True))
         rate = len(df) / statistics.median(times)
         speed = work / statistics.median(bare[side])
         print(
@@ -137,37 +139,37 @@ def tower_rows(name, data, rows, folder):
     return mm.Text("overview", encoder=preset, sequence_length=512, pooling="mean").adapt(df), df
 
 
-def end_to_end(engine, df, modality, prepare, tower, folder):
+def end_to_end(engine, df, modality, tower, folder):
     """Seconds from a DataFrame of paths or strings to features on disk; only the converted tower is kept."""
     cache = pathlib.Path(tempfile.mkdtemp(dir=folder))
     (folder / TOWERS).mkdir(exist_ok=True)
     (cache / TOWERS).symlink_to(folder / TOWERS)
-    mm.files._known.clear()  # files are read anew
-    mm.files._faults.clear()
+    files._known.clear()  # files are read anew
+    files._faults.clear()
+    tower = Tower(tower.prepare, tower.model, heavy=tower.heavy)  # known to nobody
     start = time.perf_counter()
     columns = raw_values(df, [modality])
     store = open_store(cache)
-    encode_rows(store, prepare, tower, columns, row_keys(modality, columns), engine=engine, verbose=0)
+    encode_rows(store, tower, columns, row_keys(modality, columns), engine=engine, verbose=0)
     seconds = time.perf_counter() - start
     store.close()
     return seconds
 
 
-def tower_alone(engine, prepare, tower, parts, size, folder):
+def tower_alone(engine, tower, parts, *, size, folder):
     """Seconds of the tower over batches that lie ready in memory."""
-    key = engine.key(features.fingerprint(prepare, tower))
-    sample = encoding.sample_of(prepare, parts[0])
-    run = engine.open(tower, key, folder=folder / TOWERS, rows=size, sample=sample)
+    sample = encoding.sample_of(tower.prepare, parts[0])
+    run = engine.open(tower.model, engine.key(tower.fingerprint), folder=folder / TOWERS, rows=size, sample=sample)
     start = time.perf_counter()
     for _ in run(tensors for _, _, tensors in parts):
         pass
     return time.perf_counter() - start
 
 
-def flops(tower, lengths, rows):
+def flops(model, lengths, rows):
     """Multiplications and additions of matrix products and convolutions over all rows."""
     total = 0
-    for layer in tower._flatten_layers(include_self=False):
+    for layer in all_layers(model):
         kernel = getattr(layer, "kernel", None)
         if kernel is None:
             continue
@@ -224,11 +226,13 @@ def fine_tuning(data, rows, rounds, blocks=2):
             text = mm.Text("overview", encoder=data / "weights/all-MiniLM-L6-v2", pooling="mean", trainable=trainable)
             pipe = mm.Pipeline([text], mm.MultiLabel("genres"))
             pipe.fit(df, validation_data=False, epochs=1, verbose=0, cache_dir=cache)
-            part, target = pipe._part(pipe.head, fine_tune=True), pipe.task.encode(df)
-            sides[name] = part.model, part.dataset(df, 32, target=target, seed=0)[0]
+            order = Order(32, 0, target=pipe.task.target(df), outputs=("genres",))
+            attached = pipe.trunk.attach(pipe.head, fine_tune=True)
+            sides[name] = attached.model, attached.dataset(df, order, pipe.trunk.cache.open())[0]
             if name == "cached":
                 columns = raw_values(df, pipe.modalities)
-                whole, _ = batches(columns, target, 32, token_lengths(pipe.prepare, columns), 0, pipe.prepare)
+                order = dataclasses.replace(order, lengths=token_lengths(pipe.prepare, columns))
+                whole, _ = batches(columns, order, prepare=pipe.prepare)
                 sides["whole"] = chain(pipe.encode, pipe.head), whole
         times = {name: [] for name in sides}
         for model, dataset in sides.values():
@@ -239,7 +243,7 @@ def fine_tuning(data, rows, rounds, blocks=2):
                 seconds = Seconds()
                 model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[seconds])
                 times[name] += seconds.epochs
-    seconds = {name: statistics.median(found) for name, found in times.items()}
+    seconds = {name: statistics.median(values) for name, values in times.items()}
     ratios = {
         name: statistics.median(a / b for a, b in zip(times["cached"], times[name], strict=True)) for name in times
     }

@@ -24,11 +24,12 @@ import numpy as np
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.data.batches import Order, batches
+from mmkeras.data.columns import raw_values
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.trunk import encoding, engines
-from mmkeras.trunk import store as features
-from mmkeras.trunk.encoding import token_lengths
+from mmkeras.trunk.encoding import Tower, token_lengths
 from mmkeras.trunk.stages import cut_frozen
 
 EPOCHS, BATCH = 10, 32
@@ -116,9 +117,9 @@ def tower_batches(df, preset, **settings):
     """The compiled tower, and its unpadded batches."""
     modality = text(preset, **settings).adapt(df)
     prepare = mm.build_prepare([modality])
-    columns = mm.columns.raw_values(df, [modality])
+    columns = raw_values(df, [modality])
     lengths = token_lengths(prepare, columns)
-    dataset, order = mm.datasets.batches(columns, batch_size=BATCH, lengths=lengths, prepare=prepare)
+    dataset, order = batches(columns, Order(BATCH, lengths=lengths), prepare=prepare)
     run = compiled(mm.build_encode([modality], prepare))
     return run, [tensors for (tensors,) in dataset], order
 
@@ -129,16 +130,15 @@ def bare_pass(df, preset, name):
     prepare = mm.build_prepare([modality])
     encode = mm.build_encode([modality], prepare)
     encode.trainable = False
-    tower = cut_frozen(encode).towers["text"]
-    prepare = submodel(prepare.input, {key: prepare.output[key] for key in tower.input})
+    model = cut_frozen(encode).towers["text"]
+    tower = Tower(submodel(prepare.input, {key: prepare.output[key] for key in model.input}), model)
     engine = engines.candidates(name)[0]
-    columns = mm.columns.raw_values(df, [modality])
-    parts = list(
-        encoding.cut_windows(prepare, encoding.windows_of(compiled(prepare), columns, None), None, engine.tokens)
-    )
+    columns = raw_values(df, [modality])
+    windows = encoding.windows_of(tower, columns, None)
+    parts = list(encoding.cut_windows(tower.prepare, windows, None, engine.tokens))
     with tempfile.TemporaryDirectory() as folder:
-        key = engine.key(features.fingerprint(prepare, tower))
-        run = engine.open(tower, key, folder=folder, rows=None, sample=encoding.sample_of(prepare, parts[0]))
+        sample = encoding.sample_of(tower.prepare, parts[0])
+        run = engine.open(model, engine.key(tower.fingerprint), folder=folder, rows=None, sample=sample)
 
     def once():
         start = time.perf_counter()
@@ -152,14 +152,14 @@ def bare_pass(df, preset, name):
 
 def precision(df, preset):
     """Rows per second in float32 and bfloat16, and how far the features differ."""
-    found = {}
+    measured = {}
     for dtype in ("float32", "mixed_bfloat16"):
         run, rows, order = tower_batches(df, preset, dtype=dtype)
         run(rows[0])
         start = time.perf_counter()
         features = np.concatenate([run(tensors)["text"].numpy() for tensors in rows])
-        found[dtype] = (len(df) / (time.perf_counter() - start), features[np.argsort(order)])
-    (slow, exact), (fast, rough) = found["float32"], found["mixed_bfloat16"]
+        measured[dtype] = (len(df) / (time.perf_counter() - start), features[np.argsort(order)])
+    (slow, exact), (fast, rough) = measured["float32"], measured["mixed_bfloat16"]
     print(
         f"float32 {slow:.1f} rows/s, bfloat16 {fast:.1f} rows/s: {fast / slow:.2f} times as fast; greatest difference of"
     )

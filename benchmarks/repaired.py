@@ -18,8 +18,9 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 import mmkeras as mm
-from mmkeras.data.batches import batches
+from mmkeras.data.batches import Order, batches
 from mmkeras.data.columns import raw_values
+from mmkeras.data.targets import Values
 from mmkeras.evaluation.metrics import interval
 from mmkeras.evaluation.report import scores
 from mmkeras.graph import compiled, submodel
@@ -56,8 +57,8 @@ def genre(folder, weights, seed):
     head.compile("adam", "binary_crossentropy")
     head.fit(*part(text, numbers, rows["train"]), task.encode(train), batch_size=BATCH, epochs=EPOCHS, verbose=0)
     trained = time.perf_counter() - start
-    found = head(*part(text, numbers, rows["test"]))["genres"].numpy()
-    point, drawn = scores(task, task.encode(test), found)
+    probabilities = head(*part(text, numbers, rows["test"]))["genres"].numpy()
+    point, drawn = scores(task, task.target(test), probabilities)
     show(f"genres of {len(test)} films, seed {seed}", point, drawn, EPOCHS * seconds * len(train) / len(df) + trained)
 
 
@@ -67,15 +68,15 @@ def entailment(folder, weights, seed):
     target = task.encode(df)
     text = mm.Text(["text_1", "text_2"], encoder=weights, pooling="pooled", sequence_length=128)
     seconds, features = text_features(text, df)
-    found, start = np.zeros((len(df), len(task.classes))), time.perf_counter()
+    probabilities, start = np.zeros((len(df), len(task.classes))), time.perf_counter()
     for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(features, target):
         whole = mm.build_entailment_classifier(weights, modalities="text")
         head = submodel({"text": whole.get_layer("text_projection").input}, whole.output)
         head.compile("adam", "sparse_categorical_crossentropy")
         head.fit({"text": features[train]}, target[train], batch_size=BATCH, epochs=EPOCHS, verbose=0)
-        found[test] = head({"text": features[test]})["label"].numpy()
+        probabilities[test] = head({"text": features[test]})["label"].numpy()
     trained = time.perf_counter() - start
-    point, drawn = scores(task, target, found)
+    point, drawn = scores(task, Values(target), probabilities)
     show(f"{len(df)} pairs of posts, texts alone, 5 folds", point, drawn, EPOCHS * seconds * 4 + trained)
 
 
@@ -86,10 +87,10 @@ def text_features(modality, df):
     run = compiled(mm.build_encode([modality], prepare))
     columns = raw_values(df, [modality])
     lengths = token_lengths(prepare, columns)
-    dataset, order = batches(columns, batch_size=BATCH, lengths=lengths, prepare=prepare)
+    dataset, order = batches(columns, Order(BATCH, lengths=lengths), prepare=prepare)
     start = time.perf_counter()
-    found = np.concatenate([run(tensors)[modality.name].numpy() for (tensors,) in dataset])
-    return time.perf_counter() - start, found[np.argsort(order)]
+    features = np.concatenate([run(tensors)[modality.name].numpy() for (tensors,) in dataset])
+    return time.perf_counter() - start, features[np.argsort(order)]
 
 
 def scaled(numbers, train):
