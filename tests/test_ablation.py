@@ -27,7 +27,7 @@ def test_every_row_is_judged_once_by_models_that_did_not_see_it(tmp_path, capsys
     assert capsys.readouterr().out.count("3 of 3: ") == 9
     assert found.rows == len(df) and found.primary == "macro_f1"
     assert set(zip(found.table["modalities"], found.table["loss"], strict=True)) == {
-        *((name, loss) for name in ("all", "text", "number") for loss in ("standard", "class-weighted", "focal")),
+        *((name, loss) for name in ("all", "text", "number") for loss in ("standard", "weighted", "focal")),
         ("label prior", "–"),
         ("TF-IDF + linear model", "–"),
     }
@@ -39,7 +39,7 @@ def test_every_row_is_judged_once_by_models_that_did_not_see_it(tmp_path, capsys
     text = str(found)
     assert "against the best baseline" in text and "is beyond" in text and "95%" in text
     html = (found.to_html(tmp_path / "ablation.html")).read_text(encoding="utf-8")
-    assert "data:image/png;base64" in html and "class-weighted" in html
+    assert "data:image/png;base64" in html and "weighted" in html
 
 
 def test_a_judged_row_does_not_touch_what_is_learnt():
@@ -47,9 +47,12 @@ def test_a_judged_row_does_not_touch_what_is_learnt():
     train, test = rows(60), rows(20, seed=1)
     turned = test.assign(label=np.where(test["label"] == "yes", "no", "yes"))
     settings = {"losses": ["focal"], "epochs": 2, "verbose": 0}
-    one, two = (mm.ablate(MODALITIES, mm.MultiClass("label"), train, judged, **settings) for judged in (test, turned))
-    for key, values in one.predictions.items():
-        np.testing.assert_array_equal(values, two.predictions[key])
+    first, second = (mm.ablate(MODALITIES, mm.MultiClass("label"), train, rows, **settings) for rows in (test, turned))
+    for key, values in first.predictions.items():
+        np.testing.assert_array_equal(values, second.predictions[key])
+    assert first.table["macro_f1"].tolist() != second.table["macro_f1"].tolist()  # they are judged by them
+    other = mm.ablate(MODALITIES, mm.MultiClass("label"), turned, test, **settings)
+    assert all(np.abs(values - other.predictions[key]).max() > 0 for key, values in first.predictions.items())
 
 
 def test_rows_of_unknown_classes_are_not_judged():
@@ -57,7 +60,7 @@ def test_rows_of_unknown_classes_are_not_judged():
     test.loc[test.index[:5], "label"] = "never"
     settings = {"losses": ["standard"], "epochs": 1, "verbose": 0}
     found = mm.ablate(MODALITIES[1:], mm.MultiClass("label"), train, test, **settings)
-    assert found.rows == 15 and found.notes[0].endswith("count in no metric: {'never': 5}.")
+    assert found.rows == 15 and "'never' (5 rows)" in found.notes[0] and found.notes[0].endswith("count in no metric.")
 
 
 def test_modalities_need_names_that_the_table_can_tell_apart():
@@ -69,22 +72,56 @@ def test_modalities_need_names_that_the_table_can_tell_apart():
             mm.ablate(modalities, mm.MultiClass("label"), rows())
 
 
-def test_labels_have_no_class_weights():
+def test_ways_are_those_of_the_task():
     df = mm.samples.movies(60, seed=0)
     modalities = [mm.Tabular(numeric=["budget"], name="money")]
     found = mm.ablate(modalities, mm.MultiLabel("genres"), df, folds=2, epochs=1, verbose=0)
-    assert set(found.table["loss"]) == {"standard", "focal", "–"} and set(found.table["modalities"]) >= {"money"}
+    assert set(found.table["loss"]) == {"standard", "weighted", "focal", "–"}
+    assert set(found.table["modalities"]) >= {"money"}
     assert "all" not in set(found.table["modalities"])  # one modality: all is the same
+    ways = [values for key, values in found.predictions.items() if key[1] != "–"]
+    assert len(ways) == 3 and np.abs(ways[0] - ways[1]).max() > 1e-3 and np.abs(ways[0] - ways[2]).max() > 1e-3
+
+
+def test_class_weighted_is_another_name_of_weighted():
+    settings = {"df": rows(60), "test_data": rows(20, seed=1), "epochs": 1, "verbose": 0}
+    found = [
+        mm.ablate(MODALITIES, mm.MultiClass("label"), losses=[name], **settings)
+        for name in ("class-weighted", "weighted")
+    ]
+    pd.testing.assert_frame_equal(found[0].table, found[1].table)
+    assert set(found[0].table["loss"]) == {"weighted", "–"}
+
+
+def test_numbers_are_ablated_too():
+    """A task with one way to train: each modality alone beside all, and the rivals that need no network."""
+    df = rows(80).assign(price=lambda df: df["x"] + 3.0 * (df["note"] == "plain words"))
+    found = mm.ablate(
+        MODALITIES, mm.Regression("price"), df, folds=2, epochs=30, learning_rate=1e-2, verbose=0,
+        head={"units": 16, "dropout": 0.0},
+    )  # fmt: skip
+    assert found.rows == 80 and found.primary == "r2"
+    r2 = found.table.set_index(["modalities", "loss"])["r2"]
+    assert set(r2.index) == {
+        ("all", "standard"), ("text", "standard"), ("number", "standard"), ("mean", "–"), ("TF-IDF + linear model", "–"),
+    }  # fmt: skip
+    assert r2["all", "standard"] > 0.8 > r2["text", "standard"] > r2["number", "standard"] > r2["mean", "–"]
+    target = df["price"].to_numpy()
+    for key, row in found.table.set_index(["modalities", "loss"]).iterrows():
+        errors = found.predictions[key][:, 0]
+        assert row["r2_low"] < row["r2"] < row["r2_high"] or key[0] == "mean"
+        assert errors.shape == target.shape
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"losses": ["hinge"]}, r"`losses` must be some of \['standard', 'class-weighted', 'focal'\]. Received: \['hinge'\]"),
-    ({"class_weight": "balanced"}, r"sets class_weight and loss itself. Received: \['class_weight'\]. Choose `losses`"),
+    ({"losses": ["hinge"]}, r"`losses` must be some of \['standard', 'weighted', 'focal'\] for MultiClass. Received: \['hinge'\]"),
+    ({"class_weight": "balanced"}, r"sets class_weight itself. Received: \['class_weight'\]. Choose `losses`"),
     ({"losses": "hinge"}, r"must be some of .*. Received: \['hinge'\]"),
-    ({"test_data": rows(3).assign(label="never")}, r"No row of `test_data` has a class of \['no', 'yes'\]"),
+    ({"test_data": rows(3).assign(label="never")}, r"`test_data` must hold a row that can be judged. Received: none.*'never' \(3 rows\)"),
     ({"folds": 1}, r"`folds` must be an int from 2 to the number of rows \(90\). Received: 1"),
-    ({"folds": 60}, r"as many rows as there are folds \(60\). Received: {'no': \d+, 'yes': \d+}. Use fewer folds"),
-    ({"task": mm.Regression("x")}, "compares losses of classes. Received the task: Regression"),
+    ({"folds": 60}, r"as many rows as there are folds \(60\). Received: {'(no|yes)': \d+, '(no|yes)': \d+}. Use fewer"),
+    ({"loss": "focal"}, r"sets loss itself. Received: \['loss'\]. Choose `losses`"),
+    ({"task": mm.Regression("x"), "losses": ["focal"]}, r"some of \['standard'\] for Regression. Received: \['focal'\]"),
     ({"task": mm.MultiClass("label", classes=["yes", "maybe"])}, "only the given `classes`.*Received also: {'no'"),
 ])  # fmt: skip
 def test_what_cannot_work_is_refused_before_training(settings, message):

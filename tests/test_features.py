@@ -306,7 +306,7 @@ def test_what_trains_in_encode_is_as_the_modalities_say_whatever_ran_last(tiny_b
         lambda: trunk.outputs(head, df),
         lambda: trunk.attach(head),
         lambda: trunk.attach(head, fine_tune=True),
-        lambda: trunk.attach(head, fresh=True),
+        lambda: trunk.branch().features(df),
     ):
         call()
         assert trains() == before
