@@ -1,5 +1,6 @@
 """Search: trials on features encoded once, the trail they leave, and a winner that is an ordinary Pipeline."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -452,3 +453,96 @@ def test_the_multi_label_call_on_real_films(real_data):
     )  # fmt: skip
     model.fit(df, epochs=1, verbose=0)
     np.testing.assert_allclose(model.pipeline().predict(df).to_numpy(), model.predict(df), atol=1e-5)
+
+
+# --- any task, modality and fusion
+
+
+def test_trials_do_not_depend_on_those_before(rows, place):
+    from mmkeras.search.rows import SearchRows
+    from mmkeras.search.trials import HeadTrials
+    from mmkeras.trunk.store import CacheFolder
+
+    split = SearchRows(rows[0], None, [WORDS, NUMBERS], GENRES).split()
+    trials = HeadTrials([WORDS, NUMBERS], split, "map", CacheFolder(place / "cache"), seed=3)
+    chosen = {"modalities": "words + numbers", "fusion": "hybrid", "units": 8, "depth": 1, "dropout": 0.2}
+    training = {"learning_rate": 1e-2, "optimizer": "adam", "loss": "focal", "epochs": 2}
+    first = spaces.make_variant({**chosen, **training}, [WORDS, NUMBERS], GENRES)
+    other = spaces.make_variant({**chosen, **training, "fusion": "late", "epochs": 5}, [WORDS, NUMBERS], GENRES)
+    scores = [trials.run(variant) for variant in (first, other, first)]
+    assert scores[0] == scores[2] != scores[1]
+
+
+def test_keras_traces_a_trial_once(rows, place, monkeypatch):
+    traced, step = [], keras.Model.train_step
+
+    def counted(self, data):
+        traced.append(len(self.outputs))
+        return step(self, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", counted)
+    space = {"fusion": "hybrid", "modalities": "words + numbers", "units": 8, "epochs": 2}
+    run(rows[0], place, "traced", max_trials=1, space=space)
+    assert traced == [4, 4]  # of the trial and of the winner
+
+
+def test_captions_are_searched(tmp_path, place):
+    df = mm.samples.captions(48, 0, tmp_path, size=32)
+    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
+    task = mm.Caption("caption", sequence_length=24, decoding={"method": "greedy"})
+    space = {"width": [32, 16], "heads": 2, "dropout": 0.1, "tied": [True, False]}
+    space |= {"epochs": 12, "batch_size": 16, "learning_rate": 1e-2, "optimizer": "adam"}
+    pipe = mm.search(df, [image], task, max_trials=2, space=space, verbose=0, cache_dir=place / "captions")
+    table = pipe.trail.table
+    assert pipe.trail.objective == "cider" and table["score"].notna().all() and (table["failure"] == "").all()
+    assert pipe.trail.rows == round(0.2 * df["image"].nunique())  # images, not captions
+    assert {table["width"][0], table["heads"][0], table["tied"][0]} == {32, 2, True} and "units" not in table
+    best = table.loc[pipe.trail.best]
+    assert pipe.head_settings == {"width": best["width"], "dropout": 0.1, "tied": best["tied"], "heads": 2}
+    assert pipe.predict(df.head(4))["caption"].str.len().gt(0).all() and table["score"].max() > 0.05
+
+
+def test_settings_of_a_task_of_ones_own_are_searched(rows, place):
+    from mmkeras.fusion import Fusion
+    from mmkeras.heads.decisions import build_head
+
+    class SumFusion(Fusion):
+        """The sum of the features' means."""
+
+        label = "sum of means"
+
+        def call(self, features, presence):
+            return sum(
+                keras.ops.mean(x, axis=-1, keepdims=True) * there for x, there in zip(features, presence, strict=True)
+            )
+
+        def compute_output_shape(self, features_shape, presence_shape):
+            return (features_shape[0][0], 1)
+
+    @dataclasses.dataclass(frozen=True)
+    class Narrow(mm.Regression):
+        """Numbers by a head that knows one setting, and a way to train of its own."""
+
+        ways = {"standard": {}, "robust": {"loss": "huber"}}  # noqa: RUF012
+
+        def check_settings(self, names, fusion="concat", *, narrow=2):
+            if narrow < 1:
+                raise ValueError(f"`narrow` must be positive. Received: {narrow!r}.")
+
+        def head_choices(self, modalities):
+            return {"narrow": [2, 3]}
+
+        def build_head(self, inputs, target=None, fusion="concat", narrow=2):
+            return build_head(inputs.features, self, fusion, narrow, modalities=inputs.names)
+
+    space = spaces.make_space([WORDS, NUMBERS], Narrow("popularity"))
+    assert space["narrow"] == [2, 3] and space["loss"] == ["standard", "robust"] and "units" not in space
+    assert "sum of means" in space["fusion"] and "cross_attention" not in space["fusion"]
+    pipe = mm.search(
+        rows[0], [WORDS, NUMBERS], Narrow("popularity"), max_trials=2, verbose=0, cache_dir=place / "cache",
+        space={"epochs": 1, "fusion": "sum of means", "loss": "robust", "modalities": "words + numbers"},
+    )  # fmt: skip
+    assert (pipe.trail.table["failure"] == "").all() and pipe.fusion == "sum of means"
+    assert pipe.head.get_layer("hidden_0").units == pipe.trail.table["narrow"][pipe.trail.best]
+    with pytest.raises(ValueError, match="`narrow` must be positive. Received: 0"):
+        spaces.make_space([WORDS, NUMBERS], Narrow("popularity"), {"narrow": 0})

@@ -104,6 +104,7 @@ class HeadTrials:
         inputs = trunk.head_inputs([modality.name for modality in variant.modalities])
         head = task.build_head(inputs, rows.target, **variant.head)
         training = task.training(head, task.choose_loss(plan.loss, rows.target))
+        training.metrics = {}  # nobody watches, and some cost as much as the training
         rows = dataclasses.replace(rows, weights=task.weights(rows.target, plan.class_weight))
         check_loss(trunk.train(training, rows, plan, callbacks=[keras.callbacks.TerminateOnNaN()]))
         validation = self.split.validation

@@ -175,6 +175,19 @@ def compile_for_training(model, training, plan, learning_rate):
     model.optimizer.build(model.trainable_variables)  # so that Keras traces the training step once, not twice
 
 
+def make_loss_means(model, answers):
+    """Let Keras make the means that it keeps of several losses, so that it traces the training step once, not twice.
+
+    Args:
+        model: keras.Model, compiled.
+        answers: (1, …) of one row.
+    """
+    shapes = {key: tensor.shape[1:] for key, tensor in model.output.items()}
+    if len(shapes) > 1 and not any(None in shape for shape in shapes.values()):
+        predictions = {key: np.zeros((1, *shape), "float32") for key, shape in shapes.items()}
+        model.compute_loss(y=dict.fromkeys(shapes, answers), y_pred=predictions)
+
+
 class PlainLogs(keras.callbacks.Callback):
     """Metrics of the main output under their plain names, "map" and "val_map", however many outputs a model has."""
 

@@ -17,7 +17,7 @@ from mmkeras.trunk.attached import Attached
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
-from mmkeras.trunk.training import PlainLogs, compile_for_training, quiet_tracing
+from mmkeras.trunk.training import PlainLogs, compile_for_training, make_loss_means, quiet_tracing
 
 MOST_ATTACHED = 16  # heads whose graphs are kept
 
@@ -209,6 +209,7 @@ class Trunk:
             judged = None if validation is None else dataset(validation)
             steps = int(learnt.cardinality())
             compile_for_training(attached.model, training, plan, plan.schedule(steps, callbacks))
+            make_loss_means(attached.model, rows.target.take(np.arange(1))[1])
             settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
             try:
                 with quiet_tracing():
