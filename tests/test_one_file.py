@@ -389,7 +389,11 @@ def test_our_modalities_keep_the_contract(tmp_path, tiny_bert):
     offers = mm.samples.listings(40, 0, tmp_path)
     offers = offers.dropna().head(12).reset_index(drop=True)
     testing.check_modality(mm.Tabular(numeric=["size_cm", "age_years"], categorical="brand", datetime="posted"), offers)
-    for encoder, settings in (("lexical", {}), ("scratch", {"pooling": "mean"}), (tiny_bert, {"pooling": None, "sequence_length": 32})):
+    for encoder, settings in (
+        ("lexical", {}),
+        ("scratch", {"pooling": "mean"}),
+        (tiny_bert, {"pooling": None, "sequence_length": 32}),
+    ):
         testing.check_encoder(mm.Text("description", encoder=encoder, **settings), offers)
     photos = mm.samples.captions(12, 0, tmp_path / "photos", size=32).groupby("image").head(1)
     for pooling in ("avg", None):
