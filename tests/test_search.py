@@ -338,7 +338,7 @@ def test_what_mattered_is_found_by_hand(tmp_path):
             [("a + b", 8, 0.6), ("a", 16, 0.5), ("a + b", 16, 0.6), ("a", 8, 0.5), ("a", 8, 0.5), ("a + b", 8, 0.6)]
         )
     ]
-    trail = make_trail(records, "map", "max", 10, "genres")
+    trail = make_trail(records, "map", "max", rows=10, target="genres")
     mattered = trail.mattered()
     assert list(mattered.index[:1]) == ["use b"] and mattered["use b"] == pytest.approx(1.0)
     assert mattered["units"] == 0.0 and "use a" not in mattered

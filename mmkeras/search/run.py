@@ -81,7 +81,7 @@ def search(
         >>> pipe.predict(df).shape[0]
         80
     """
-    _check(max_trials, engine, tuner, task, objective, finalists)
+    _check(task, objective, engine, tuner, max_trials=max_trials, finalists=finalists)
     finalists = FINALISTS * (max_trials >= FINALS_FROM) if finalists is None else finalists
     every = candidates(modalities)
     check_modalities(every)
@@ -100,30 +100,32 @@ def search(
         study = Study(place, modalities, task, space, engine, tuner, objective, max_trials, seed, verbose)
         study.claim(rows.digest(split))
         cache = CacheFolder(cache_dir)
-        trail, choices = _run(study, rows, split, cache, finalists)
+        trail, choices = _run(study, rows, split, cache, finalists=finalists)
     if choices is None:
         return None
-    pipe = _winner(study, choices, df, validation_data, cache)
+    pipe = _winner(study, choices, df, validation_data, cache=cache)
     pipe.trail, pipe.notes = trail, [warning(trail)]
     return pipe
 
 
-def _run(study, rows, split, cache, finalists):
+def _run(study, rows, split, cache, *, finalists):
     """(`Trail`, the best trial's choices); the latter None in a worker process."""
     from mmkeras.search.autokeras import tuners
 
-    every, kind = candidates(study.modalities), ENGINES[study.engine]
+    every, engine = candidates(study.modalities), ENGINES[study.engine]
 
     def trials(split, number=0):
         settings = {"seed": study.seed + number, "verbose": study.verbose}
-        return kind(every, split, study.objective, cache, **settings)
+        return engine(every, split, study.objective, cache, **settings)
 
     done = tuners.run(study, trials(split).run)
     if done is None:
         return None, None
     records = [record for record in read_records(study.directory) if record["trial"] in done]
     _run_finals(study, records, finalists, lambda number: trials(rows.split(number), number))
-    trail = make_trail(records, study.objective, study.direction, len(split.validation.df), study.task.column)
+    trail = make_trail(
+        records, study.objective, study.direction, rows=len(split.validation.df), target=study.task.column
+    )
     if len(every) == 1:
         trail.notes.append(f"{every[0].name!r} is the only modality: there was nothing to fuse, only a head to choose.")
     write_text(study.directory / "trail.csv", trail.table.to_csv(index=False))
@@ -162,7 +164,7 @@ def _run_finals(study, records, finalists, make):
             study.end_final(record, score, number, ROUNDS)
 
 
-def _winner(study, choices, df, validation_data, cache):
+def _winner(study, choices, df, validation_data, *, cache):
     """The Pipeline of these choices, fitted on the rows as the user gave them."""
     variant = make_variant(choices, study.modalities, study.task)
     pipe = Pipeline(variant.modalities, study.task, **variant.head)
@@ -176,7 +178,7 @@ def _winner(study, choices, df, validation_data, cache):
     return pipe
 
 
-def _check(max_trials, engine, tuner, task, objective, finalists):
+def _check(task, objective, engine, tuner, *, max_trials, finalists):
     if isinstance(max_trials, bool) or not isinstance(max_trials, int) or max_trials < 1:
         raise ValueError(f"`max_trials` must be a positive int. Received: {max_trials!r}.")
     if finalists is not None and (isinstance(finalists, bool) or not isinstance(finalists, int) or finalists < 0):

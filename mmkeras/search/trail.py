@@ -113,7 +113,7 @@ def _explained(values, scores):
     return max(0.0, (total - within - (len(groups) - 1) * error) / (total + error))
 
 
-def make_trail(records, objective, direction, rows, target):
+def make_trail(records, objective, direction, *, rows, target):
     """A `Trail` from the trials' records, see `study.Study`."""
     import pandas as pd
 

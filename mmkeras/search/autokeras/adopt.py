@@ -12,7 +12,7 @@ from mmkeras.fusion import ConcatFusion
 from mmkeras.graph import operation_of, parents, submodel
 
 
-def adopt(model, sources, preprocessors, answers, task):
+def adopt(model, sources, preprocessors, *, answers, task):
     """(prepare, encode, head) that predict from raw values what `model` does from AutoKeras's arrays.
 
     Args:

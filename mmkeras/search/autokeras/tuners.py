@@ -155,26 +155,26 @@ def run(study, run_trial):
     return None if tuner.is_worker else set(tuner.oracle.trials)
 
 
-def _run_autokeras(study, kind):
+def _run_autokeras(study, tuner):
     """The tuner of an `ak.AutoModel` after its search, whose graph stands for the trials, which build their own models."""
     rows = ak.Input()
     settings = {"max_epochs": study.most_epochs} if study.tuner == "hyperband" else {}
     model = ak.AutoModel(
         rows, ak.RegressionHead()(rows), project_name=PROJECT, max_trials=study.max_trials, directory=str(study.directory),
-        objective=keras_tuner.Objective("score", study.direction), tuner=kind, seed=study.seed + 1, **settings,
+        objective=keras_tuner.Objective("score", study.direction), tuner=tuner, seed=study.seed + 1, **settings,
     )  # fmt: skip
     numbers = np.zeros((1, 1), "float32")
     model.fit(numbers, numbers, validation_data=(numbers, numbers), verbose=0)
     return model.tuner
 
 
-def _run_kerastuner(study, kind):
+def _run_kerastuner(study, tuner):
     """The tuner after its search."""
     settings = {"max_epochs": study.most_epochs} if study.tuner == "hyperband" else {"max_trials": study.max_trials}
     oracle = ORACLES[study.tuner](
         objective=keras_tuner.Objective("score", study.direction), seed=study.seed + 1, **settings
     )
     oracle.max_trials = study.max_trials
-    tuner = kind(oracle, lambda hp: None, directory=str(study.directory), project_name=PROJECT)
-    tuner.search()
-    return tuner
+    running = tuner(oracle, lambda hp: None, directory=str(study.directory), project_name=PROJECT)
+    running.search()
+    return running

@@ -175,7 +175,7 @@ class ColumnModel(ak.AutoModel):
         if self._learnt is None:
             raise ValueError("The model is not fitted yet. Call `fit(df)` first.")
         steps = self.tuner.get_best_pipeline().inputs
-        prepare, encode, head = adopt(self.export_model(), self._sources, steps, self._answers, self.task)
+        prepare, encode, head = adopt(self.export_model(), self._sources, steps, answers=self._answers, task=self.task)
         fitted = Fitted(self.task, Trunk(self.modalities, prepare, encode), head, {"fusion": "concat"}, **self._learnt)
         fitted.tune()
         pipe = Pipeline.of(fitted)
