@@ -69,8 +69,8 @@ def _examples(judgement, df, columns, count=12):
 
 
 def _short(value, length=90):
-    if isinstance(value, float) and value != value:
-        return "–"
+    if isinstance(value, float):
+        return f"{value:.6g}" if value == value else "–"
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value)) or "(none)"
     text = str(value)

@@ -151,7 +151,8 @@ class Judgement:
         """
         import pandas as pd
 
-        numbers, names = pd.factorize(pd.Series(values, dtype=object).fillna("(missing)").astype(str))
+        names = pd.Series(values, dtype=object).fillna("").astype(str).str.strip().replace("", "(missing)")
+        numbers, names = pd.factorize(names)
         score, rows = self.task.score(self.target, self.predictions), {}
         counts = np.bincount(numbers)
         for number in np.argsort(-counts, kind="stable"):

@@ -198,13 +198,13 @@ class PlainLogs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is None or len(self.outputs) < 2:
             return
-        for key in list(logs):
-            prefix = "val_" if key.startswith("val_") else ""
-            name = key.removeprefix("val_")
-            if any(name == f"{output}_loss" for output in self.outputs):
-                del logs[key]
-            elif name.startswith(f"{self.main}_"):
-                logs[prefix + name.removeprefix(f"{self.main}_")] = logs.pop(key)
+        plain = {}
+        for key, value in logs.items():
+            prefix, name = ("val_", key.removeprefix("val_")) if key.startswith("val_") else ("", key)
+            if not any(name == f"{output}_loss" for output in self.outputs):
+                plain[prefix + name.removeprefix(f"{self.main}_")] = value
+        logs.clear()
+        logs.update(plain)
 
 
 @contextlib.contextmanager
