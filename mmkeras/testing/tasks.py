@@ -34,7 +34,7 @@ def check_task(task, df, modalities=None, **fit):
 
     Example:
         >>> import mmkeras as mm
-        >>> mm.testing.check_task(mm.Regression("runtime"), mm.samples.movies(60, seed=0))
+        >>> mm.testing.check_task(mm.Regression("popularity"), mm.samples.movies(60, seed=0))
     """
     what = type(task).__name__
     must(issubclass(type(task), Task), f"{what} must derive from Task.")
