@@ -203,8 +203,8 @@ class PlainLogs(keras.callbacks.Callback):
             prefix, name = ("val_", key.removeprefix("val_")) if key.startswith("val_") else ("", key)
             if not any(name == f"{output}_loss" for output in self.outputs):
                 plain[prefix + name.removeprefix(f"{self.main}_")] = value
-        logs.clear()
-        logs.update(plain)
+        logs.clear()  # the loss first, as Keras does it for one output
+        logs.update(sorted(plain.items(), key=lambda item: (item[0].startswith("val_"), not item[0].endswith("loss"))))
 
 
 @contextlib.contextmanager
