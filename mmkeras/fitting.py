@@ -7,11 +7,11 @@ import keras
 import numpy as np
 
 from mmkeras import persistence
-from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.columns import Column, check_frame, columns_of
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
 from mmkeras.graph import load_model, submodel
-from mmkeras.modalities.base import Modality
+from mmkeras.modalities.base import Modality, adapt
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.engines import check_engine
@@ -85,7 +85,7 @@ class Recipe:
         loss, rows = task.choose_loss(plan.loss, target), Rows(train, target, weights)
         validation = _judged(task, train, validation)
         keras.utils.set_random_seed(plan.seed)
-        adapted = [modality.adapt(train) for modality in self.modalities]
+        adapted = [adapt(modality, train) for modality in self.modalities]
         trunk = Trunk(adapted, cache=cache, engine=self.engine)
         head = task.build_head(trunk.head_inputs(), target, **self.head)
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
@@ -218,6 +218,10 @@ class Fitted:
             "mmkeras": persistence.VERSION,
             "keras": keras.__version__,
             "modalities": [describe(modality) for modality in self.trunk.modalities],
+            "columns": [
+                {name: describe(column) for name, column in modality.readers.items()}
+                for modality in self.trunk.modalities
+            ],
             "task": describe(self.task),
             "state": self.task.state,
             **about,
@@ -235,6 +239,9 @@ class Fitted:
         """(`Fitted`, manifest) of a folder that `save` wrote; see `mmkeras.load`."""
         manifest, folder = persistence.read(path)
         modalities = [rebuild(Modality, config, classes) for config in manifest["modalities"]]
+        for number, configs in enumerate(manifest["columns"]):
+            columns = {name: rebuild(Column, config, classes) for name, config in configs.items()}
+            modalities[number] = modalities[number].learn(readers=columns)
         task = rebuild(Task, manifest["task"], classes).learn(**manifest["state"])
         prepare, encode, head = (load_model(folder / f"{name}.keras", classes) for name in STAGES)
         settings = {"fusion": manifest["fusion"], **manifest["head"]}

@@ -10,12 +10,13 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import uuid
 
 VERSION = "0.2.0"  # of mmkeras, which a manifest tells
 MANIFEST = "pipeline.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @contextlib.contextmanager
@@ -78,9 +79,9 @@ def read(path):
         version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
-    if version not in (1, FORMAT):
+    if version not in range(1, FORMAT + 1):
         raise ValueError(
-            f"This mmkeras reads formats 1 and {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
+            f"This mmkeras reads formats 1 to {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
             f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
         )
     try:
@@ -99,7 +100,9 @@ def read(path):
                 f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
             )
     try:
-        return upgraded(manifest) if version == 1 else manifest, folder
+        manifest = upgraded(manifest) if version == 1 else manifest
+        # Before format 3 nothing was learnt of how columns are written.
+        return {"columns": [], **manifest}, folder
     except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
 
@@ -204,10 +207,27 @@ def export_saved_model(models, path, info):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def argument_name(key):
-    """The name of an input or output in a SavedModel's signature: letters, digits and underscores."""
-    safe = "".join(c if c.isalnum() and c.isascii() else "_" for c in key)
-    return safe if safe[:1].isalpha() else f"column_{safe}"
+def argument_name(name):
+    """The name of a column in a graph and in a SavedModel's signature: letters, digits and "_", beginning with a letter.
+
+    Different columns have different ones; `column_name` gives the column back. Runs of other characters become their numbers, as in
+    "a_x20_b" of "a b".
+
+    Example:
+        >>> argument_name("price ($)"), column_name("price_x20x28x24x29_")
+        ('price_x20x28x24x29_', 'price ($)')
+    """
+    safe = re.sub("_(?=(x[0-9a-f]+)+(_|[^A-Za-z0-9_]))", "_x5f_", name)  # what is no code must not look like one
+    safe = re.sub("[^A-Za-z0-9_]+", lambda run: f"_{''.join(f'x{ord(sign):x}' for sign in run[0])}_", safe)
+    return safe if re.match("(?!column_)[A-Za-z]", safe) else f"column_{safe}"
+
+
+def column_name(argument):
+    """The column that `argument_name` gave this name."""
+    text = argument.removeprefix("column_")
+    return re.sub(
+        "_((?:x[0-9a-f]+)+)_", lambda run: "".join(chr(int(code, 16)) for code in run[1][1:].split("x")), text
+    )
 
 
 def write_text(path, text):

@@ -1,42 +1,14 @@
-"""Columns of a DataFrame: how a cell is read, told from others, measured, and shown."""
+"""Columns of a DataFrame: which are read and how, and the raw values of all of them."""
 
-import abc
+import dataclasses
 import difflib
 import hashlib
-import warnings
 
-import keras
 import numpy as np
 
-from mmkeras.persistence import argument_name
-
-
-class Column(abc.ABC):
-    """How the cells of a column become raw values, one for each row.
-
-    A concrete one writes `reads` and `values`, and more where its cells are no short texts.
-    """
-
-    reads = "value"  # in a word; modalities that share a column must agree on it
-    dtype = "string"  # of the raw values
-    words = False  # whether its cells are words, which simple models of words can read
-    picture = False  # whether its cells are pictures, which a report shows
-
-    def input(self, name):
-        """keras.Input of a raw value per row."""
-        return keras.Input(shape=(), dtype=self.dtype, name=argument_name(name))
-
-    @abc.abstractmethod
-    def values(self, series):
-        """(rows,) array of the raw values of a pandas Series; never fails on a missing cell."""
-
-    def digests(self, values):
-        """Bytes or str for each row; equal rows have equal ones in every process. Keys of features are made of them."""
-        return values
-
-    def lengths(self, values):
-        """(rows,) ints that padding depends on; 0 where nothing is padded."""
-        return 0
+from mmkeras.data.categories import CategoryColumn
+from mmkeras.data.column import Column
+from mmkeras.data.numbers import NumberColumn, tell
 
 
 class TextColumn(Column):
@@ -44,6 +16,7 @@ class TextColumn(Column):
 
     reads = "text"
     words = True
+    reads_text = True
 
     def values(self, series):
         return texts(series)
@@ -52,66 +25,54 @@ class TextColumn(Column):
         return np.array([len(value) for value in values])
 
 
-class NumberColumn(Column):
-    """Numbers, as float32; NaN for a missing one."""
-
-    reads = "number"
-    dtype = "float32"
-
-    def values(self, series):
-        return numbers(series)
-
-
-class CategoryColumn(Column):
-    """Names from a list, as str; '' for a missing one."""
-
-    reads = "category"
-
-    def values(self, series):
-        return categories(series)
-
-
+@dataclasses.dataclass(frozen=True)
 class DateColumn(Column):
+    dayfirst: bool | None = None
     """Dates, as ISO 8601 strings; '' for a missing one."""
 
     reads = "date"
+    reads_text = True
 
     def values(self, series):
         return iso_dates(series)
 
 
 def columns_of(modalities):
-    """{name: Column} of everything that modalities read.
+    """{name: Column} of everything that modalities read: one array of raw values for each name.
+
+    A column that is read in several ways, such as text and category, is kept as it was written, and read in the graph.
 
     Raises:
-        ValueError: two modalities read one column in different ways, for it has one array of raw values; or two columns
-            share the name of an argument, see `persistence.argument_name`.
+        ValueError: two ways that cannot both read cells as they were written, such as text and image.
     """
-    columns, arguments = {}, {}
+    columns = {}
     for modality in modalities:
-        for name, column in modality.columns_read.items():
+        for name, column in modality.readers.items():
             other = columns.setdefault(name, column)
-            if other.reads != column.reads:
+            if other.reads == column.reads:
+                continue
+            if not (other.reads_text and column.reads_text):
                 raise ValueError(
-                    f"A column must be read in one way. Received: {name!r} read both as {other.reads} and as "
-                    f"{column.reads}. Copy the column under a second name."
+                    f"A column can be read as text, category, number and date at once, but files are read in one way. Received: "
+                    f"{name!r} read both as {other.reads} and as {column.reads}. Copy the column under a second name."
                 )
-            twin = arguments.setdefault(argument_name(name), name)
-            if twin != name:
-                raise ValueError(
-                    "Columns must differ in more than signs: a served model takes each as an argument of letters, digits "
-                    f"and '_'. Received: {twin!r} and {name!r}, both {argument_name(name)!r}. Rename one of them."
-                )
+            columns[name] = TextColumn()
     return columns
 
 
-def raw_values(df, modalities):
+def raw_values(df, modalities, beside=()):
     """{column: array} of everything the modalities read, in the form `prepare` takes.
+
+    Args:
+        df: DataFrame.
+        modalities: list of modalities.
+        beside: others of the same model, whose columns are not wanted, though they may read one of these in another way.
 
     Raises:
         KeyError, TypeError, ValueError: see `check_frame` and `columns_of`.
     """
-    columns = columns_of(modalities)
+    wanted = {name for modality in modalities for name in modality.readers}
+    columns = {name: column for name, column in columns_of([*modalities, *beside]).items() if name in wanted}
     check_frame(df, columns)
     return {name: column.values(df[name]) for name, column in columns.items()}
 
@@ -123,8 +84,14 @@ def row_keys(modality, values):
         modality: a modality.
         values: {column: array}, see `raw_values`.
     """
-    cells = [column.digests(values[name]) for name, column in modality.columns_read.items()]
+    cells = [column.digests(values[name]) for name, column in modality.readers.items()]
     return [digest(row) for row in zip(*cells, strict=True)]
+
+
+__all__ = [
+    "CategoryColumn", "Column", "DateColumn", "NumberColumn", "TextColumn", "check_frame", "columns_of", "digest", "lengths",
+    "raw_values", "row_keys",
+]  # fmt: skip
 
 
 def digest(values):
@@ -144,7 +111,7 @@ def lengths(modalities, values):
         values: {column: array}, see `raw_values`.
     """
     rows = len(next(iter(values.values())))
-    own = [column.lengths(values[name]) for m in modalities for name, column in m.columns_read.items()]
+    own = [column.lengths(values[name]) for m in modalities for name, column in m.readers.items()]
     return sum(own, np.zeros(rows))
 
 
@@ -173,36 +140,15 @@ def check_frame(df, columns, what="the model"):
         raise ValueError(f"{what} needs at least one row. Received: an empty DataFrame. Check the filter before.")
 
 
+def categories(series):
+    return CategoryColumn().values(series)
+
+
 def texts(series):
     """A column as a NumPy array of str objects: missing values become '', everything else its `str`."""
     missing = series.isna().to_numpy()
     values = series.to_numpy(dtype=object)
     return np.array(["" if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
-
-
-def numbers(series):
-    """A column as float32 with NaN for what is missing, infinite or not a number (warned about, with an example)."""
-    import pandas as pd
-
-    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
-    unread = np.isnan(values) & ~series.isna().to_numpy()
-    infinite = np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max)
-    for flags, what in ((unread, "not numbers"), (infinite, "infinite")):
-        _warn_of(flags, series, what)
-    return np.where(infinite, np.nan, values).astype("float32")
-
-
-def categories(series):
-    """A column as strings: 3.0 becomes '3', so that integers with gaps keep their names; missing becomes ''."""
-    values = series.to_numpy(dtype=object)
-    missing = series.isna().to_numpy()
-
-    def name(value):
-        if isinstance(value, float | np.floating) and float(value).is_integer():
-            value = int(value)
-        return str(value)
-
-    return np.array(["" if gone else name(v) for v, gone in zip(values, missing, strict=True)], dtype=object)
 
 
 def iso_dates(series):
@@ -222,16 +168,5 @@ def iso_dates(series):
         series = pd.Series(cells, dtype=object, name=series.name)
     dates = pd.to_datetime(series, errors="coerce", format=None if len(series) == 0 else "mixed", utc=True)
     unread = dates.isna().to_numpy() & ~series.isna().to_numpy() & (series.astype(str).str.strip() != "").to_numpy()
-    _warn_of(unread, series, "not dates")
+    tell(unread, series, "not dates")
     return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)
-
-
-def _warn_of(flags, series, what):
-    """Warn of the flagged values of a column, if there are any."""
-    if flags.any():
-        example = series.to_numpy(dtype=object)[np.flatnonzero(flags)[0]]
-        warnings.warn(
-            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example!r}) "
-            "and are treated as missing.",
-            stacklevel=3,
-        )

@@ -4,6 +4,7 @@ Each is registered, keeps its arguments as attributes, and gives the same number
 and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
 """
 
+from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
@@ -32,6 +33,8 @@ __all__ = [
     "PatchPositions",
     "PiecewiseLinear",
     "Present",
+    "ReadNumbers",
+    "Spell",
     "TermBag",
     "TermWeights",
     "Tokenize",

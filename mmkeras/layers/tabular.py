@@ -5,6 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from mmkeras.layers.cells import LARGEST
+
 PACKAGE = "mmkeras"
 
 
@@ -33,7 +35,8 @@ class CleanNumbers(keras.layers.Layer):
         self.log1p = list(log1p)
 
     def call(self, numbers):
-        missing = ~keras.ops.isfinite(numbers) | (
+        # More than single precision holds is infinite, as `data.numbers` reads it.
+        missing = ~(keras.ops.absolute(numbers) <= LARGEST) | (
             keras.ops.equal(numbers, 0) & keras.ops.convert_to_tensor(self.zero_is_missing, "bool")
         )
         log = keras.ops.log1p(keras.ops.maximum(numbers, 0))

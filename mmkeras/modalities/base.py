@@ -71,13 +71,23 @@ class Modality(Learner):
         raise NotImplementedError
 
     @property
+    def readers(self):
+        """`columns_read`, each with what it learnt of how the training cells are written; see `reading`."""
+        return (self.state or {}).get("readers") or self.columns_read
+
+    def reading(self, df):
+        """A copy whose columns know from the training rows `df` how they are written; see `data.column.Column.adapt`."""
+        check_frame(df, self.columns_read, f"modality {self.name!r}")
+        return self.learn(readers={name: column.adapt(df[name]) for name, column in self.columns_read.items()})
+
+    @property
     def all_columns(self):
         """Names of every column read, as a tuple."""
         return tuple(self.columns_read)
 
     def inputs(self):
         """{column: keras.Input} of the raw values."""
-        return {name: column.input(name) for name, column in self.columns_read.items()}
+        return {name: column.input(name) for name, column in self.readers.items()}
 
     def adapt(self, df):
         """A copy that has learnt from the training rows `df`."""
@@ -120,7 +130,7 @@ class Modality(Learner):
 
     def check_adapted(self):
         """Raise a ValueError unless it has seen training rows."""
-        if self.state is None:
+        if not set(self.state or {}) - {"readers"}:
             raise ValueError(
                 f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
             )
@@ -168,8 +178,8 @@ class EncodedModality(Modality):
         return self.made_encoder().sequence
 
     def adapt(self, df):
-        check_frame(df, self.columns, f"modality {self.name!r}")
-        return self.learn(**self.made_encoder().adapt(df))
+        reading = self.reading(df)
+        return reading.learn(**reading.made_encoder().adapt(df))
 
     def prepare(self, raw):
         raw = {column: raw[column] for column in self.columns}
@@ -185,6 +195,12 @@ class EncodedModality(Modality):
 
     def tower_layers(self, fine_tune):
         return self.made_encoder().tower_layers(fine_tune)
+
+
+def adapt(modality, df):
+    """A modality that has learnt from the training rows, its columns too, whether or not its `adapt` thinks of those."""
+    learnt = modality.adapt(df)
+    return learnt if "readers" in (learnt.state or {}) else learnt.reading(df)
 
 
 def split_names(text):

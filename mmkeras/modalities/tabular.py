@@ -7,15 +7,17 @@ import keras
 import numpy as np
 
 from mmkeras import layers
-from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, check_frame, raw_values
+from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, raw_values
 from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
 NUMERIC_BINS = 8
 TABULAR_UNITS = 64
-# Whatever the global policy: half precision has neither the year 2019 nor four digits of a budget.
-EXACT = {"dtype": "float32"}
+# Whatever the global policy: half precision has neither the year 2019 nor four digits of a budget, and single precision
+# cannot tell two seconds of this year apart; what is left once the mean is taken away fits into it.
+EXACT = {"dtype": "float64"}
+SCALED = {"dtype": "float32"}
 # Standardised numbers are cut here: one value with a wrong unit must not decide alone.
 MOST_DEVIATIONS = 5.0
 
@@ -26,10 +28,11 @@ class Tabular(Modality):
 
     Numbers: standardised with the training rows' mean and variance. A column without negative values whose
     skewness is above 2 is heavy-tailed and first replaced by ln(1 + x). Beside the number stand its positions in eight
-    bins with as many training rows each. A missing value becomes a learned number, with an indicator beside it. Text that is not a number, and infinities, count as missing (with a warning).
+    bins with as many training rows each. A missing value becomes a learned number, with an indicator beside it. Text is read as
+    `data.numbers.NumberColumn` says; what is not a number, and infinities, count as missing (with a warning).
     Categories: an embedding; values seen fewer than `min_count` times in training, or never, share one
     out-of-vocabulary vector; missing has its own. Dates: year, and day of the year, weekday and hour as points on
-    a circle.
+    a circle; `data.dates.DateColumn` says how they are read.
 
     Args:
         numeric: column name or names of numbers.
@@ -37,6 +40,8 @@ class Tabular(Modality):
         datetime: column name or names of dates (datetimes or strings such as "1995-10-30").
         zero_is_missing: those numeric columns in which 0 means "unknown" (for example a film's budget).
         min_count: int, see above.
+        dayfirst: whether 3/6/2021 is in June, in all columns of dates; None decides on the training rows of each column.
+        decimal: "." or ",", what stands before decimals in numbers that are text; None decides in the same way.
         name: str, name of the modality.
 
     Features: (B, 64), a GELU layer over 10 values per number, 14 per date and up to 16 per category.
@@ -56,6 +61,8 @@ class Tabular(Modality):
     zero_is_missing: tuple = ()
     min_count: int = 2
     name: str = "tabular"
+    dayfirst: bool | None = None
+    decimal: str | None = None
 
     few_features = True
     option = "numeric"
@@ -78,12 +85,13 @@ class Tabular(Modality):
 
     @property
     def columns_read(self):
-        groups = ((self.numeric, NumberColumn()), (self.categorical, CategoryColumn()), (self.datetime, DateColumn()))
+        number, date = NumberColumn(self.decimal), DateColumn(self.dayfirst)
+        groups = ((self.numeric, number), (self.categorical, CategoryColumn()), (self.datetime, date))
         return {name: column for names, column in groups for name in names}
 
     def adapt(self, df):
-        check_frame(df, self.all_columns, f"modality {self.name!r}")
-        raw = raw_values(df, [self])
+        reading = self.reading(df)
+        raw = raw_values(df, [reading])
         for column in self.numeric:
             if np.isnan(raw[column]).all() and df[column].notna().any():
                 raise ValueError(
@@ -91,17 +99,17 @@ class Tabular(Modality):
                     f"{df[column].dropna().iloc[0]!r}). Give it as `categorical` or `datetime`, or to `Text`."
                 )
         columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
-        return self.learn(
+        return reading.learn(
             numeric={key: [column[key] for column in columns] for key in ("log1p", "mean", "variance", "bins")},
             vocabularies=[_vocabulary(raw[c], self.min_count) for c in self.categorical],
-            years=[_mean_variance(_years(raw[c])) for c in self.datetime],
+            years=[year_statistics(raw[c]) for c in self.datetime],
         )
 
     def prepare(self, raw):
         self.check_adapted()
         numbers = self._prepare_numbers(raw)
         present = [
-            layers.AnyNumber(name=f"{self.name}_any_{i}", **EXACT)(tensor)
+            layers.AnyNumber(name=f"{self.name}_any_{i}", **SCALED)(tensor)
             for i, (key, tensor) in enumerate(numbers.items())
             if not key.endswith(".bins")
         ]
@@ -110,7 +118,7 @@ class Tabular(Modality):
             lookup = keras.layers.StringLookup(vocabulary=words, mask_token="", name=f"{self.name}_lookup_{index}")
             codes[f"{self.name}.category_{index}"] = lookup(raw[column])
         if self.categorical:
-            present.append(layers.Present(name=f"{self.name}_named", **EXACT)([raw[c] for c in self.categorical]))
+            present.append(layers.Present(name=f"{self.name}_named", **SCALED)([raw[c] for c in self.categorical]))
         any_present = present[0] if len(present) == 1 else keras.ops.max(keras.ops.stack(present, axis=0), axis=0)
         return {**numbers, **codes, f"{self.name}{PRESENT}": any_present}
 
@@ -118,20 +126,23 @@ class Tabular(Modality):
         """Standardised numbers and dates, NaN where missing, and the numbers' bins."""
         tensors = {}
         if self.numeric:
-            stacked = keras.ops.stack([raw[c] for c in self.numeric], axis=-1)  # (B, K)
+            stacked = keras.ops.stack([keras.ops.cast(raw[c], "float64") for c in self.numeric], axis=-1)  # (B, K)
             state = self.state["numeric"]
             zero = [c in self.zero_is_missing for c in self.numeric]
             clean = layers.CleanNumbers(zero, state["log1p"], name=f"{self.name}_clean", **EXACT)(stacked)
             scaled = _scale(state["mean"], state["variance"], f"{self.name}_scale")(clean)
-            tensors[f"{self.name}.numeric"] = keras.ops.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+            scaled = keras.ops.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+            tensors[f"{self.name}.numeric"] = keras.ops.cast(scaled, "float32")
             bins = [[i, *edges] for i, column in enumerate(state["bins"]) for edges in column]
             if bins:
-                tensors[f"{self.name}.bins"] = layers.PiecewiseLinear(bins, name=f"{self.name}_bins", **EXACT)(clean)
+                passed = layers.PiecewiseLinear(bins, name=f"{self.name}_bins", **EXACT)(clean)
+                tensors[f"{self.name}.bins"] = keras.ops.cast(passed, "float32")
         dates = []
         for index, (column, (mean, variance)) in enumerate(zip(self.datetime, self.state["years"], strict=True)):
-            calendar = layers.CalendarParts(name=f"{self.name}_date_{index}", **EXACT)(raw[column])
-            scale = _scale([mean] + [0.0] * 6, [variance] + [1.0] * 6, f"{self.name}_year_{index}")
-            dates.append(scale(calendar))
+            calendar = layers.CalendarParts(name=f"{self.name}_date_{index}", **SCALED)(raw[column])
+            scale = _scale([mean] + [0.0] * 6, [variance] + [1.0] * 6, f"{self.name}_year_{index}", **SCALED)
+            # One year 9999, which stands for "never", must not decide alone; the circles reach no farther than 1.
+            dates.append(keras.ops.clip(scale(calendar), -MOST_DEVIATIONS, MOST_DEVIATIONS))
         if dates:
             tensors[f"{self.name}.datetime"] = keras.ops.concatenate(dates, axis=-1)
         return tensors
@@ -166,8 +177,8 @@ class Tabular(Modality):
         return [cls(**groups, zero_is_missing=options.zero_is_missing)] if any(groups.values()) else []
 
 
-def _scale(mean, variance, name):
-    return keras.layers.Normalization(mean=mean, variance=variance, name=name, **EXACT)
+def _scale(mean, variance, name, **dtype):
+    return keras.layers.Normalization(mean=mean, variance=variance, name=name, **(dtype or EXACT))
 
 
 def _numeric_statistics(values, zero_is_missing):
@@ -180,16 +191,17 @@ def _numeric_statistics(values, zero_is_missing):
         log1p = bool(np.mean(((known - known.mean()) / known.std()) ** 3) > HEAVY_TAIL_SKEWNESS)
     known = np.log1p(known) if log1p else known
     mean, variance = _mean_variance(known)
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUMERIC_BINS + 1)).astype("float32")) if len(known) else []
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUMERIC_BINS + 1))) if len(known) else []
     bins = [[float(low), float(high)] for low, high in itertools.pairwise(edges)]
     return {"log1p": log1p, "mean": mean, "variance": variance, "bins": bins}
 
 
 def _mean_variance(known):
-    """Mean and variance; 0 and 1 for an empty column, variance 1 for a constant one, so that nothing divides by 0."""
+    """Mean and variance; 0 and 1 for an empty column, variance 1 where the spread is rounding error, which would blow up."""
     if len(known) == 0:
         return 0.0, 1.0
-    return float(np.mean(known)), float(np.var(known)) or 1.0
+    spread = float(np.std(known))
+    return float(np.mean(known)), spread**2 if spread > 8 * np.spacing(np.abs(known).max()) else 1.0
 
 
 def _vocabulary(values, min_count):
@@ -200,5 +212,5 @@ def _vocabulary(values, min_count):
     return [str(names[i]) for i in order if counts[i] >= min_count] or ["(no category)"]
 
 
-def _years(iso):
-    return np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in iso if date], "float64")
+def year_statistics(iso):
+    return _mean_variance(np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in iso if date], "float64"))

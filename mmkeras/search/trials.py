@@ -10,6 +10,7 @@ from mmkeras.evaluation.metrics import interval
 from mmkeras.evaluation.report import scores
 from mmkeras.evaluation.rivals import Bench, fit_rivals
 from mmkeras.fitting import Recipe
+from mmkeras.modalities.base import adapt
 from mmkeras.search.rows import unjudged
 from mmkeras.trunk.stages import cut_frozen
 from mmkeras.trunk.training import Plan
@@ -71,7 +72,7 @@ class HeadTrials:
     def __init__(self, modalities, split, objective, cache, *, seed=0, verbose=0):
         self.split, self.objective, self.seed = split, objective, seed
         keras.utils.set_random_seed(seed)
-        self.trunk = Trunk([modality.adapt(split.train.df) for modality in modalities], cache=cache)
+        self.trunk = Trunk([adapt(modality, split.train.df) for modality in modalities], cache=cache)
         for rows in (split.train, split.validation):
             self._encode(rows.df, verbose)
         trained = cut_frozen(self.trunk.encode).rest

@@ -50,6 +50,7 @@ class Attached:
         self._towers = {name: tower for name, tower in towers.items() if needed & set(tower.model.output)}
         read = {key.partition(".")[0] for key in needed}
         self.modalities = [modality for modality in modalities if modality.name in read]
+        self._others = [modality for modality in modalities if modality.name not in read]
         self._run = self._run_prepare = None  # made when they are needed, and kept
 
     def run(self, tensors):
@@ -68,7 +69,7 @@ class Attached:
             engine: what runs the frozen towers, one of `engines.ENGINES`.
             verbose: 1 shows progress of encoding.
         """
-        columns = raw_values(df, self.modalities)
+        columns = raw_values(df, self.modalities, self._others)
         raw = self._raw(columns)
         examine(raw.values())  # these are decoded in each epoch
         stored, size = [], row_bytes(layout_of(self._prepare)) * len(df)

@@ -18,7 +18,7 @@ def build_prepare(modalities):
         keras.Model from {column: (B,) strings or numbers} to {"modality.tensor": tensor}.
 
     Raises:
-        ValueError: two modalities of one name, or one column read in two ways, such as text and number.
+        ValueError: two modalities of one name, or one column read in two ways that exclude each other.
 
     Example:
         >>> import mmkeras as mm
@@ -28,12 +28,13 @@ def build_prepare(modalities):
         ['tabular.bins', 'tabular.numeric', 'tabular.present']
     """
     check_modalities(modalities)
-    inputs = {}
+    inputs, outputs = {name: column.input(name) for name, column in columns_of(modalities).items()}, {}
     for modality in modalities:
-        inputs = {**modality.inputs(), **inputs}
-    outputs = {}
-    for modality in modalities:
-        outputs.update(modality.prepare({column: inputs[column] for column in modality.all_columns}))
+        raw = {
+            column: reader.read(inputs[column], f"{modality.name}_read_{number}")
+            for number, (column, reader) in enumerate(modality.readers.items())
+        }
+        outputs.update(modality.prepare(raw))
     return functional(inputs, outputs, "prepare")
 
 
@@ -73,7 +74,7 @@ def build_encode(modalities, prepare):
 
 
 def check_modalities(modalities):
-    """Raise unless there is at least one modality, all names differ, and each column is read in one way."""
+    """Raise unless there is at least one modality, all names differ, and columns can be read as is asked."""
     names = [modality.name for modality in modalities]
     if not names:
         raise ValueError("There must be a modality. Received: an empty list. Use for example mm.Text('overview').")

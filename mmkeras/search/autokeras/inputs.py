@@ -83,7 +83,7 @@ class StructuredSource(Source):
         columns = self.modality.all_columns
         numeric = [column for column in columns if pd.api.types.is_numeric_dtype(df[column])]
         categorical = [column for column in columns if column not in numeric]
-        self.modality = AdoptedTabular(numeric, categorical, name="structured")
+        self.modality = AdoptedTabular(numeric, categorical, name="structured").reading(df)
         self.node.column_names = list(self.modality.all_columns)
         self.node.column_types = {**dict.fromkeys(numeric, "numerical"), **dict.fromkeys(categorical, "categorical")}
 
@@ -95,8 +95,10 @@ class StructuredSource(Source):
         """Raw numbers and categories → {"structured.values": (B, K) as AutoKeras numbers categories, "structured.present"}."""
         modality, encoder = self.modality, steps[-1]
         inputs, columns, present = modality.inputs(), [], []
-        for number, (column, value) in enumerate(inputs.items()):
+        for number, (column, raw) in enumerate(inputs.items()):
+            value = modality.readers[column].read(raw, f"structured_read_{number}")
             if column in modality.numeric:
+                value = keras.ops.cast(value, "float32")
                 columns.append(keras.ops.where(keras.ops.isnan(value), 0.0, value))
                 present.append(layers.AnyNumber(name=f"structured_any_{number}")(value[:, None]))
                 continue

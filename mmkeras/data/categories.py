@@ -1,0 +1,143 @@
+"""Categories: cells as names, spelled in one way whatever the dtype they come in."""
+
+import dataclasses
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from mmkeras import layers
+from mmkeras.data.column import Column
+from mmkeras.layers.cells import BLANKS
+
+MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
+
+# Spelling: [pattern, replacement] that Python and TensorFlow understand alike. Always:
+ALWAYS = (
+    (f"^[{BLANKS}]+|[{BLANKS}]+$", ""),
+    (r"^([+-]?[0-9]+)\.0*$", r"\1"),  # 3.0 is 3
+    (r"^([+-]?)\.([0-9]+)$", r"\10.\2"),
+    (r"^\+([0-9])", r"\1"),
+    (r"^-(0+)$", r"\1"),
+    (r"^(?:TRUE|true)$", "True"),
+    (r"^(?:FALSE|false)$", "False"),
+    (r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]00:00:00(?:\.0+)?$", r"\1"),  # a date that became a moment
+)
+# Unless two training strings differ by it alone, as "007" and "7", or "1.10" and "1.1".
+UNLESS_TOLD_APART = (
+    (r"^([+-]?)0+([0-9]+(?:\.[0-9]+)?)$", r"\1\2"),
+    (r"^([+-]?[0-9]+\.[0-9]*[1-9])0+$", r"\1"),
+)
+AS_TRUTHS = (("^1$", "True"), ("^0$", "False"))
+AS_NUMBERS = (("^True$", "1"), ("^False$", "0"))
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryColumn(Column):
+    """Names from a list, as str; '' for a missing one.
+
+    3, 3.0, "3", "3.0" and " 3 " are one name, and so are True and "true", and a date and its midnight. "03" and "3" are one, too,
+    unless training strings hold both.
+
+    Args:
+        rules: pairs of a regular expression and what replaces it, applied one after the other; `adapt` finds them.
+        known: the names of the training cells, or () where they are too many to be remembered.
+    """
+
+    rules: tuple = ()
+    known: tuple = ()
+
+    reads = "category"
+    reads_text = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "rules", tuple(tuple(rule) for rule in self.rules))
+        object.__setattr__(self, "known", tuple(self.known))
+
+    def adapt(self, series):
+        distinct = _written(pd.unique(series.dropna()))
+        strings = sorted({cell.strip() for cell in pd.unique(series.dropna()) if isinstance(cell, str)})
+        rules = list(ALWAYS)
+        for rule in UNLESS_TOLD_APART:
+            apart = _merged(strings, [*rules, rule], rules)
+            if apart:
+                warnings.warn(
+                    f"Column {series.name!r}: {apart[0]!r} and {apart[1]!r} are kept apart, as both occur. The column must be "
+                    "read as text everywhere, for numbers lose such zeros.",
+                    stacklevel=4,
+                )
+            else:
+                rules.append(rule)
+        names = {spelled(name, rules) for name in distinct} - {""}
+        if names and names <= {"True", "False"}:
+            rules += AS_TRUTHS
+        elif names and names <= {"0", "1"}:
+            rules += AS_NUMBERS
+        return CategoryColumn(tuple(rules), tuple(sorted(names)) if len(names) <= MOST_KNOWN else ())
+
+    def values(self, series):
+        codes, distinct = factorize(series)
+        names = [spelled(name, self.rules) for name in _written(distinct)]
+        return np.array([*names, ""], dtype=object)[codes]
+
+    def read(self, raw, name):
+        return layers.Spell(self.rules, name=name)(raw) if self.rules else raw
+
+    def findings(self, series, values):
+        found, present = [], values[values != ""]
+        if self.known and len(present):
+            unknown = ~np.isin(present, self.known)
+            if unknown.mean() > 0.5:
+                found.append(
+                    f"{unknown.sum():,} of {len(present):,} cells hold categories that training never saw (for example "
+                    f"{present[unknown][0]!r})"
+                )
+        if len(present) and len(set(present)) > 0.9 * len(present) and len(present) >= 100:
+            found.append(
+                f"nearly every cell is another category ({len(set(present)):,} of {len(present):,}), as of an id"
+            )
+        return found
+
+
+def factorize(series):
+    """((rows,) numbers of distinct cells, −1 where missing; the distinct cells), for cells of any kind."""
+    try:
+        return pd.factorize(series)
+    except TypeError:  # lists and alike have no hash
+        return pd.factorize(series.map(str, na_action="ignore"))
+
+
+def _written(cells):
+    """Distinct cells as they are written, stripped of their dtype."""
+    return [_name(cell) for cell in cells]
+
+
+def _name(cell):
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    if isinstance(cell, float | np.floating) and float(cell).is_integer():
+        cell = int(cell)
+    return str(cell).encode("utf-8", "replace").decode()
+
+
+def spelled(name, rules):
+    """A name after all rules, as `layers.Spell` gives it."""
+    for pattern, replacement in rules:
+        name = _compiled(pattern).sub(re.sub(r"\\([0-9])", r"\\g<\1>", replacement), name)
+    return name
+
+
+def _compiled(pattern):
+    return re.compile(pattern)  # Python keeps those it compiled
+
+
+def _merged(strings, rules, before):
+    """Two strings that `rules` make one and `before` do not, or None."""
+    seen = {}
+    for text in strings:
+        name = spelled(text, rules)
+        other = seen.setdefault(name, text)
+        if spelled(other, before) != spelled(text, before):
+            return other, text
+    return None

@@ -1,0 +1,80 @@
+"""The contract of a column: how its cells are read, told from others, measured, and shown."""
+
+import abc
+import dataclasses
+
+import keras
+import numpy as np
+
+from mmkeras.persistence import argument_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Column(abc.ABC):
+    """How the cells of a column become raw values, one for each row.
+
+    Fields are plain values: what `adapt` learnt of how the training cells are written, such as whether the day comes first. They
+    are saved with a model. A concrete one writes `reads` and `values`, and more where its cells are no short texts.
+    """
+
+    reads = "value"  # in a word; a column that is read in several ways is kept as it was written
+    dtype = "string"  # of the raw values
+    words = False  # whether its cells are words, which simple models of words can read
+    picture = False  # whether its cells are pictures, which a report shows
+    # Whether `read` also takes cells as they were written, as strings.
+    reads_text = False
+
+    def input(self, name):
+        """keras.Input of a raw value per row."""
+        return keras.Input(shape=(), dtype=self.dtype, name=argument_name(name))
+
+    def adapt(self, series):
+        """A copy that knows from the training cells, a pandas Series, how this column is written."""
+        return self
+
+    @abc.abstractmethod
+    def values(self, series):
+        """(rows,) array of the raw values of a pandas Series; never fails on a missing cell."""
+
+    def read(self, raw, name):
+        """(B,) raw values, in the graph, as `prepare` of a modality takes them.
+
+        Args:
+            raw: (B,) tensor of what `values` gives, or of what a client of the served model may write instead.
+            name: str, for layers.
+        """
+        return raw
+
+    def digests(self, values):
+        """Bytes or str for each row; equal rows have equal ones in every process. Keys of features are made of them."""
+        return values
+
+    def lengths(self, values):
+        """(rows,) ints that padding depends on; 0 where nothing is padded."""
+        return 0
+
+    def findings(self, series, values):
+        """Sentences about cells that, as read, tell a model nothing, such as a category that is never known.
+
+        Args:
+            series: pandas Series of cells.
+            values: what `values` gave of it.
+        """
+        return []
+
+    def get_config(self):
+        """The fields as plain values, for JSON."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def missing(series):
+    """(rows,) bools: cells that hold nothing."""
+    return (
+        series.isna().to_numpy(dtype=bool, na_value=True)
+        if hasattr(series.isna(), "to_numpy")
+        else np.asarray(series.isna())
+    )

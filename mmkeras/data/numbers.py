@@ -1,0 +1,212 @@
+"""Numbers: cells of any dtype, or as people write them."""
+
+import collections
+import dataclasses
+import datetime
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from mmkeras import layers
+from mmkeras.data.categories import factorize
+from mmkeras.data.column import Column
+from mmkeras.layers.cells import BLANKS, GAPS, LARGEST, MULTIPLIERS, read_numbers
+
+AT_ONCE = 100_000  # distinct strings that are read together
+# A number with what stands before and behind it: its unit.
+WRITTEN = re.compile(r"^([^\d.,]*)(\d[\d.,'’ ]*(?:[eE][+-]?\d+)?|[.,]\d+)([^\d]*)$")
+# How a number's digits tell which sign stands before its decimals.
+SAYS_COMMA = re.compile(r"^(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{4,},\d+|\d{1,3}([. '’]\d{3})+,\d*|\d{1,3}(\.\d{3}){2,})$")
+SAYS_POINT = re.compile(r"^(\d*\.(\d{1,2}|\d{4,})|0\.\d+|\d{4,}\.\d+|\d{1,3}([, '’]\d{3})+\.\d*|\d{1,3}(,\d{3}){2,})$")
+EITHER = re.compile(r"^\d{1,3},\d{3}$")
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberColumn(Column):
+    """Numbers, as float32, or float64 where single precision could not tell the training cells apart; NaN for a missing one.
+
+    Strings are read by `layers.read_numbers`, with what `adapt` found on the whole training column: one sign for decimals, and one
+    unit. Durations are seconds, moments are seconds since 1970 in UTC, truths are 1 and 0. Other strings, infinities, and
+    numbers with another unit count as missing, with a warning.
+
+    Args:
+        decimal: "." or ",", what stands before decimals; None is found by `adapt`, and "." before.
+        unit: str, the unit that numbers may have.
+        wide: bool, whether raw values are float64; `adapt` finds it.
+    """
+
+    decimal: str | None = None
+    unit: str = ""
+    wide: bool = False
+
+    reads = "number"
+    reads_text = True
+
+    @property
+    def dtype(self):
+        return "float64" if self.wide else "float32"
+
+    def __post_init__(self):
+        if self.decimal not in (None, ".", ","):
+            raise ValueError(f"`decimal` must be '.', ',' or None. Received: {self.decimal!r}.")
+
+    def adapt(self, series):
+        strings = (
+            [_plain(cell) for cell in pd.unique(series.dropna().map(_text, na_action="ignore").dropna())]
+            if _may_hold_text(series)
+            else []
+        )
+        strings = [text for text in strings if text.lower() not in GAPS]
+        matches = [match for match in map(WRITTEN.match, strings) if match]
+        units = collections.Counter(unit for unit in map(_unit, matches) if unit)
+        unit = units.most_common(1)[0][0] if units else ""
+        digits = [match[2].strip() for match in matches]
+        comma, point = (sum(bool(says.match(number)) for number in digits) for says in (SAYS_COMMA, SAYS_POINT))
+        decimal = self.decimal or ("," if comma > point else ".")
+        if self.decimal is None and not comma and not point and any(EITHER.match(number) for number in digits):
+            example = next(number for number in digits if EITHER.match(number))
+            warnings.warn(
+                f"Column {series.name!r} can be read in two ways: {example!r} is read as {example.replace(',', '')}, the comma "
+                "between thousands. Say decimal=',' if it stands before decimals.",
+                stacklevel=4,
+            )
+        column = NumberColumn(decimal, unit, wide=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what cannot be read is told of when the rows are
+            known = column.values(series)
+        return dataclasses.replace(column, wide=_is_wide(known[~np.isnan(known)]))
+
+    def values(self, series):
+        kind = getattr(series.dtype, "kind", "O")
+        if kind in "mM":
+            numbers = _seconds(series)
+        elif isinstance(series.dtype, pd.CategoricalDtype):
+            categories = pd.Series(series.cat.categories, name=series.name)
+            numbers = np.append(self.values(categories), np.nan)[series.cat.codes]
+        elif kind in "iufb":
+            numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+        else:
+            numbers = self._of_objects(series)
+        infinite = np.abs(numbers) > LARGEST
+        unread = np.isnan(numbers) & ~series.isna().to_numpy(dtype=bool)
+        if unread.any():
+            unread[unread] = [not _is_gap(cell) for cell in series[unread]]
+        tell(unread, series, "not numbers")
+        tell(infinite, series, "infinite")
+        return np.where(infinite, np.nan, numbers).astype(self.dtype)
+
+    def _of_objects(self, series):
+        """float64 of cells that are strings, numbers and other objects, each distinct one read once."""
+        codes, distinct = factorize(series)
+        texts = [_text(cell) for cell in distinct]
+        numbers = np.array(
+            [_number(cell) if text is None else np.nan for cell, text in zip(distinct, texts, strict=True)]
+        )
+        numbers = np.append(numbers.astype("float64"), np.nan)
+        written = np.flatnonzero([text is not None for text in texts])
+        if len(written):
+            strings = pd.Series([texts[place] for place in written], dtype=object)
+            if self.decimal != ",":
+                quick = pd.to_numeric(strings, errors="coerce").to_numpy("float64")
+                numbers[written] = np.where(np.isfinite(quick), quick, np.nan)
+                left = ~np.isfinite(quick)
+                written, strings = written[left], strings[left]
+            for start in range(0, len(written), AT_ONCE):
+                texts = strings.iloc[start : start + AT_ONCE].tolist()
+                numbers[written[start : start + AT_ONCE]] = self._read(texts).numpy()
+        return numbers[codes]
+
+    def _read(self, texts):
+        return read_numbers(texts, self.decimal or ".", self.unit)
+
+    def read(self, raw, name):
+        return layers.ReadNumbers(self.decimal or ".", self.unit, name=name)(raw) if raw.dtype == "string" else raw
+
+    def findings(self, series, values):
+        known = values[~np.isnan(values)].astype("float64")
+        if len(known) < 2:
+            return []
+        spread = known.std() or 1.0
+        before = series.dropna().nunique()
+        after = len(np.unique(((known - known.mean()) / spread).astype("float32")))
+        if before > 2 and after < 0.5 * before:
+            return [
+                f"{before:,} different cells become {after:,} different numbers: the rest is beyond their precision"
+            ]
+        return []
+
+
+def _is_wide(known):
+    """Whether single precision is coarse beside the spread of numbers, as for seconds since 1970."""
+    return len(known) > 0 and bool(np.spacing(np.float32(np.abs(known).max())) > 1e-4 * known.std() > 0)
+
+
+def _may_hold_text(series):
+    return getattr(series.dtype, "kind", "O") in "OSU" or isinstance(series.dtype, pd.CategoricalDtype)
+
+
+def _text(cell):
+    """A cell that is text as str, else None."""
+    if isinstance(cell, str):
+        return cell.encode("utf-8", "replace").decode()
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else None
+
+
+def _plain(text):
+    return re.sub(f"[{BLANKS}]+", " ", text).strip()
+
+
+def _is_gap(cell):
+    text = _text(cell)
+    return text is not None and _plain(text).lower() in ("", *GAPS)
+
+
+def _unit(match):
+    """What stands around a number, without sign, brackets and multiplier."""
+    before, _, behind = match.groups()
+    unit = before.strip(" +-−–(") or behind.strip(" )")
+    for letters in sorted(MULTIPLIERS, key=len, reverse=True):
+        if behind.strip().startswith(letters) and not before.strip(" +-−–("):
+            rest = behind.strip()[len(letters) :]
+            if not rest[:1].isalpha():
+                return rest.strip()
+    return unit
+
+
+def _number(cell):
+    """A cell that is no text as float; NaN where it is no number."""
+    if isinstance(cell, datetime.timedelta | np.timedelta64 | datetime.datetime | np.datetime64 | datetime.date):
+        is_span = isinstance(cell, datetime.timedelta | np.timedelta64)
+        return _seconds(
+            pd.Series([cell], dtype=None if is_span else "object").pipe(pd.to_timedelta if is_span else pd.to_datetime)
+        )[0]
+    try:
+        return float(cell)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _seconds(series):
+    """Durations, or moments since 1970 in UTC, in seconds, whatever the unit of their dtype."""
+    if getattr(series.dt, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = series.to_numpy()
+    if values.dtype.kind not in "mM":  # of Arrow
+        values = series.astype("datetime64[us]" if series.dtype.kind == "M" else "timedelta64[us]").to_numpy()
+    unit, count = np.datetime_data(values.dtype)
+    per_second = np.timedelta64(1, "s") / np.timedelta64(1, unit)
+    return np.where(np.isnat(values), np.nan, values.astype("int64") * (count / per_second))
+
+
+def tell(flags, series, what):
+    """Warn of the flagged cells of a column, if there are any."""
+    if flags.any():
+        example = repr(series.iloc[int(np.flatnonzero(flags)[0])])
+        warnings.warn(
+            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example[:200]}) and are treated as missing.",
+            stacklevel=4,
+        )
