@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from mmkeras import persistence
+from mmkeras.data.check import warn_of_columns
 from mmkeras.data.columns import Column, check_frame, columns_of
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
@@ -16,9 +17,10 @@ from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.engines import check_engine
 from mmkeras.trunk.stages import chain, check_modalities
-from mmkeras.trunk.training import Plan
+from mmkeras.trunk.training import Diverged, Plan
 from mmkeras.trunk.trunk import Rows, Trunk
 
+MOST_UNCHECKED = 100  # fewer rows to predict are not looked at: they may well be alike
 STAGES = ("prepare", "encode", "head")
 
 
@@ -157,8 +159,31 @@ class Fitted:
             df: DataFrame.
             verbose, absent: see `Trunk.outputs`.
             **settings: of the task's `predict`.
+
+        Raises:
+            Diverged: a prediction is no number.
         """
-        return self.task.predict(self.trunk.runner(df, verbose=verbose, absent=absent), self.head, **settings)
+        predictions = self.task.predict(self.trunk.runner(df, verbose=verbose, absent=absent), self.head, **settings)
+        fault = self.task.check_predictions(predictions)
+        if fault:
+            raise Diverged(fault)
+        return predictions
+
+    def answer(self, df, verbose=0):
+        """Predictions for a user, who is warned of columns that cannot be what they should be."""
+        warn_of_columns(df, self.trunk.modalities, "rows to predict", MOST_UNCHECKED)
+        return self.predict(df, verbose)
+
+    def replace_head(self, model):
+        """Predict by another head, which must read and give what this one does, by names and shapes."""
+        for what, old, new in (("read", self.head.input, model.input), ("give", self.head.output, model.output)):
+            shapes = ({key: tuple(tensor.shape) for key, tensor in tensors.items()} for tensors in (old, new))
+            must, does = shapes
+            if must != does:
+                raise ValueError(
+                    f"A head must {what} {must}. Received one with {does}. Build it on `pipe.encode.output`."
+                )
+        self.head = model
 
     def tune(self):
         """Let the task learn from the validation rows."""

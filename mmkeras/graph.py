@@ -128,6 +128,11 @@ def submodel(inputs, outputs, name=None):
     return functional({key: fresh[key] for key in inputs if key in fresh}, results, name)
 
 
+def arithmetic(model):
+    """What a traced graph of a model depends on: another value once its layers were quantised or given other variables."""
+    return hash(tuple((id(x), x.dtype_policy.name, *map(id, x.variables)) for x in model._flatten_layers()))
+
+
 def compiled(model):
     """A Functional model with dict inputs as one inference graph for batches of any size and length.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mmkeras.data.check import check_columns, warn_of_columns
 from mmkeras.evaluation.evaluate import evaluate
 from mmkeras.fitting import Fitted, Recipe
 from mmkeras.modalities.base import Modality
@@ -85,7 +86,15 @@ class Pipeline:
     trunk = property(lambda self: self._fitted and self._fitted.trunk)
     prepare = property(lambda self: self._fitted and self._fitted.trunk.prepare)
     encode = property(lambda self: self._fitted and self._fitted.trunk.encode)
-    head = property(lambda self: self._fitted and self._fitted.head)
+
+    @property
+    def head(self):
+        """The third stage; may be set to another model of the same inputs and outputs."""
+        return self._fitted and self._fitted.head
+
+    @head.setter
+    def head(self, model):
+        self.check_fitted().replace_head(model)
 
     @property
     def thresholds(self):
@@ -162,6 +171,7 @@ class Pipeline:
         settings = {"sample_weight": sample_weight, "callbacks": callbacks}
         fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
         self._fitted, self.notes, self.trail = fitted, [], None
+        warn_of_columns(train, self.modalities, "training rows")
         return history
 
     # --- prediction
@@ -180,7 +190,7 @@ class Pipeline:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
         """
         fitted = self.check_fitted()
-        return fitted.task.frame(fitted.predict(df, verbose), df.index)
+        return fitted.task.frame(fitted.answer(df, verbose), df.index)
 
     def predict_labels(self, df, verbose=0):
         """Decisions as a Series on the index of `df`, such as a list of labels, a class, or a number for each row.
@@ -190,9 +200,13 @@ class Pipeline:
         import pandas as pd
 
         fitted = self.check_fitted()
-        decisions = fitted.task.decide(fitted.predict(df, verbose))
+        decisions = fitted.task.decide(fitted.answer(df, verbose))
         dtype = object if decisions and isinstance(decisions[0], list) else None
         return pd.Series(decisions, index=df.index, name=fitted.task.column, dtype=dtype)
+
+    def check(self, df):
+        """How the columns of `df` are read and what is wrong with them, a row for each; see `data.check.check_columns`."""
+        return check_columns(df, self.check_fitted().trunk.modalities)
 
     # --- evaluation
 

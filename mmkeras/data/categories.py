@@ -56,8 +56,8 @@ class CategoryColumn(Column):
         object.__setattr__(self, "known", tuple(self.known))
 
     def adapt(self, series):
-        distinct = _written(pd.unique(series.dropna()))
-        strings = sorted({cell.strip() for cell in pd.unique(series.dropna()) if isinstance(cell, str)})
+        cells = factorize(series)[1]
+        distinct, strings = _written(cells), sorted({cell.strip() for cell in cells if isinstance(cell, str)})
         rules = list(ALWAYS)
         for rule in UNLESS_TOLD_APART:
             apart = _merged(strings, [*rules, rule], rules)

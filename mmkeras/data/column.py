@@ -4,7 +4,6 @@ import abc
 import dataclasses
 
 import keras
-import numpy as np
 
 from mmkeras.persistence import argument_name
 
@@ -53,6 +52,10 @@ class Column(abc.ABC):
         """(rows,) ints that padding depends on; 0 where nothing is padded."""
         return 0
 
+    def gaps(self, values):
+        """(rows,) bools: which raw values stand for a missing cell."""
+        return values == ""
+
     def findings(self, series, values):
         """Sentences about cells that, as read, tell a model nothing, such as a category that is never known.
 
@@ -69,12 +72,3 @@ class Column(abc.ABC):
 
 def _plain(value):
     return list(value) if isinstance(value, tuple) else value
-
-
-def missing(series):
-    """(rows,) bools: cells that hold nothing."""
-    return (
-        series.isna().to_numpy(dtype=bool, na_value=True)
-        if hasattr(series.isna(), "to_numpy")
-        else np.asarray(series.isna())
-    )

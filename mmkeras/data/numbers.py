@@ -124,6 +124,9 @@ class NumberColumn(Column):
     def read(self, raw, name):
         return layers.ReadNumbers(self.decimal or ".", self.unit, name=name)(raw) if raw.dtype == "string" else raw
 
+    def gaps(self, values):
+        return np.isnan(values)
+
     def findings(self, series, values):
         known = values[~np.isnan(values)].astype("float64")
         if len(known) < 2:
@@ -140,7 +143,11 @@ class NumberColumn(Column):
 
 def _is_wide(known):
     """Whether single precision is coarse beside the spread of numbers, as for seconds since 1970."""
-    return len(known) > 0 and bool(np.spacing(np.float32(np.abs(known).max())) > 1e-4 * known.std() > 0)
+    if len(known) == 0:
+        return False
+    spread = known.std()
+    coarse = np.spacing(np.float32(np.abs(known).max())) > 1e-4 * spread
+    return bool(coarse and (spread > 0 or (known.astype("float32") != known).any()))
 
 
 def _may_hold_text(series):

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 
+from mmkeras.data.check import check_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.evaluation.report import Judgement
+from mmkeras.evaluation.sections import Section
 
 
 def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0):
@@ -30,6 +32,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
     names = [modality.name for modality in trunk.modalities]
     predictions = fitted.predict(df, verbose)
     judgement, sections = Judgement(task, target, predictions), []
+    sections.append(Section("columns", "Columns as they were read", check_columns(df, trunk.modalities)))
     if by is not None:
         sections.append(judgement.groups(df[by].to_numpy(dtype=object), by))
     if missing:

@@ -50,13 +50,6 @@ def check_judged(split, objective):
             raise unjudged(len(validation.df), " ".join(task.judged(validation.df)[1])) from error
 
 
-def check_loss(history):
-    """Raise a FailedTrial when the loss is no number."""
-    losses = history.history["loss"]
-    if not np.isfinite(losses).all():
-        raise FailedTrial(f"the loss became {losses[-1]} in epoch {len(losses)}: the training diverged")
-
-
 class HeadTrials:
     """Trials that train heads, and what is not frozen before them, on one `Trunk`.
 
@@ -95,7 +88,7 @@ class HeadTrials:
             epochs: int, in place of the variant's own, or None.
 
         Raises:
-            FailedTrial: the loss, or a prediction, is no number.
+            FailedTrial, Diverged: the loss, or a prediction, is no number.
         """
         keras.utils.set_random_seed(self.seed)
         for variable, value in self._start:
@@ -107,7 +100,7 @@ class HeadTrials:
         training = task.training(head, task.choose_loss(plan.loss, rows.target))
         training.metrics = {}  # nobody watches, and some cost as much as the training
         rows = dataclasses.replace(rows, weights=task.weights(rows.target, plan.class_weight))
-        check_loss(trunk.train(training, rows, plan, callbacks=[keras.callbacks.TerminateOnNaN()]))
+        trunk.train(training, rows, plan)
         validation = self.split.validation
         predictions = task.predict(trunk.runner(validation.df), head)
         return judge(task, validation.target, predictions, self.objective)
@@ -126,9 +119,7 @@ class RecipeTrials:
         """Train and judge. Returns {"score", "low", "high"}; see `HeadTrials.run`."""
         train, validation = self.split.train.df, self.split.validation
         recipe = Recipe(variant.modalities, self.split.task.settings, variant.head)
-        stop = keras.callbacks.TerminateOnNaN()
-        fitted, history = recipe.learn(train, None, plan_of(variant, epochs, self.seed), self.cache, callbacks=[stop])
-        check_loss(history)
+        fitted, _ = recipe.learn(train, None, plan_of(variant, epochs, self.seed), self.cache)
         score = judge(fitted.task, validation.target, fitted.predict(validation.df), self.objective)
         del fitted  # it holds graphs and, in reference cycles, its rows' features
         gc.collect()

@@ -188,6 +188,26 @@ def make_loss_means(model, answers):
         model.compute_loss(y=dict.fromkeys(shapes, answers), y_pred=predictions)
 
 
+class Diverged(ValueError):
+    """A loss or a prediction that is no number."""
+
+
+def diverged(what):
+    """A sentence about what is no number, and what helps."""
+    narrow = "float16" in (keras.config.floatx(), keras.config.dtype_policy().name.removeprefix("mixed_"))
+    fix = "Use keras.config.set_floatx('float32') and its dtype policy" if narrow else "Use a lower learning_rate"
+    return f"{what}: the training diverged. {fix}, or look for numbers without bound in the rows."
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raises `Diverged` at the end of an epoch whose loss is no number."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            raise Diverged(diverged(f"The loss became {loss} in epoch {epoch + 1}"))
+
+
 class PlainLogs(keras.callbacks.Callback):
     """Metrics of the main output under their plain names, "map" and "val_map", however many outputs a model has."""
 

@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.data.batches import Order, settle
-from mmkeras.graph import submodel
+from mmkeras.graph import arithmetic, submodel
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.trunk.attached import Attached
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
-from mmkeras.trunk.training import PlainLogs, compile_for_training, make_loss_means, quiet_tracing
+from mmkeras.trunk.training import PlainLogs, StopAtNaN, compile_for_training, make_loss_means, quiet_tracing
 
 MOST_ATTACHED = 16  # heads whose graphs are kept
 
@@ -138,7 +138,7 @@ class Trunk:
             fine_tune: bool, whether the layers that the modalities' `trainable` names train.
         """
         fine_tune = fine_tune and self._tunes
-        key = (id(head), fine_tune)
+        key = (id(head), fine_tune, arithmetic(head))
         if key not in self._attached:
             cut, towers = self._cut(fine_tune)
             attached = Attached(head, cut.rest, self.prepare, towers, modalities=self.modalities)
@@ -196,6 +196,9 @@ class Trunk:
 
         Returns:
             keras.callbacks.History.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
         """
         store = self.cache.open()
         with self._phase(fine_tune):
@@ -221,7 +224,7 @@ class Trunk:
                         validation_steps=None if judged is None else int(judged.cardinality()),
                         initial_epoch=first,
                         epochs=first + plan.epochs,
-                        callbacks=[PlainLogs(training.main, training.losses), *callbacks, settling],
+                        callbacks=[StopAtNaN(), PlainLogs(training.main, training.losses), *callbacks, settling],
                         verbose=plan.verbose,
                         shuffle=False,  # the dataset does it
                     )

@@ -21,6 +21,7 @@ from keras_tuner.engine import base_tuner
 from mmkeras.persistence import write_text
 from mmkeras.search.space import declare, first_values, make_variant
 from mmkeras.search.trials import FailedTrial
+from mmkeras.trunk.training import Diverged
 
 AUTOKERAS = {
     "greedy": ak_tuners.Greedy,
@@ -127,7 +128,7 @@ def _begin_with(oracle, values):
 
 def reason(error):
     """What went wrong, as a line for the trail."""
-    if isinstance(error, FailedTrial):
+    if isinstance(error, FailedTrial | Diverged):
         return str(error)
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         return f"out of memory: {_line(error)}"
