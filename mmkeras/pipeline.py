@@ -195,14 +195,12 @@ class Pipeline:
     def predict_labels(self, df, verbose=0):
         """Decisions as a Series on the index of `df`, such as a list of labels, a class, or a number for each row.
 
+        A class is a cell as the training rows hold it, in their dtype: ints for ints, categories for categories.
+
         Args and errors are those of `predict`: df, and verbose.
         """
-        import pandas as pd
-
         fitted = self.check_fitted()
-        decisions = fitted.task.decide(fitted.answer(df, verbose))
-        dtype = object if decisions and isinstance(decisions[0], list) else None
-        return pd.Series(decisions, index=df.index, name=fitted.task.column, dtype=dtype)
+        return fitted.task.series(fitted.answer(df, verbose), df.index)
 
     def check(self, df):
         """How the columns of `df` are read and what is wrong with them, a row for each; see `data.check.check_columns`."""

@@ -201,6 +201,14 @@ class Task(Learner):
         """A decision for each row, as a list."""
         raise NotImplementedError
 
+    def series(self, predictions, index=None):
+        """Decisions as a pandas Series named as the target, in its dtype where there is one."""
+        import pandas as pd
+
+        decisions = self.decide(predictions)
+        dtype = object if any(isinstance(decision, list) for decision in decisions[:1]) else None
+        return pd.Series(decisions, index=index, name=self.column, dtype=dtype)
+
     def read(self, target):
         """The true answer of each row, as a list, in the form of `decide`."""
         raise NotImplementedError
@@ -247,4 +255,11 @@ def check_target(series):
 
 def finite(predictions):
     """'' where an array holds finite numbers, else a sentence."""
-    return "" if np.isfinite(predictions).all() else "predictions are NaN: the training diverged"
+    bad = ~np.isfinite(predictions)
+    if not bad.any():
+        return ""
+    half = "float16" in (keras.config.floatx(), keras.config.dtype_policy().compute_dtype)
+    fix = (
+        "Use keras.config.set_floatx('float32')" if half else "Use a lower learning_rate, and look for extreme numbers"
+    )
+    return f"Predictions must be finite numbers. Received: {bad.sum():,} of {bad.size:,} that are not: the training diverged. {fix}."

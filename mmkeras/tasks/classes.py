@@ -2,14 +2,17 @@
 
 import collections
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
 
-from mmkeras.data.columns import categories, check_frame
+from mmkeras.data.categories import CategoryColumn
+from mmkeras.data.columns import check_frame
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
+from mmkeras.tasks.answers import ClassValues, listed, natural_order, warn_of_names
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
 
@@ -30,14 +33,17 @@ class StartValues(keras.initializers.Initializer):
 
 @dataclasses.dataclass(frozen=True)
 class Classes(Decisions):
-    """What `MultiClass` and `MultiLabel` share: names of classes, a probability for each."""
+    """What `MultiClass` and `MultiLabel` share: names of classes, a probability for each.
+
+    A concrete one writes `values` where decisions are more than names.
+    """
 
     ways = {"standard": {}, "weighted": {"loss": "weighted"}, "focal": {"loss": "focal"}}  # noqa: RUF012 never changed
 
     def check_classes(self):
         """Make the setting a tuple of strings; raise a ValueError unless they differ."""
-        classes = None if self.classes is None else tuple(str(name) for name in self.classes)
-        if classes is not None and (len(set(classes)) != len(classes) or not classes):
+        classes = None if self.classes is None else tuple(read_names(CategoryColumn(), self.classes))
+        if classes is not None and (len(set(classes)) != len(classes) or not classes or "" in classes):
             raise ValueError(f"`classes` must be different names, at least one. Received: {self.classes!r}.")
         self._set(classes=classes)
 
@@ -50,35 +56,50 @@ class Classes(Decisions):
             raise ValueError(f"The classes of {self.column!r} are not known yet. Give `classes`, or call `adapt(df)`.")
         return {name: index for index, name in enumerate(self.classes)}
 
+    @property
+    def values(self):
+        """`ClassValues`: what the classes stand for in the target's column."""
+        return ClassValues(list(self.classes), "object")
+
     def frame(self, predictions, index):
-        """Probabilities (rows, classes) as a DataFrame with one column per class."""
+        """Probabilities (rows, classes) as a DataFrame with one column per class, named as the target's cells are."""
         import pandas as pd
 
-        return pd.DataFrame(predictions, index=index, columns=list(self.classes))
+        return pd.DataFrame(predictions, index=index, columns=self.values.columns())
 
     def told(self):
         thresholds = self.thresholds
-        return {"classes": list(self.classes), "thresholds": None if thresholds is None else thresholds.tolist()}
+        return {"classes": self.values.told(), "thresholds": None if thresholds is None else thresholds.tolist()}
 
     def told_of_strangers(self, df):
         """A sentence about target values outside the classes, in a list; none where there are none."""
         unknown = self.unknown(df)
         if not unknown:
             return []
-        listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.items())
         return [
-            f"Labels never seen in training, or left out of `classes`: {listed}. The model cannot predict them; they "
-            "count in no metric."
+            f"Labels never seen in training, or left out of `classes`: {listed(list(unknown), unknown)}. The model cannot "
+            "predict them; they count in no metric."
         ]
+
+
+def read_names(column, values):
+    """Names of some values, as a `CategoryColumn` reads them: list of str."""
+    import pandas as pd
+
+    return column.values(pd.Series(list(values), dtype=object)).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiClass(Classes):
     """Exactly one class per row; softmax, cross-entropy.
 
+    Cells are read as categories are, see `CategoryColumn`: 1, 1.0 and "1" are one class. Decisions come back as cells of the
+    training rows are, in their dtype. Names such as "None" are classes; a missing or blank cell is an error.
+
     Args:
-        column: the target column; values are compared as strings.
-        classes: class names in the order of the outputs; None takes all of the training rows, sorted.
+        column: the target column.
+        classes: classes in the order of the outputs, as they stand in the column; None takes all of the training rows: those of
+            an ordered categorical in its order, others with numbers by value, and "item 2" before "item 10".
 
     Predictions: (B, classes) probabilities that add to 1.
 
@@ -87,9 +108,12 @@ class MultiClass(Classes):
             or classes that are not among the given ones.
 
     Example:
+        >>> import pandas as pd
         >>> import mmkeras as mm
         >>> mm.MultiClass("label", classes=["no", "yes"]).classes
         ('no', 'yes')
+        >>> mm.MultiClass("stars").adapt(pd.DataFrame({"stars": [10, 2, 2]})).classes
+        ('2', '10')
     """
 
     classes: tuple | None = None
@@ -106,32 +130,88 @@ class MultiClass(Classes):
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
-        check_target(df[self.column])
-        classes = self.settings.classes or tuple(sorted(set(categories(df[self.column]))))
-        adapted = self.settings.learn(classes=classes)
-        if len(adapted.classes) < 2:
+        series = df[self.column]
+        check_target(series)
+        column = dataclasses.replace(CategoryColumn().adapt(series), known=())
+        names = self._names(series, column)
+        settings = self.settings
+        classes = settings.classes or self._in_order(series, column, names)
+        adapted = settings.learn(
+            classes=classes,
+            column=column.get_config(),
+            values=dataclasses.asdict(ClassValues.of(series, names, read_names(column, classes))),
+        )
+        if len(set(adapted.indices())) < 2:
             raise ValueError(
                 f"The target {self.column!r} must hold at least two classes. Received: {list(adapted.classes)} in all "
                 f"{len(df)} rows. There is nothing to tell apart; check the data."
             )
-        if adapted.unknown(df):
+        unknown = adapted.unknown(df)
+        if unknown:
             raise ValueError(
                 f"Training rows must hold only the given `classes` {list(adapted.classes)}. "
-                f"Received also: {adapted.unknown(df)}. Add them, or drop the rows."
+                f"Received also: {unknown}. Add them, or drop the rows."
             )
+        self._tell(series, names)
         return adapted
+
+    def _tell(self, series, names):
+        """Warn of names that may be meant otherwise."""
+        warn_of_names(self.column, collections.Counter(names))
+        spaced = [cell for cell in series.unique() if isinstance(cell, str) and cell != cell.strip()]
+        if spaced:
+            warnings.warn(
+                f"The target {self.column!r} holds labels with spaces around them (for example {spaced[0]!r}), which do not "
+                "count. Strip the column, so that decisions compare with it.",
+                stacklevel=4,
+            )
+
+    @staticmethod
+    def _in_order(series, column, names):
+        """Different names, as a person would list them."""
+        present = set(names)
+        if getattr(series.dtype, "ordered", False):
+            return tuple(name for name in read_names(column, series.cat.categories) if name in present)
+        return tuple(natural_order(present))
+
+    def _column(self):
+        """How cells are read: as the training rows taught it; as strings before, and in Pipelines of earlier versions."""
+        return CategoryColumn(**(self.state or {}).get("column", {}))
+
+    def _names(self, series, column=None):
+        """(rows,) names of the cells, of which none may be missing."""
+        check_target(series)
+        names = (column or self._column()).values(series)
+        blank = int((names == "").sum())
+        if blank:
+            raise ValueError(
+                f"The target {self.column!r} must be known in every row. Received: {blank} blank cells. "
+                f"Use df[df[{self.column!r}].str.strip() != '']."
+            )
+        return names
+
+    def indices(self):
+        names = read_names(self._column(), super().indices())
+        numbers = {name: number for number, name in enumerate(names)}
+        if len(numbers) < len(names):
+            raise ValueError(f"`classes` must be different names, at least one. Received: {self.classes!r}.")
+        return numbers
 
     def encode(self, df):
         """(rows,) int32 class numbers; −1 for a class never seen in training (see `unknown`)."""
         check_frame(df, [self.column], "the task")
-        check_target(df[self.column])
         indices = self.indices()
-        return np.array([indices.get(name, -1) for name in categories(df[self.column])], "int32")
+        return np.array([indices.get(name, -1) for name in self._names(df[self.column])], "int32")
 
     def unknown(self, df):
         """{class: rows} of target values outside the classes."""
-        counts = collections.Counter(categories(df[self.column]))
-        return {name: count for name, count in counts.most_common() if name not in set(self.classes)}
+        known, counts = self.indices(), collections.Counter(self._names(df[self.column]))
+        return {name: count for name, count in counts.most_common() if name not in known}
+
+    @property
+    def values(self):
+        learnt = (self.state or {}).get("values")
+        return super().values if learnt is None else ClassValues(**learnt)
 
     def judged(self, df):
         notes = self.told_of_strangers(df)
@@ -140,7 +220,11 @@ class MultiClass(Classes):
         return df, notes
 
     def weights(self, target, how):
-        return None if how is None else sample_weights(target.values, how, self.classes)
+        if how is None:
+            return None
+        if isinstance(how, dict):
+            how = dict(zip(read_names(self._column(), how), how.values(), strict=True))
+        return sample_weights(target.values, how, list(self.indices()))
 
     def strata(self, target):
         return target.values
@@ -167,12 +251,16 @@ class MultiClass(Classes):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def read(self, target):
-        """The class of each row."""
-        return [self.classes[i] for i in target.values]
+        """The class of each row, as a cell of the target."""
+        return self.values.series(target.values).tolist()
 
     def decide(self, predictions):
-        """The most probable class of each row."""
-        return [self.classes[i] for i in predictions.argmax(axis=1)]
+        """The most probable class of each row, as a cell of the target."""
+        return self.series(predictions).tolist()
+
+    def series(self, predictions, index=None):
+        """The most probable class of each row as a pandas Series of the target's dtype."""
+        return self.values.series(predictions.argmax(axis=1), index, self.column)
 
     def _flags(self, numbers):
         """(rows, classes) bools of class numbers."""
