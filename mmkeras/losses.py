@@ -142,6 +142,36 @@ def label_weights(target, most=10.0):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class ExactLoss(keras.losses.Loss):
+    """A loss in float64, times a factor: numbers with a large offset differ by less than float32 can tell.
+
+    Args:
+        loss: Keras loss, its name, or a function of the target and the prediction.
+        factor: float.
+
+    Example:
+        >>> from mmkeras.losses import ExactLoss
+        >>> float(ExactLoss("mean_absolute_error")([[1_700_000_001.0]], [[1_700_000_000.0]]))
+        1.0
+    """
+
+    def __init__(self, loss, factor=1.0, name=None, reduction=None, **kwargs):
+        loss = keras.losses.get(loss)
+        given = isinstance(loss, keras.losses.Loss)
+        name = name or (loss.name if given else getattr(loss, "__name__", "loss"))
+        reduction = reduction or (loss.reduction if given else "sum_over_batch_size")
+        super().__init__(name=name, reduction=reduction, **{**kwargs, "dtype": "float64"})
+        self.loss, self.factor = loss, factor
+
+    def call(self, y_true, y_pred):
+        losses = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
+        return self.factor * losses(y_true, y_pred)
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.losses.serialize(self.loss), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class MaskedTokenCrossentropy(keras.losses.Loss):
     """Cross-entropy of the next word, over the targets that are no padding: (B, T) ints, (B, T, V) logits → scalar.
 

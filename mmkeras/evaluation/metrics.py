@@ -70,13 +70,16 @@ def multiclass(target, scores, decisions, weights):
 
 def regression(target, predictions, weights):
     """{"r2", "mae", "rmse"} of (n,) numbers."""
+    target, predictions = np.asarray(target, "float64"), np.asarray(predictions, "float64")
     total = weights.sum(axis=1)
     error = predictions - target
     squared = weights @ error**2
-    mean = (weights @ target / total)[:, None]
-    spread = (weights * (target - mean) ** 2).sum(axis=1)
+    apart = target - target[:1]  # a large offset would take digits from what differs
+    mean = (weights @ apart / total)[:, None]
+    spread = (weights * (apart - mean) ** 2).sum(axis=1)
+    rounding = total * (1e-13 * np.abs(apart).max(initial=0.0)) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        r2 = np.where(spread > 0, 1 - squared / spread, np.nan)
+        r2 = np.where(spread > rounding, 1 - squared / spread, np.nan)
     return {"r2": r2, "mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total)}
 
 

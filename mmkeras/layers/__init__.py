@@ -9,6 +9,7 @@ from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
+from mmkeras.layers.units import Units
 from mmkeras.layers.words import (
     SPECIAL,
     CaptionText,
@@ -38,6 +39,7 @@ __all__ = [
     "TermBag",
     "TermWeights",
     "Tokenize",
+    "Units",
     "count_words",
     "learn_vocabulary",
     "plain_words",

@@ -56,10 +56,9 @@ class Decisions(Task):
         """New Keras metrics to watch in training."""
         return []
 
-    @property
-    def loss_weight(self):
-        """What the loss is multiplied by."""
-        return 1.0
+    def weighed(self, loss):
+        """A loss as it trains, such as one in units of the training target's variance."""
+        return loss
 
     def check_settings(self, names, fusion="concat", **settings):
         unknown_settings(check_settings, settings, f"A head for {type(self).__name__}")
@@ -83,12 +82,12 @@ class Decisions(Task):
         outputs = {self.column: head.output[self.column]}
         for name, logits in decisions_of(head).items():
             outputs[f"{self.column}.{name}"] = self.activate(logits, name=f"{name}_activated")
-        loss = self.loss() if loss is None else loss
+        loss = self.weighed(self.loss() if loss is None else loss)
         return Training(
             model=head if len(outputs) == 1 else keras.Model(head.input, outputs, name="trained"),
             losses=dict.fromkeys(outputs, loss),
             metrics={self.column: self.metrics()},
-            loss_weights=dict.fromkeys(outputs, self.loss_weight / len(outputs)),
+            loss_weights=dict.fromkeys(outputs, 1.0 / len(outputs)),
             main=self.column,
         )
 
