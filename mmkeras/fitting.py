@@ -227,12 +227,11 @@ class Fitted:
 
     def export(self, path):
         """Write a SavedModel, see `Pipeline.export`."""
+        inputs = self.trunk.prepare.input
+        names = persistence.argument_names(inputs)
         info = {
-            "inputs": {
-                column: {"name": persistence.argument_name(column), "dtype": tensor.dtype}
-                for column, tensor in self.trunk.prepare.input.items()
-            },
-            "output": persistence.argument_name(self.task.column),
+            "inputs": {column: {"name": names[column], "dtype": tensor.dtype} for column, tensor in inputs.items()},
+            "output": persistence.argument_names(self.head.output)[self.task.column],
             **self.task.told(),
         }
         persistence.export_saved_model(self.served(), path, info)
@@ -266,7 +265,7 @@ class Fitted:
         modalities = [rebuild(Modality, config, classes) for config in manifest["modalities"]]
         for number, configs in enumerate(manifest["columns"]):
             columns = {name: rebuild(Column, config, classes) for name, config in configs.items()}
-            modalities[number] = modalities[number].learn(readers=columns)
+            modalities[number] = modalities[number].read_by(columns)
         task = rebuild(Task, manifest["task"], classes).learn(**manifest["state"])
         prepare, encode, head = (load_model(folder / f"{name}.keras", classes) for name in STAGES)
         settings = {"fusion": manifest["fusion"], **manifest["head"]}

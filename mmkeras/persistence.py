@@ -4,6 +4,7 @@ The folder holds `pipeline.json` and a subfolder with the files it names. Saving
 `pipeline.json` in one step, then removes what is no longer named.
 """
 
+import collections
 import contextlib
 import hashlib
 import json
@@ -172,16 +173,19 @@ def export_saved_model(models, path, info):
         )
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     old = path.with_name(f"{fresh.name}-old")
-    names = {key: argument_name(key) for model in models.values() for key in (*model.input, *model.output)}
+    inputs = next(iter(models.values())).input
+    names = argument_names(inputs)
     signature = {
         names[key]: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=names[key])
-        for key, tensor in next(iter(models.values())).input.items()
+        for key, tensor in inputs.items()
     }
 
     def serve(model):
+        named = argument_names(model.output)
+
         def endpoint(inputs):
             outputs = model({key: inputs[names[key]] for key in model.input}, training=False)
-            return {names[key]: value for key, value in outputs.items()}
+            return {named[key]: value for key, value in outputs.items()}
 
         return endpoint
 
@@ -207,27 +211,37 @@ def export_saved_model(models, path, info):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def argument_name(name):
-    """The name of a column in a graph and in a SavedModel's signature: letters, digits and "_", beginning with a letter.
+def argument_names(columns):
+    """{column: its name in a graph and in a SavedModel's signature}: letters, digits and "_", beginning with a letter.
 
-    Different columns have different ones; `column_name` gives the column back. Runs of other characters become their numbers, as in
-    "a_x20_b" of "a b".
+    Everything else becomes "_". Columns that this would make one have the numbers of such characters in their names instead.
+
+    Args:
+        columns: names of columns, all different.
 
     Example:
-        >>> argument_name("price ($)"), column_name("price_x20x28x24x29_")
-        ('price_x20x28x24x29_', 'price ($)')
+        >>> argument_names(["price ($)", "a b", "a_b"])
+        {'price ($)': 'price____', 'a b': 'a_x20_b', 'a_b': 'a_b'}
     """
-    safe = re.sub("_(?=(x[0-9a-f]+)+(_|[^A-Za-z0-9_]))", "_x5f_", name)  # what is no code must not look like one
-    safe = re.sub("[^A-Za-z0-9_]+", lambda run: f"_{''.join(f'x{ord(sign):x}' for sign in run[0])}_", safe)
-    return safe if re.match("(?!column_)[A-Za-z]", safe) else f"column_{safe}"
+    plain = {column: argument_name(column) for column in columns}
+    counts = collections.Counter(plain.values())
+    names = {
+        column: name if counts[name] == 1 or name == column else _spelt_out(column) for column, name in plain.items()
+    }
+    return names if len(set(names.values())) == len(names) else {column: _spelt_out(column) for column in names}
 
 
-def column_name(argument):
-    """The column that `argument_name` gave this name."""
-    text = argument.removeprefix("column_")
-    return re.sub(
-        "_((?:x[0-9a-f]+)+)_", lambda run: "".join(chr(int(code, 16)) for code in run[1][1:].split("x")), text
-    )
+def argument_name(column):
+    """A column's name where no other one is alike: everything but letters and digits as "_"."""
+    name = re.sub("[^A-Za-z0-9]", "_", column)
+    return name if name[:1].isalpha() else f"column_{name}"
+
+
+def _spelt_out(column):
+    """A name that no other column has, with runs of other characters as their numbers."""
+    name = re.sub("_(?=(x[0-9a-f]+)+(_|[^A-Za-z0-9_]))", "_x5f_", column)  # what is no number must not look like one
+    name = re.sub("[^A-Za-z0-9_]+", lambda run: f"_{''.join(f'x{ord(sign):x}' for sign in run[0])}_", name)
+    return name if re.match("(?!column_)[A-Za-z]", name) else f"column_{name}"
 
 
 def write_text(path, text):

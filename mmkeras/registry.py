@@ -76,20 +76,24 @@ class Learner:
 
     def learn(self, **state):
         """A copy that holds also what was learnt."""
-        learnt, settings = copy.copy(self), self.settings
+        settings = self.settings
         open_settings = {f.name for f in dataclasses.fields(self) if f.init and getattr(settings, f.name) is None}
         filled = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in state.items()
             if name in open_settings
         }
-        learnt._set(state={**(self.state or {}), **state}, _settings=settings, **filled)
-        return learnt
+        return self._copy(state={**(self.state or {}), **state}, _settings=settings, **filled)
 
     def get_config(self):
         """The settings as plain values, for JSON."""
         settings = self.settings
         return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(self) if f.init}
+
+    def _copy(self, **values):
+        twin = copy.copy(self)
+        twin._set(**values)
+        return twin
 
     def _set(self, **values):
         for name, value in values.items():

@@ -1,5 +1,6 @@
 """Reading columns, splitting frames, and the order of batches."""
 
+import re
 import threading
 import time
 import warnings
@@ -13,21 +14,22 @@ import mmkeras as mm
 from mmkeras.data import batches as datasets
 from mmkeras.data.batches import Order, batches, make_dataset, plan_batches, settle
 from mmkeras.data.columns import (
-    categories,
+    CategoryColumn,
+    DateColumn,
+    NumberColumn,
+    TextColumn,
     check_frame,
     columns_of,
-    iso_dates,
     lengths,
-    numbers,
     raw_values,
     row_keys,
-    texts,
 )
 from mmkeras.data.splits import split_frame
 from mmkeras.data.targets import Values
-from mmkeras.persistence import argument_name
+from mmkeras.persistence import argument_name, argument_names
 
 NAN = float("nan")
+texts, numbers, categories, iso_dates = (c().values for c in (TextColumn, NumberColumn, CategoryColumn, DateColumn))
 
 
 def column(*values, **settings):
@@ -175,23 +177,38 @@ def test_columns_say_how_they_are_read():
     assert all(tensor.shape == (None,) for tensor in inputs.values())
 
 
-def test_modalities_share_a_column_that_they_read_alike():
+def test_modalities_share_a_column():
     assert list(columns_of([mm.Text("a", "lexical"), mm.Text(["a", "b"], "scratch", name="pair")])) == ["a", "b"]
     both = [mm.Text("a", "lexical"), mm.Tabular(categorical="a")]
-    with pytest.raises(ValueError, match="read in one way. Received: 'a' read both as text and as category. Copy"):
-        columns_of(both)
+    assert columns_of(both)["a"].reads == "text"  # as it was written, and read in the graph
+    with pytest.raises(
+        ValueError, match="files are read in one way. Received: 'a' read both as text and as image. Copy"
+    ):
+        columns_of([mm.Text("a", "lexical"), mm.Image("a", "scratch")])
 
 
 @pytest.mark.parametrize("names", [("a b", "a_b"), ("preis (€)", "preis_(€)"), ("9x", "column_9x"), ("題", "名")])
-def test_columns_that_a_served_model_would_confuse(names):
+def test_columns_of_like_names_have_names_of_their_own_in_a_graph(names):
     df = pd.DataFrame({name: ["red", "blue"] for name in names})
-    alone = [mm.Text(name, "lexical", name=f"text_{number}") for number, name in enumerate(names)]
-    message = rf"must differ in more than signs.*both '{argument_name(names[0])}'. Rename one of them"
-    for modalities in (alone, [mm.Text(names, "lexical")], [alone[0], mm.Tabular(categorical=names[1])]):
-        with pytest.raises(ValueError, match=message):
-            mm.build_prepare([modality.adapt(df) for modality in modalities])
-        with pytest.raises(ValueError, match=message):
-            raw_values(df, modalities)
+    modalities = [mm.Text(names[0], "lexical").adapt(df), mm.Tabular(categorical=names[1]).adapt(df)]
+    inputs = {name: tensor.name for name, tensor in mm.build_prepare(modalities).input.items()}
+    assert inputs == argument_names(names) and len(set(inputs.values())) == 2
+    assert all(re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) for name in inputs.values())
+
+
+def test_names_of_arguments_are_unique():
+    signs = np.array(list("ab_x520 c€цolumn1"))
+    rng = np.random.default_rng(0)
+    names = {"".join(rng.choice(signs, rng.integers(1, 7))) for _ in range(3000)} | {
+        "column_1",
+        "1",
+        "a_x20_b",
+        "a b",
+        "a_b",
+    }
+    given = argument_names(sorted(names))
+    assert len(set(given.values())) == len(names)
+    assert argument_names(["a_b", "c d"]) == {"a_b": "a_b", "c d": "c_d"}
 
 
 def test_names_of_inputs_and_arguments_are_the_same():

@@ -419,7 +419,7 @@ def test_truncated_or_newer_model_folders_are_refused(fitted, tmp_path):
     stage.write_bytes(whole)
     manifest = json.loads((tmp_path / "model" / "pipeline.json").read_text())
     (tmp_path / "model" / "pipeline.json").write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(ValueError, match=r"reads formats 1 and 2 .*Received: format 99"):
+    with pytest.raises(ValueError, match=r"reads formats 1 to 3 .*Received: format 99"):
         mm.load(tmp_path / "model")
 
 

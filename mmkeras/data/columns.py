@@ -9,6 +9,7 @@ import numpy as np
 from mmkeras.data.categories import CategoryColumn
 from mmkeras.data.column import Column
 from mmkeras.data.numbers import NumberColumn, tell
+from mmkeras.persistence import argument_names
 
 
 class TextColumn(Column):
@@ -60,6 +61,12 @@ def columns_of(modalities):
     return columns
 
 
+def inputs_of(columns):
+    """{name: keras.Input} of the raw values of {name: Column}."""
+    names = argument_names(columns)
+    return {name: column.input(names[name]) for name, column in columns.items()}
+
+
 def raw_values(df, modalities, beside=()):
     """{column: array} of everything the modalities read, in the form `prepare` takes.
 
@@ -89,7 +96,8 @@ def row_keys(modality, values):
 
 
 __all__ = [
-    "CategoryColumn", "Column", "DateColumn", "NumberColumn", "TextColumn", "check_frame", "columns_of", "digest", "lengths",
+    "CategoryColumn", "Column", "DateColumn", "NumberColumn", "TextColumn", "check_frame", "columns_of", "digest",
+    "inputs_of", "lengths",
     "raw_values", "row_keys",
 ]  # fmt: skip
 

@@ -212,8 +212,8 @@ def _seconds(series):
 def tell(flags, series, what):
     """Warn of the flagged cells of a column, if there are any."""
     if flags.any():
-        example = repr(series.iloc[int(np.flatnonzero(flags)[0])])
+        example = series.iloc[[int(np.flatnonzero(flags)[0])]].to_numpy(dtype=object)[0]
         warnings.warn(
-            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {example[:200]}) and are treated as missing.",
+            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {repr(example)[:200]}) and are treated as missing.",
             stacklevel=4,
         )

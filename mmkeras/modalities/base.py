@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mmkeras.data.columns import check_frame
+from mmkeras.data.columns import check_frame, inputs_of
 from mmkeras.modalities.encoders.base import find_encoder
 from mmkeras.registry import Learner
 
@@ -73,12 +73,16 @@ class Modality(Learner):
     @property
     def readers(self):
         """`columns_read`, each with what it learnt of how the training cells are written; see `reading`."""
-        return (self.state or {}).get("readers") or self.columns_read
+        return self.__dict__.get("_readers", self.columns_read)
 
     def reading(self, df):
         """A copy whose columns know from the training rows `df` how they are written; see `data.column.Column.adapt`."""
         check_frame(df, self.columns_read, f"modality {self.name!r}")
-        return self.learn(readers={name: column.adapt(df[name]) for name, column in self.columns_read.items()})
+        return self.read_by({name: column.adapt(df[name]) for name, column in self.columns_read.items()})
+
+    def read_by(self, readers):
+        """A copy whose columns are read by {name: Column}."""
+        return self._copy(_readers=readers)
 
     @property
     def all_columns(self):
@@ -87,7 +91,7 @@ class Modality(Learner):
 
     def inputs(self):
         """{column: keras.Input} of the raw values."""
-        return {name: column.input(name) for name, column in self.readers.items()}
+        return inputs_of(self.readers)
 
     def adapt(self, df):
         """A copy that has learnt from the training rows `df`."""
@@ -130,7 +134,7 @@ class Modality(Learner):
 
     def check_adapted(self):
         """Raise a ValueError unless it has seen training rows."""
-        if not set(self.state or {}) - {"readers"}:
+        if self.state is None:
             raise ValueError(
                 f"Modality {self.name!r} must see training rows first. Call `adapt(df)`, and use what it returns."
             )
@@ -200,7 +204,7 @@ class EncodedModality(Modality):
 def adapt(modality, df):
     """A modality that has learnt from the training rows, its columns too, whether or not its `adapt` thinks of those."""
     learnt = modality.adapt(df)
-    return learnt if "readers" in (learnt.state or {}) else learnt.reading(df)
+    return learnt if "_readers" in vars(learnt) else learnt.reading(df)
 
 
 def split_names(text):

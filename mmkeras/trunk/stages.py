@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from mmkeras.data.columns import columns_of
+from mmkeras.data.columns import columns_of, inputs_of
 from mmkeras.graph import call_key, functional, operation_of, parents, submodel
 
 
@@ -28,7 +28,7 @@ def build_prepare(modalities):
         ['tabular.bins', 'tabular.numeric', 'tabular.present']
     """
     check_modalities(modalities)
-    inputs, outputs = {name: column.input(name) for name, column in columns_of(modalities).items()}, {}
+    inputs, outputs = inputs_of(columns_of(modalities)), {}
     for modality in modalities:
         raw = {
             column: reader.read(inputs[column], f"{modality.name}_read_{number}")
