@@ -199,7 +199,7 @@ def _number(cell):
 
 def _seconds(series):
     """Durations, or moments since 1970 in UTC, in seconds, whatever the unit of their dtype."""
-    if getattr(series.dt, "tz", None) is not None:
+    if series.dtype.kind == "M" and series.dt.tz is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     values = series.to_numpy()
     if values.dtype.kind not in "mM":  # of Arrow
