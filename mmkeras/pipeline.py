@@ -3,6 +3,7 @@
 import dataclasses
 
 from mmkeras.data.check import check_columns, warn_of_columns
+from mmkeras.data.frames import as_frame, frame_if_rows, like
 from mmkeras.evaluation.evaluate import evaluate
 from mmkeras.fitting import Fitted, Recipe
 from mmkeras.modalities.base import Modality
@@ -167,7 +168,8 @@ class Pipeline:
             weight_decay=weight_decay, class_weight=class_weight, verbose=verbose,
         )  # fmt: skip
         cache = self._fitted.trunk.cache if self._fitted and cache_dir is None else CacheFolder(cache_dir)
-        train, validation = self._recipe.rows(df, validation_data, seed, sample_weight)
+        validation_data = frame_if_rows(validation_data, "validation_data")
+        train, validation = self._recipe.rows(as_frame(df), validation_data, seed, sample_weight)
         settings = {"sample_weight": sample_weight, "callbacks": callbacks}
         fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
         self._fitted, self.notes, self.trail = fitted, [], None
@@ -177,7 +179,7 @@ class Pipeline:
     # --- prediction
 
     def predict(self, df, verbose=0):
-        """Predictions as a DataFrame on the index of `df`.
+        """Predictions as a DataFrame on the index of `df`, of its kind: a polars DataFrame for one, say.
 
         Args:
             df: pandas DataFrame with the modalities' columns; one row or many.
@@ -189,22 +191,22 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
         """
-        fitted = self.check_fitted()
-        return fitted.task.frame(fitted.answer(df, verbose), df.index)
+        fitted, rows = self.check_fitted(), as_frame(df)
+        return like(fitted.task.frame(fitted.answer(rows, verbose), rows.index), df)
 
     def predict_labels(self, df, verbose=0):
-        """Decisions as a Series on the index of `df`, such as a list of labels, a class, or a number for each row.
+        """Decisions as a Series on the index of `df`, of its kind, such as a list of labels, a class, or a number for each row.
 
         A class is a cell as the training rows hold it, in their dtype: ints for ints, categories for categories.
 
         Args and errors are those of `predict`: df, and verbose.
         """
-        fitted = self.check_fitted()
-        return fitted.task.series(fitted.answer(df, verbose), df.index)
+        fitted, rows = self.check_fitted(), as_frame(df)
+        return like(fitted.task.series(fitted.answer(rows, verbose), rows.index), df)
 
     def check(self, df):
         """How the columns of `df` are read and what is wrong with them, a row for each; see `data.check.check_columns`."""
-        return check_columns(df, self.check_fitted().trunk.modalities)
+        return check_columns(as_frame(df), self.check_fitted().trunk.modalities)
 
     # --- evaluation
 
@@ -227,7 +229,8 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
         """
-        fitted, notes = self.check_fitted(), list(self.notes)
+        fitted, notes, df = self.check_fitted(), list(self.notes), as_frame(df)
+        train_data = frame_if_rows(train_data, "train_data")
         every = {**fitted.simple_rivals(train_data, verbose), **fitted.fit_rivals(rivals, train_data, verbose)}
         if not every:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")

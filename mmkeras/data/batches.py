@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from mmkeras.data.columns import lengths, raw_values
 from mmkeras.data.files import examine
+from mmkeras.data.frames import as_frame
 
 
 def plan_batches(rows, batch_size, lengths=None, rng=None):
@@ -232,6 +233,7 @@ def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=
         >>> next(iter(ds))["overview"].shape
         TensorShape([4])
     """
+    df = as_frame(df)
     columns = raw_values(df, modalities)
     examine(columns.values())  # files, which their reader will decode
     order = Order(batch_size, target=None if task is None else task.target(df))

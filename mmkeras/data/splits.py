@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 
+from mmkeras.data.columns import DateColumn
+from mmkeras.data.frames import as_frame, column_label, column_labels, take_rows
+
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
 
@@ -14,16 +17,16 @@ def split_frame(df, fraction, seed=0, *, by=None, time=None):
     The order of rows within each part is that of `df`; index labels stay with their rows.
 
     Args:
-        df: pandas DataFrame; never modified.
+        df: pandas DataFrame, or a table of another kind that `as_frame` takes; never modified.
         fraction: float, the share of rows of `part`; with `by`, of the values of that column.
         seed: int; the same seed gives the same parts.
         by: name of a column, or a list of names, whose values never stand on both sides, such as "image" where several
             rows describe one image. Rows without a value are groups of their own.
-        time: name of a column of dates or numbers; `part` holds the rows of its latest values, without any chance. Rows of
+        time: name of a column of dates or numbers, also as text; `part` holds the rows of its latest values, without any chance. Rows of
             one time stay together, on the side of the rest; rows without a time belong to the rest.
 
     Returns:
-        (rest, part), two DataFrames.
+        (rest, part), two tables of the kind of `df`.
 
     Raises:
         KeyError: no such column.
@@ -37,14 +40,15 @@ def split_frame(df, fraction, seed=0, *, by=None, time=None):
     """
     if by is not None and time is not None:
         raise ValueError(f"Rows are split by groups or by time. Received: by={by!r} and time={time!r}. Leave one out.")
+    frame = as_frame(df, "A split")
     if by is not None:
-        groups = _groups(df, [by] if isinstance(by, str) else list(by))
+        groups = _groups(frame, column_labels(by))
         chosen = _draw(groups.max(initial=-1) + 1, fraction, seed, "groups")[groups]
     elif time is not None:
-        chosen = _latest(df, time, fraction)
+        chosen = _latest(frame, column_label(time), fraction)
     else:
-        chosen = _draw(len(df), fraction, seed, "rows")
-    return df[~chosen], df[chosen]
+        chosen = _draw(len(frame), fraction, seed, "rows")
+    return take_rows(df, ~chosen), take_rows(df, chosen)
 
 
 def _draw(count, fraction, seed, what):
@@ -63,6 +67,8 @@ def _draw(count, fraction, seed, what):
 def _column(df, name):
     if name not in df.columns:
         raise KeyError(f"A split needs the column {name!r}. Received the columns: {list(map(str, df.columns))}.")
+    if df.columns.tolist().count(name) > 1:
+        raise ValueError(f"Column names must be unique. Received {name!r} twice. Rename one of them.")
     return df[name]
 
 
@@ -80,20 +86,7 @@ def _groups(df, names):
 
 def _latest(df, name, fraction):
     """(rows,) bools of the rows of the latest times."""
-    import pandas as pd
-
-    column = _column(df, name)
-    if pd.api.types.is_numeric_dtype(column):
-        times = column.to_numpy("float64", na_value=np.nan)
-    else:
-        dates = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-        unread = dates.isna() & column.notna() & (column.astype(str).str.strip() != "")
-        if unread.any():
-            raise ValueError(
-                f"`time` must name a column of dates or numbers. Received: {name!r} with {column[unread].iloc[0]!r}. "
-                "Convert the column first."
-            )
-        times = np.where(dates.isna(), np.nan, dates.astype("int64").to_numpy("float64"))
+    times = _times(_column(df, name))
     known = np.sort(times[~np.isnan(times)])
     size = round(len(df) * fraction) if 0 < fraction < 1 else 0
     chosen = times > known[-size - 1] if 0 < size < len(known) else np.zeros(len(df), bool)
@@ -103,6 +96,35 @@ def _latest(df, name, fraction):
             f"Received: {fraction} of {len(df)} rows, {len(known)} of them with a time in {name!r}."
         )
     return chosen
+
+
+def _times(column):
+    """(rows,) numbers that grow with time, NaN where there is none, of a column of numbers or dates, also as text.
+
+    Raises:
+        ValueError: a cell that is neither.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy("float64", na_value=np.nan)
+    empty = column.isna().to_numpy(dtype=bool) | (column.astype(str).str.strip() == "").to_numpy(dtype=bool)
+    if column.dtype.kind not in "mM":
+        numbers = pd.to_numeric(column.astype(object).mask(empty), errors="coerce").to_numpy("float64", na_value=np.nan)
+        if not np.isnan(numbers[~empty]).any():
+            return numbers
+    reader = DateColumn().adapt(column)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what cannot be read is an error here
+        read = reader.values(column)
+    dates = pd.to_datetime(pd.Series(read).replace("", None), errors="coerce", format="ISO8601", utc=True)
+    unread = dates.isna().to_numpy() & ~empty
+    if unread.any():
+        raise ValueError(
+            f"`time` must name a column of dates or numbers. Received: {column.name!r} with {column[unread].iloc[0]!r}. "
+            "Convert the column first."
+        )
+    return np.where(dates.isna(), np.nan, dates.astype("int64").to_numpy("float64"))
 
 
 def hold_out(df, validation_data, seed):

@@ -1,5 +1,7 @@
 """embed: the fused features of rows."""
 
+from mmkeras.data.frames import as_frame
+
 
 def embed(pipe, df, verbose=0):
     """The fused features of rows: what the head of a fitted Pipeline joined the modalities to, before it decides.
@@ -23,4 +25,4 @@ def embed(pipe, df, verbose=0):
         >>> mm.embed(pipe, df).shape
         (60, 64)
     """
-    return pipe.check_fitted().embed(df, verbose)
+    return pipe.check_fitted().embed(as_frame(df), verbose)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mmkeras.data.columns import columns_of
 from mmkeras.data.files import Files
+from mmkeras.data.frames import as_frame, is_table
 from mmkeras.decoding import Settings, generate_from_patches
 from mmkeras.decoding.layer import compiled
 from mmkeras.layers import DecodeImage
@@ -67,8 +68,8 @@ def _frame(pipe, images):
     """Images as a DataFrame that the Pipeline reads."""
     import pandas as pd
 
-    if hasattr(images, "columns"):
-        return images
+    if is_table(images):
+        return as_frame(images)
     columns = list(columns_of(pipe.modalities))
     if len(columns) != 1:
         raise ValueError(f"This Pipeline reads the columns {columns}. Received: no DataFrame. Give one.")

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 
 from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.report import indent, scores
 from mmkeras.evaluation.rivals import Bench
@@ -112,6 +113,7 @@ def ablate(
     ways = _chosen_ways(task, losses, fit)
     if "all" in [modality.name for modality in modalities]:
         raise ValueError("No modality may be named 'all': the table calls all of them so. Received: one. Rename it.")
+    df, test_data = as_frame(df), frame_if_rows(test_data, "test_data")
     inputs = list(columns_of(modalities))
     for table in (df, test_data):
         if table is not None:

@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 import warnings
 
+from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
 from mmkeras.search.rows import SearchRows
@@ -83,6 +84,7 @@ def search(
     """
     _check(task, objective, engine, tuner, max_trials=max_trials, finalists=finalists)
     finalists = FINALISTS * (max_trials >= FINALS_FROM) if finalists is None else finalists
+    df, validation_data = as_frame(df), frame_if_rows(validation_data, "validation_data")
     every = candidates(modalities)
     check_modalities(every)
     space = make_space(modalities, task, space, engine == "kerastuner")

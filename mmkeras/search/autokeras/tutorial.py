@@ -11,6 +11,7 @@ import autokeras as ak
 import keras
 
 from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.data.splits import split_frame
 from mmkeras.fitting import Fitted
 from mmkeras.pipeline import Pipeline
@@ -118,6 +119,7 @@ class ColumnModel(ak.AutoModel):
         Returns:
             None: AutoKeras gives a History only when it trains the winner again, which is of no use here.
         """
+        df, validation_data = as_frame(df), frame_if_rows(validation_data, "validation_data")
         columns = [*columns_of(self.modalities), *self.task.columns]
         check_frame(df, columns)
         check_modalities(self.modalities)
@@ -157,6 +159,7 @@ class ColumnModel(ak.AutoModel):
 
     def arrays(self, df):
         """The inputs of `ak.AutoModel` for rows of a DataFrame: a list of NumPy arrays, or the only one."""
+        df = as_frame(df)
         arrays = [source.array(df) for source in self._sources]
         return arrays[0] if len(arrays) == 1 else arrays
 
