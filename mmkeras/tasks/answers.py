@@ -94,7 +94,7 @@ class ClassValues:
         import pandas as pd
 
         cells = _usual_cells(series, names)
-        kind = _kind(series.dtype, pd.Series(list(cells.values()), dtype=object).infer_objects().dtype)
+        kind = _kind(series, pd.Series(list(cells.values()), dtype=object).infer_objects())
         if isinstance(series.dtype, pd.CategoricalDtype):
             cells = {**{str(category): category for category in series.cat.categories}, **cells}
         values = [cells[name] if name in cells else _made(name, kind) for name in classes]
@@ -133,9 +133,10 @@ def _usual_cells(series, names):
     return cells
 
 
-def _kind(*dtypes):
-    """NumPy's letter for the first dtype that has one of its own."""
-    return next((dtype.kind for dtype in dtypes if getattr(dtype, "kind", "O") != "O"), "O")
+def _kind(*holders):
+    """NumPy's letter for the first dtype, of what has one, that is no object's."""
+    letters = (getattr(holder.dtype, "kind", "O") for holder in holders)
+    return next((letter for letter in letters if letter != "O"), "O")
 
 
 def _made(name, kind):

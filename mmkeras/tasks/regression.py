@@ -176,7 +176,7 @@ def _as_time(seconds, name):
     counts = np.round(np.where(known, seconds, 0.0) * PER_SECOND[unit])
     counts = np.where(known, counts.clip(-(2.0**62), 2.0**62), 0).astype("int64")
     counts[~known] = np.iinfo("int64").min  # NumPy's missing time
-    letter = "timedelta64" if dtype.kind == "m" else "datetime64"
+    letter = "timedelta64" if name.startswith(("timedelta", "duration")) else "datetime64"
     series = pd.Series(counts.view(f"{letter}[{unit}]"))
     if getattr(dtype, "tz", None) is not None:
         series = series.dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
