@@ -40,7 +40,10 @@ class Task(Learner):
 
     def __post_init__(self):
         if not isinstance(self.column, str) or not self.column:
-            raise ValueError(f"`column` must be a column name. Received: {self.column!r}.")
+            hint = ""
+            if isinstance(self.column, list | tuple):
+                hint = " Columns of 0 and 1, one for each label, are a list of at least two: MultiLabel(['toxic', 'insult'])."
+            raise ValueError(f"`column` must be a column name. Received: {self.column!r}.{hint}")
 
     @property
     def thresholds(self):

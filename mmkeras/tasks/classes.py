@@ -182,7 +182,7 @@ class MultiClass(Classes):
         """(rows,) names of the cells, of which none may be missing."""
         check_target(series)
         names = (column or self._column()).values(series)
-        blank = int((names == "").sum())
+        blank = sum(not name.strip() for name in names)
         if blank:
             raise ValueError(
                 f"The target {self.column!r} must be known in every row. Received: {blank} blank cells. "
