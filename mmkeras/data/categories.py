@@ -74,7 +74,8 @@ class CategoryColumn(Column):
             rules += AS_TRUTHS
         elif names and names <= {"0", "1"}:
             rules += AS_NUMBERS
-        return CategoryColumn(tuple(rules), tuple(sorted(names)) if len(names) <= MOST_KNOWN else ())
+        known = tuple(sorted(names)) if len(names) <= MOST_KNOWN else ()
+        return dataclasses.replace(self, rules=tuple(rules), known=known)
 
     def values(self, series):
         codes, distinct = factorize(series)

@@ -12,7 +12,7 @@ import pandas as pd
 from mmkeras import layers
 from mmkeras.data.categories import factorize
 from mmkeras.data.column import Column
-from mmkeras.layers.cells import BLANKS, GAPS, LARGEST, MULTIPLIERS, read_numbers
+from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
 AT_ONCE = 100_000  # distinct strings that are read together
 # A number with what stands before and behind it: its unit.
@@ -72,7 +72,7 @@ class NumberColumn(Column):
                 "between thousands. Say decimal=',' if it stands before decimals.",
                 stacklevel=4,
             )
-        column = NumberColumn(decimal, unit, wide=True)
+        column = dataclasses.replace(self, decimal=decimal, unit=unit, wide=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what cannot be read is told of when the rows are
             known = column.values(series)
@@ -86,36 +86,44 @@ class NumberColumn(Column):
             categories = pd.Series(series.cat.categories, name=series.name)
             numbers = np.append(self.values(categories), np.nan)[series.cat.codes]
         elif kind in "iufb":
-            numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+            return self._narrowed(series.to_numpy(dtype="float64", na_value=np.nan), series)
         else:
             numbers = self._of_objects(series)
-        infinite = np.abs(numbers) > LARGEST
         unread = np.isnan(numbers) & ~series.isna().to_numpy(dtype=bool)
         if unread.any():
             unread[unread] = [not _is_gap(cell) for cell in series[unread]]
         tell(unread, series, "not numbers")
+        return self._narrowed(numbers, series)
+
+    def _narrowed(self, numbers, series):
+        """Numbers in the column's precision; what single precision cannot hold is missing."""
+        with np.errstate(over="ignore"):
+            narrow = numbers.astype("float32")
+        infinite = np.isinf(narrow)
         tell(infinite, series, "infinite")
-        return np.where(infinite, np.nan, numbers).astype(self.dtype)
+        values = numbers if self.wide else narrow
+        return np.where(infinite, np.nan, values) if infinite.any() else values
 
     def _of_objects(self, series):
         """float64 of cells that are strings, numbers and other objects, each distinct one read once."""
+        if self.decimal != "," and pd.api.types.infer_dtype(series, skipna=True) == "string":
+            numbers = pd.to_numeric(series, errors="coerce").to_numpy("float64", na_value=np.nan)
+            left = ~np.isfinite(numbers) & ~series.isna().to_numpy(dtype=bool)
+            numbers = np.where(left, np.nan, numbers)
+            if left.any():
+                numbers[left] = self._of_distinct(series[left])
+            return numbers
+        return self._of_distinct(series)
+
+    def _of_distinct(self, series):
         codes, distinct = factorize(series)
         texts = [_text(cell) for cell in distinct]
-        numbers = np.array(
-            [_number(cell) if text is None else np.nan for cell, text in zip(distinct, texts, strict=True)]
-        )
-        numbers = np.append(numbers.astype("float64"), np.nan)
+        numbers = [_number(cell) if text is None else np.nan for cell, text in zip(distinct, texts, strict=True)]
+        numbers = np.array([*numbers, np.nan], "float64")
         written = np.flatnonzero([text is not None for text in texts])
-        if len(written):
-            strings = pd.Series([texts[place] for place in written], dtype=object)
-            if self.decimal != ",":
-                quick = pd.to_numeric(strings, errors="coerce").to_numpy("float64")
-                numbers[written] = np.where(np.isfinite(quick), quick, np.nan)
-                left = ~np.isfinite(quick)
-                written, strings = written[left], strings[left]
-            for start in range(0, len(written), AT_ONCE):
-                texts = strings.iloc[start : start + AT_ONCE].tolist()
-                numbers[written[start : start + AT_ONCE]] = self._read(texts).numpy()
+        for start in range(0, len(written), AT_ONCE):
+            part = written[start : start + AT_ONCE]
+            numbers[part] = self._read([texts[place] for place in part]).numpy()
         return numbers[codes]
 
     def _read(self, texts):

@@ -7,7 +7,8 @@ and after reloading. B = rows in the batch, T = tokens or terms, D = width of a 
 from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
-from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear
+from mmkeras.layers.scripts import SpaceCharacters
+from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
 from mmkeras.layers.units import Units
 from mmkeras.layers.words import (
@@ -35,7 +36,9 @@ __all__ = [
     "PiecewiseLinear",
     "Present",
     "ReadNumbers",
+    "SpaceCharacters",
     "Spell",
+    "Standardize",
     "TermBag",
     "TermWeights",
     "Tokenize",

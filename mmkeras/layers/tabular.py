@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mmkeras.layers.cells import LARGEST
@@ -51,6 +52,40 @@ class CleanNumbers(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Standardize(keras.layers.Layer):
+    """Numbers to mean 0 and variance 1, subtracted in the layer's own precision: (B, K) → (B, K).
+
+    `keras.layers.Normalization` keeps the mean in single precision, which cannot tell the seconds of a minute of this year apart.
+
+    Args:
+        mean, variance: lists of K floats.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> scale = mm.layers.Standardize([1_700_000_000.5], [0.25], dtype="float64")
+        >>> scale(np.array([[1_700_000_000.0], [1_700_000_001.0]])).numpy().tolist()
+        [[-1.0], [1.0]]
+    """
+
+    def __init__(self, mean, variance, **kwargs):
+        super().__init__(**kwargs)
+        self.mean, self.variance = [float(value) for value in mean], [float(value) for value in variance]
+
+    def call(self, numbers):
+        mean, variance = (
+            np.array(values, keras.backend.standardize_dtype(numbers.dtype)) for values in (self.mean, self.variance)
+        )
+        return (numbers - mean) / np.sqrt(variance)
+
+    def compute_output_spec(self, numbers):
+        return keras.KerasTensor(numbers.shape, numbers.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "variance": self.variance}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class PiecewiseLinear(keras.layers.Layer):
     """How far each number has gone through each of its bins: (B, K) → (B, M), M bins over all columns.
 
@@ -74,7 +109,7 @@ class PiecewiseLinear(keras.layers.Layer):
 
     def call(self, numbers):
         column, low, high = zip(*self.bins, strict=True)
-        low, high = (keras.ops.convert_to_tensor(edge, numbers.dtype) for edge in (low, high))
+        low, high = (np.array(edge, keras.backend.standardize_dtype(numbers.dtype)) for edge in (low, high))
         inside = (keras.ops.take(numbers, column, axis=1) - low) / (high - low)
         return keras.ops.where(keras.ops.isnan(inside), 0.0, keras.ops.clip(inside, 0.0, 1.0))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mmkeras.data.columns import check_frame, inputs_of
+from mmkeras.data.columns import check_frame, inputs_of, raw_values
 from mmkeras.modalities.encoders.base import find_encoder
 from mmkeras.registry import Learner
 
@@ -83,6 +83,10 @@ class Modality(Learner):
     def read_by(self, readers):
         """A copy whose columns are read by {name: Column}."""
         return self._copy(_readers=readers)
+
+    def raw_values(self, df):
+        """{column: array} of what it reads of `df`; before `adapt`, its columns learn from `df` itself how they are written."""
+        return raw_values(df, [self if "_readers" in vars(self) else self.reading(df)])
 
     @property
     def all_columns(self):

@@ -178,7 +178,7 @@ class Tabular(Modality):
 
 
 def _scale(mean, variance, name, **dtype):
-    return keras.layers.Normalization(mean=mean, variance=variance, name=name, **(dtype or EXACT))
+    return layers.Standardize(mean, variance, name=name, **(dtype or EXACT))
 
 
 def _numeric_statistics(values, zero_is_missing):

@@ -2,18 +2,24 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.data.columns import raw_values
+from mmkeras.layers.scripts import first_words
 from mmkeras.modalities.encoders.base import TextEncoder, strings
 
 TERMS = 30_000
 UNITS = 32
 DROPOUT = 0.5
+BATCH = 256  # rows that are read together
 
 
 class Lexical(TextEncoder):
-    """The 30,000 most frequent words and word pairs of the training rows; `sequence_length` counts words."""
+    """The 30,000 most frequent words and word pairs of the training rows; `sequence_length` counts words.
+
+    Of scripts without blanks, such as Chinese, Japanese and Thai, each character is a word.
+    """
 
     label = "lexical"
 
@@ -23,7 +29,7 @@ class Lexical(TextEncoder):
 
     def prepare(self, raw):
         state, words = self.modality.state, self.modality.sequence_length
-        weigh = layers.TermWeights(state["vectorizer"], state["idf"], words, name=f"{self.name}_terms")
+        weigh = layers.TermWeights(state["vectorizer"], state["idf"], words, unicode=True, name=f"{self.name}_terms")
         return weigh(strings(raw))
 
     def encode(self, tensors):
@@ -34,10 +40,12 @@ class Lexical(TextEncoder):
 def learn_terms(rows, most_words):
     """Vocabulary and idf of the words and word pairs of the training rows."""
     vectorizer = keras.layers.TextVectorization(TERMS, ngrams=2, output_mode="count", sparse=True)
-    cut = [" ".join(row.split()[:most_words]) for row in rows]
-    vectorizer.adapt(cut or [""], batch_size=256)
+    texts = (
+        tf.data.Dataset.from_tensor_slices(rows or [""]).batch(BATCH).map(lambda batch: first_words(batch, most_words))
+    )
+    vectorizer.adapt(texts)
     documents = np.zeros(vectorizer.vocabulary_size())
-    for start in range(0, len(cut), 256):
-        np.add.at(documents, vectorizer(cut[start : start + 256]).indices.numpy()[:, 1], 1)
-    idf = np.log((1 + len(cut)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
+    for batch in texts:
+        np.add.at(documents, vectorizer(batch).indices.numpy()[:, 1], 1)
+    idf = np.log((1 + len(rows)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
     return {"vectorizer": vectorizer, "idf": idf.tolist()}

@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from mmkeras import layers
 from mmkeras.data.columns import raw_values
+from mmkeras.layers.scripts import beginning
 from mmkeras.modalities.encoders.transformer import Transformer
 
 VOCABULARY = 6_000
@@ -16,7 +18,12 @@ class ScratchText(Transformer):
     label = "scratch"
 
     def adapt(self, df):
-        return {"tokenizer": learn_tokenizer(np.concatenate(list(raw_values(df, [self.modality]).values())))}
+        texts = np.concatenate(list(raw_values(df, [self.modality]).values()))
+        return {"tokenizer": learn_tokenizer(texts, self.modality.sequence_length)}
+
+    def prepare(self, raw):
+        space = layers.SpaceCharacters(name=f"{self.name}_characters")
+        return super().prepare({column: space(texts) for column, texts in raw.items()})
 
     def backbone(self):
         import keras_hub
@@ -26,13 +33,16 @@ class ScratchText(Transformer):
         return keras_hub.models.BertBackbone(vocabulary_size=words, dtype=self.modality.dtype, **size)
 
 
-def learn_tokenizer(rows):
+def learn_tokenizer(rows, sequence_length):
     """A lower-case WordPiece tokenizer whose vocabulary comes from `rows` (Schuster & Nakajima, 2012)."""
     import keras_hub
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    space = layers.SpaceCharacters()
     dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
+    dataset = dataset.map(lambda texts: space(beginning(texts, sequence_length)))
+    # Accents are left out by the layer: the tokenizer takes the vowels of Thai and Hindi for such.
     vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
-        dataset, VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=True
+        dataset, VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=False
     )
-    return keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)
+    return keras_hub.tokenizers.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=False)
