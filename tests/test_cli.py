@@ -314,10 +314,10 @@ def test_captions_are_predicted_as_they_are(tmp_path):
 
 
 def test_interrupted_commands_say_so_in_one_line(trained, capsys, monkeypatch):
-    def interrupt(*args):
+    def interrupt(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pd, "read_csv", interrupt)
+    monkeypatch.setattr(commands, "read_table", interrupt)
     capsys.readouterr()
     assert main(["predict", f"{trained}/out", "--csv", f"{trained}/movies.csv"]) == 130
     assert capsys.readouterr().err == "mmkeras predict: interrupted.\n"

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import pathlib
 import sys
 
@@ -10,10 +11,13 @@ from mmkeras.cli import quickstart as samples
 from mmkeras.cli.options import head_settings, make_modalities, make_parser, make_task, read_early
 from mmkeras.cli.use import import_file, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
-from mmkeras.persistence import write_text
+from mmkeras.data.frames import column_label
+from mmkeras.data.tables import read_table
+from mmkeras.persistence import write_bytes, write_text
 from mmkeras.trunk import store
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
+NOT_WRITTEN = (".tsv", ".xlsx", ".xls", ".feather", ".json", ".gz", ".bz2", ".xz", ".zip")
 
 
 def main(arguments=None):
@@ -87,18 +91,49 @@ def search(options):
 
 
 def predict(options):
-    pipe, df = _load(options.model), _read(options.csv)
+    _check_ending(options.out)
+    pipe, df = _load(options.model), _read(options, options.csv)
+    table = _predicted(pipe, df) if len(df) else _predicted(pipe, df.reindex([0])).iloc[:0]
+    if options.out:
+        _write(options.out, table)
+        print(f"Wrote {len(table)} rows to {options.out}.")
+    elif len(table):
+        print(table.head(10).round(3).to_string())
+    else:
+        print(f"{options.csv} holds no rows to predict.")
+
+
+def _predicted(pipe, df):
+    """Predictions as `Pipeline.predict` gives them, behind the decisions where those say more."""
     fitted = pipe.check_fitted()
-    predictions = fitted.predict(df)
+    predictions = fitted.answer(df)
     table, decisions = fitted.task.frame(predictions, df.index), list(fitted.task.decide(predictions))
     if not (pipe.task.column in table and table[pipe.task.column].tolist() == decisions):
         cells = ["|".join(map(str, cell)) if isinstance(cell, list) else cell for cell in decisions]
         table.insert(0, "predicted", cells, allow_duplicates=True)  # a class may be called so, too
-    if options.out:
-        write_text(options.out, table.to_csv())
-        print(f"Wrote {len(table)} rows to {options.out}.")
-    else:
-        print(table.head(10).round(3).to_string())
+    return table
+
+
+def _check_ending(out):
+    """Refuse what would be CSV under the name of something else."""
+    ending = pathlib.Path(out or "").suffix.lower()
+    if ending in NOT_WRITTEN:
+        raise ValueError(f"--out is written as .csv or .parquet. Received: {out!r}. Use one of these endings.")
+
+
+def _write(out, table):
+    """Write a table as Parquet or CSV, by the ending."""
+    if pathlib.Path(out).suffix.lower() != ".parquet":
+        write_text(out, table.to_csv())
+        return
+    data = io.BytesIO()
+    try:
+        table.set_axis([column_label(name) for name in table.columns], axis=1).to_parquet(data)
+    except ImportError as error:
+        raise ImportError(
+            f"Writing {out!r} needs the package pyarrow. Run `pip install pyarrow`, or write a .csv."
+        ) from error
+    write_bytes(out, data.getvalue())
 
 
 def caption(options):
@@ -109,9 +144,9 @@ def caption(options):
 
 
 def evaluate(options):
-    pipe, df = _load(options.model), _read(options.csv)
+    pipe, df = _load(options.model), _read(options, options.csv)
     rivals = _rivals(pipe, options.rivals)
-    train_rows = None if options.train_csv is None else _read(options.train_csv)
+    train_rows = None if options.train_csv is None else _read(options, options.train_csv)
     if rivals and train_rows is None:
         told = ", ".join(rival.__name__ for rival in rivals)
         print(f"Not shown, for they learn from training rows: {told}. Give --train-csv.", file=sys.stderr)
@@ -168,7 +203,7 @@ def _read_data(options):
     """(rows to learn from, rows to be judged on, modalities, task)."""
     if not 0 < options.test_share < 1:
         raise ValueError(f"--test-share must lie between 0 and 1. Received: {options.test_share}. Use for example 0.2.")
-    df = _read(options.csv)
+    df = _read(options, options.csv)
     print(f"Read {len(df):,} rows of {options.csv}.", flush=True)
     task = make_task(options)
     check_frame(df, task.columns, "the target")
@@ -204,9 +239,6 @@ def _load(folder):
     return mm.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
-def _read(path):
-    import pandas as pd
-
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path!r}.")
-    return pd.read_csv(path)
+def _read(options, path):
+    """The table of a file, as options of the command say; what was guessed is told on stderr."""
+    return read_table(path, options.sep, options.encoding, tell=lambda sentence: print(sentence, file=sys.stderr))

@@ -162,7 +162,7 @@ def _search(parser):
 
 def _data(parser, towers):
     """What training and searching read, and where they write; `towers` where pretrained towers may train, too."""
-    parser.add_argument("--csv", required=True)
+    _table(parser)
     parser.add_argument("--out", required=True, help="folder for model, report and served model")
     for name, cls in target_options().items():
         metavar = name.replace("-", "_").upper()
@@ -186,10 +186,30 @@ def _data(parser, towers):
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
+def _table(parser):
+    """The file of rows, and how it is written."""
+    parser.add_argument(
+        "--csv",
+        required=True,
+        metavar="FILE",
+        help="the rows: text with a header, also in gzip, bz2, xz or zip; or .parquet, .feather",
+    )
+    parser.add_argument(
+        "--sep",
+        type=lambda text: "\t" if text in ("tab", "\\t") else text,
+        help='what separates cells, such as ";" or tab; without it found among comma, tab, ";" and "|", and told',
+    )
+    parser.add_argument(
+        "--encoding", help="how the file is encoded, such as cp1252 or utf-16; without it found, and told if not UTF-8"
+    )
+
+
 def _predict(parser):
     _model(parser)
-    parser.add_argument("--csv", required=True)
-    parser.add_argument("--out", help="CSV file for the predictions; without it the first rows are printed")
+    _table(parser)
+    parser.add_argument(
+        "--out", help="CSV or Parquet file, by its ending, for the predictions; without it the first rows are printed"
+    )
 
 
 def _caption(parser):
@@ -202,7 +222,7 @@ def _caption(parser):
 
 def _evaluate(parser):
     _model(parser)
-    parser.add_argument("--csv", required=True)
+    _table(parser)
     parser.add_argument("--html", help="write the report with plots to this file")
     parser.add_argument("--by", metavar="COLUMN", help="score also the rows of each value of this column")
     parser.add_argument(
