@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from mmkeras.layers.scripts import beginning, first_words
+
 PACKAGE = "mmkeras"
 
 
@@ -41,7 +43,8 @@ class Tokenize(keras.layers.Layer):
     """Strings → padded token ids of a transformer: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` for two columns.
 
     Rows are padded only to the longest row of their batch. A text that is too long is cut at the end; of a
-    pair, the longer text is cut first until both have the same length (fair truncation).
+    pair, the longer text is cut first until both have the same length (fair truncation). Of a text of megabytes only the
+    first characters are looked at, see `scripts.beginning`.
 
     Args:
         tokenizer: a KerasHub tokenizer (or its serialised config).
@@ -87,7 +90,8 @@ class Tokenize(keras.layers.Layer):
         """Nothing to make: the vocabulary is the tokenizer's."""
 
     def call(self, texts):
-        pieces = [tf.cast(self._ragged_ids(tf.reshape(text, [-1])), tf.int32) for text in _columns(texts)]
+        read = [beginning(tf.reshape(text, [-1]), self.sequence_length) for text in _columns(texts)]
+        pieces = [tf.cast(self._ragged_ids(text), tf.int32) for text in read]
         rows = pieces[0].nrows()
         room = self.sequence_length - 2
         if len(pieces) == 2:
@@ -123,6 +127,11 @@ class Tokenize(keras.layers.Layer):
         return {**super().get_config(), "tokenizer": tokenizer, **{name: getattr(self, name) for name in settings}}
 
 
+def _first_as_written(texts, most):
+    words = tf.strings.split(beginning(texts, most))
+    return tf.strings.reduce_join(words[:, :most], axis=-1, separator=" ")
+
+
 def _keep(ragged, lengths):
     """The first `lengths[i]` values of each row i."""
     position = tf.ragged.range(ragged.row_lengths())
@@ -140,6 +149,8 @@ class TermWeights(keras.layers.Layer):
         vectorizer: an adapted `keras.layers.TextVectorization(output_mode="count", sparse=True)`.
         idf: list of floats, one for each vocabulary entry, or None to be set later by loading.
         max_words: int, words read from each text; the rest is ignored, so that one huge row costs no more.
+        unicode: bool, whether texts of every script are read, see `scripts.first_words`; else capitals and punctuation of ASCII
+            alone, as in models of version 0.2 and before.
 
     Call arguments:
         texts: (B,) strings, or a list of such tensors, read as one text.
@@ -157,18 +168,19 @@ class TermWeights(keras.layers.Layer):
         [[0.6, 0.8], [0.0, 0.0]]
     """
 
-    def __init__(self, vectorizer, idf=None, max_words=512, **kwargs):
+    def __init__(self, vectorizer, idf=None, max_words=512, unicode=False, **kwargs):
         super().__init__(**kwargs)
         self.vectorizer = _sublayer(vectorizer)
         self.idf = None if idf is None else [float(v) for v in idf]
         self.max_words = max_words
+        self.unicode = unicode
 
     def build(self, texts_shape):
         """Nothing to make: the vocabulary is the vectorizer's."""
 
     def call(self, texts):
-        words = tf.strings.split(tf.strings.join([tf.reshape(t, [-1]) for t in _columns(texts)], separator=" "))
-        counts = self.vectorizer(tf.strings.reduce_join(words[:, : self.max_words], axis=-1, separator=" "))
+        text = tf.strings.join([tf.reshape(text, [-1]) for text in _columns(texts)], separator=" ")
+        counts = self.vectorizer((first_words if self.unicode else _first_as_written)(text, self.max_words))
         known = counts.indices[:, 1] > 0  # term 0 stands for every unknown word
         row, term = tf.unstack(tf.boolean_mask(counts.indices, known), 2, axis=1)
         count = tf.cast(tf.boolean_mask(counts.values, known), tf.float32)
@@ -196,6 +208,7 @@ class TermWeights(keras.layers.Layer):
             "vectorizer": keras.saving.serialize_keras_object(self.vectorizer),
             "idf": self.idf,
             "max_words": self.max_words,
+            "unicode": self.unicode,
         }
 
 

@@ -1,0 +1,464 @@
+"""Texts of every script in a form in which equal words are equal strings: case, accents, entities, invisible marks, blanks.
+
+All of it runs in the graph, with plain operations of TensorFlow, so that a served model reads texts as training did.
+"""
+
+import functools
+import re
+import unicodedata
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+PACKAGE = "mmkeras"
+# A text is read up to so many characters, and to so many for each word that is wanted.
+FEWEST_CHARACTERS, CHARACTERS_OF_A_WORD = 10_000, 100
+# Scripts that put no blanks between words, as ranges for a character class of Python's and of TensorFlow's regular expressions:
+# Thai, Lao, Myanmar, Khmer, the Tai scripts, Javanese, Balinese, kana, Bopomofo and Han.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029"
+    "\u3038-\u303b\u3041-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua980-\ua9ff\uaa60-\uaadf"
+    "\uf900-\ufaff\uff66-\uff9d\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+)
+EMOJI, SKIN = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff", "\U0001f3fb-\U0001f3ff"
+# Soft hyphens, joiners, marks of direction, selectors of a glyph's form, tags: nothing that is seen.
+INVISIBLE = (
+    "\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff"
+)
+APOSTROPHES = "\u02bc\u05f3\u05f4\u2018\u2019\u201b\uff07"
+# Latin, Greek and Cyrillic accents, Hebrew points, Arabic vowels: what many leave out.
+ACCENTS = "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670"
+ENTITIES = {
+    "&lt;": "<", "&gt;": ">", "&quot;": '"', "&(?:apos|[lr]squo);": "'", "&nbsp;": " ",
+    "&(?:[lr]dquo|[lr]aquo|[mn]dash|hellip|bull|middot);": " ",
+}  # fmt: skip
+NUMBER = "[0-9]{1,7}|[xX][0-9a-fA-F]{1,6}"  # of an entity
+# Noncharacters, which no text holds: they end a text, and a piece of one, where several are handled as one.
+END, CUT, NONE = "\ufdd0", "\ufdd1", -1
+UTF_8 = r"[^\x{d800}-\x{dfff}]*"  # any characters
+# What browsers make of the numbers 128 to 159, which many programs on Windows write.
+WINDOWS = [ord(c) for c in bytes(range(128, 160)).decode("cp1252", "replace")]
+FREQUENT = {"ß": "ss", "ς": "σ"}  # what whole languages would need `compose` for
+IOTA_BELOW, IOTA = 0x345, 0x3B9
+HANGUL = range(0xAC00, 0xD7A4)
+
+
+def valid(text):
+    """A str without lone surrogates, which no tensor can hold: pairs become their character, others U+FFFD.
+
+    Example:
+        >>> valid("a\\ud83d\\ude00\\ud800")
+        'a😀�'
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def beginning(texts, words):
+    """The characters among which `words` words are looked for: the first 10,000, or 100 for each word where that is more.
+
+    Args:
+        texts: (B,) strings.
+        words: int.
+
+    Example:
+        >>> tf.strings.length(beginning(tf.constant(["a " * 1_000_000]), 8)).numpy().tolist()
+        [10000]
+    """
+    most = max(FEWEST_CHARACTERS, CHARACTERS_OF_A_WORD * words)
+
+    def cut(long):
+        return tf.strings.substr(tf.strings.substr(long, 0, 4 * most), 0, most, unit="UTF8_CHAR")
+
+    return _where(tf.strings.length(texts) > most, texts, cut)
+
+
+def plain_text(texts):
+    """Texts in a form in which words that people take for equal are equal, and stand between blanks: (B,) → (B,) strings.
+
+    Lower case of every script, composed letters (NFC), "ß" as "ss", wide Latin letters as plain ones; invisible marks left out,
+    HTML entities as their signs, curly apostrophes as "'". Punctuation beyond ASCII separates words; ASCII's is left as it is.
+    Each character of a script without blanks, such as Chinese, Japanese or Thai, is a word, and so is each emoji.
+
+    Args:
+        texts: (B,) strings.
+
+    Example:
+        >>> [text.decode().split() for text in plain_text(tf.constant(["It\u2019s R&amp;B\u2014ЖИЗНЬ", "好电影!"])).numpy()]
+        [["it's", 'r&b', 'жизнь'], ['好', '电', '影', '!']]
+    """
+    return _by_word(tf.strings.lower(texts), _plain)
+
+
+def first_words(texts, most):
+    """The first words of texts in the form of `plain_text`, with a blank between them: (B,) → (B,) strings.
+
+    Args:
+        texts: (B,) strings.
+        most: int, the number of words.
+
+    Example:
+        >>> first_words(tf.constant(["ДА — да, нет", "一二三"]), 2).numpy()[1].decode()
+        '一 二'
+    """
+    words = tf.strings.split(tf.strings.lower(beginning(texts, most)))[:, :most]
+    # Most words need nothing more, so words are looked at rather than texts.
+    flat = _where(_beyond_ascii(words.flat_values), words.flat_values, _plain)
+    joined = _joined(words.with_flat_values(flat))
+    # Some have become several words.
+    return _where(tf.strings.length(joined) >= 2 * most, joined, lambda long: _joined(tf.strings.split(long)[:, :most]))
+
+
+def letters(texts):
+    """Texts in lower case, with composed letters (NFC), entities read and invisible marks left out: (B,) → (B,) strings.
+
+    Args:
+        texts: (B,) strings.
+
+    Example:
+        >>> letters(tf.constant(["CAFE\u0301 &#39;Straße&#x27;"])).numpy()[0].decode()
+        "café 'straße'"
+    """
+
+    def change(words):
+        return compose(tf.strings.lower(_clean(words), encoding="utf-8"))
+
+    return _by_word(tf.strings.lower(texts), change)
+
+
+def spaced(texts):
+    """Blanks around every character of scripts without blanks, with its marks, and around emoji: (B,) → (B,) strings.
+
+    Args:
+        texts: (B,) strings.
+
+    Example:
+        >>> spaced(tf.constant(["ดีมาก ok👍"])).numpy()[0].decode().split()
+        ['ดี', 'ม', 'า', 'ก', 'ok', '👍']
+    """
+
+    def change(some):
+        return tf.strings.regex_replace(some, rf"[{UNSPACED}]\p{{M}}*|[{EMOJI}][{SKIN}]?", r" \0 ")
+
+    return _where(_holds(texts, f"[{UNSPACED}{EMOJI}]"), texts, change)
+
+
+def unspaced(words):
+    """Which words are a character of a script without blanks: (B,) strings → (B,) bools.
+
+    Args:
+        words: (B,) strings.
+
+    Example:
+        >>> unspaced(tf.constant(["影", "电影", "film"])).numpy().tolist()
+        [True, False, False]
+    """
+    return tf.strings.regex_full_match(words, rf"[{UNSPACED}]\p{{M}}*")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class SpaceCharacters(keras.layers.Layer):
+    """Texts for a tokenizer that splits at blanks: (B,) strings → (B,) strings.
+
+    Characters of scripts without blanks stand apart, accents of Latin, Greek and Cyrillic letters, Hebrew points and Arabic vowels
+    are left out, HTML entities are read, and marks that nobody sees are gone. ASCII texts without entities stay as they are.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> mm.layers.SpaceCharacters()(tf.constant(["Ein Café 東京"])).numpy()[0].decode().split()
+        ['Ein', 'Cafe', '東', '京']
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_jit = False  # strings
+
+    def call(self, texts):
+        return _by_word(texts, lambda words: spaced(compose(_clean(words), "bare")))
+
+    def compute_output_spec(self, texts):
+        return keras.KerasTensor(texts.shape, "string")
+
+
+# === Texts that need it ===
+
+
+def _plain(texts):
+    text = tf.strings.lower(_clean(texts), encoding="utf-8")
+    for letter, equal in FREQUENT.items():
+        text = tf.strings.regex_replace(text, letter, equal)
+    text = tf.strings.regex_replace(compose(text, "fold"), f"[{APOSTROPHES}]", "'")
+    return spaced(tf.strings.regex_replace(text, f"[{separators()}]+", " "))
+
+
+def _joined(words):
+    return tf.strings.reduce_join(words, axis=-1, separator=" ")
+
+
+def _where(rows, texts, change):
+    """Texts with `change` applied to those of the rows that a mask names."""
+    places = tf.where(rows)
+
+    def changed():
+        return tf.tensor_scatter_nd_update(texts, places, change(tf.gather_nd(texts, places)))
+
+    return tf.cond(tf.size(places) > 0, changed, lambda: texts)
+
+
+def _by_word(texts, change):
+    """Texts with `change` applied to the words that hold more than ASCII; most words of most texts need nothing."""
+
+    def changed(some):
+        words = tf.strings.split(some, " ")
+        flat = _where(_beyond_ascii(words.flat_values), words.flat_values, change)
+        return _joined(words.with_flat_values(flat))
+
+    return _where(_beyond_ascii(texts), texts, changed)
+
+
+def _one(texts):
+    """Several texts as one, each with an end."""
+    texts = tf.strings.regex_replace(texts, f"[{END}{CUT}]", "\ufffd")
+    return tf.strings.reduce_join(tf.strings.join([texts, END]))
+
+
+def _split(text, mark):
+    """The texts that `_one` joined, or the pieces of them."""
+    pieces = tf.raw_ops.StringSplitV2(input=text[None], sep=mark).values
+    return pieces[:-1] if mark == END else pieces
+
+
+def _holds(texts, pattern):
+    return tf.strings.regex_full_match(texts, rf"\C*(?:{pattern})\C*")  # \C is any byte
+
+
+def _beyond_ascii(texts):
+    """Whether a text holds more than ASCII, or an "&", which may begin an entity."""
+    return ~tf.strings.regex_full_match(texts, r"[\x00-\x25\x27-\x7f]*")
+
+
+# === Entities and invisible marks ===
+
+
+def _clean(texts):
+    texts = _where(~tf.strings.regex_full_match(texts, UTF_8), texts, _as_utf_8)
+    texts = _where(_holds(texts, "&"), texts, _without_entities)
+    return _where(_holds(texts, f"[\u200b{INVISIBLE}]"), texts, _without_invisible)
+
+
+def _as_utf_8(texts):
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # U+FFFD where it was none
+
+
+def _without_invisible(texts):
+    return tf.strings.regex_replace(tf.strings.regex_replace(texts, "\u200b", " "), f"[{INVISIBLE}]+", "")
+
+
+def _without_entities(texts):
+    texts = _where(_holds(texts, "&#"), texts, _without_numbers)
+    for pattern, sign in ENTITIES.items():
+        texts = tf.strings.regex_replace(texts, pattern, sign)
+    return tf.strings.regex_replace(texts, "&amp;", "&")  # last: "&amp;lt;" is what stands for "&lt;"
+
+
+def _without_numbers(texts):
+    """Entities of numbers as their characters: "&#233;" and "&#xe9;" are "é"."""
+    marked = tf.strings.regex_replace(_one(texts), f"(&#(?:{NUMBER}));", f"{CUT}\\1{CUT}")
+    pieces = _split(marked, CUT)
+    pieces = _where(tf.strings.regex_full_match(pieces, f"&#(?:{NUMBER})"), pieces, _characters_of)
+    return _split(tf.strings.reduce_join(pieces), END)
+
+
+def _characters_of(entities):
+    """(N,) entities such as "&#233" and "&#xe9" → (N,) characters."""
+    base = tf.where(tf.strings.regex_full_match(entities, "..[xX].*"), 16, 10)
+    digits = tf.strings.regex_replace(tf.strings.lower(entities), "&#x?", "000000")
+    digits = tf.strings.substr(digits, -7, 7)
+    signs = tf.cast(tf.io.decode_raw(digits, tf.uint8, fixed_length=7), tf.int32)  # (N, 7)
+    values = tf.where(signs > ord("9"), signs - ord("a") + 10, signs - ord("0"))
+    codes = tf.reduce_sum(values * base[:, None] ** tf.range(6, -1, -1), axis=1)
+    windows = tf.gather(tf.constant(WINDOWS), tf.clip_by_value(codes - 128, 0, 31))
+    codes = tf.where((codes >= 128) & (codes < 160), windows, codes)
+    codes = tf.where((codes == ord(END)) | (codes == ord(CUT)), 0xFFFD, codes)
+    return tf.strings.unicode_encode(codes[:, None], "UTF-8")
+
+
+# === Composition ===
+
+
+def compose(texts, form=""):
+    """Letters and their marks as one character where there is one, Unicode's NFC: (B,) → (B,) strings.
+
+    Args:
+        texts: (B,) strings of UTF-8.
+        form: "" for that alone, and wide Latin letters and narrow kana as usual ones; "fold" for texts in lower case, to make
+            letters equal that differ by case in some words alone, as "ß" and "ss"; "bare" to leave accents out.
+
+    Example:
+        >>> [text.decode() for text in compose(tf.constant(["e\u0301", "\u1112\u1161\u11ab", "ＡＢ"])).numpy()]
+        ['é', '한', 'AB']
+    """
+    return _where(_holds(texts, needs(form)), texts, lambda some: _composed(some, form))
+
+
+def _composed(texts, form):
+    codes = tf.strings.unicode_decode(_one(texts), "UTF-8")  # (N,)
+    keys, table = decompositions(form)
+    place, known = _find(keys, codes)
+    alone = tf.pad(codes[:, None], [[0, 0], [0, table.shape[1] - 1]], constant_values=NONE)
+    parts = tf.reshape(tf.where(known[:, None], tf.gather(tf.constant(table), place), alone), [-1])
+    codes = tf.gather(parts, tf.where(parts != NONE)[:, 0])
+    classes = _classes(codes)
+    # Marks of one letter by their classes; of one class, as they come.
+    letter = tf.cumsum(tf.cast(classes == 0, tf.int64))
+    order = tf.math.top_k(
+        -256 * letter - tf.cast(classes, tf.int64), tf.size(codes)
+    ).indices  # of equals the first one comes first
+    codes, classes = tf.gather(codes, order), tf.gather(classes, order)
+    if form == "fold":
+        codes = tf.where(codes == IOTA_BELOW, IOTA, codes)
+        classes = tf.where(codes == IOTA, 0, classes)
+    if form == "bare":
+        kept = tf.where(~_find(codes_of(ACCENTS), codes)[1])[:, 0]
+        codes, classes = tf.gather(codes, kept), tf.gather(classes, kept)
+    shapes = (tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([]))
+    codes, *_ = tf.while_loop(lambda *state: state[2], _compose_once, (codes, classes, tf.constant(True)), shapes)
+    return _split(tf.strings.unicode_encode(codes, "UTF-8"), END)
+
+
+def _find(keys, codes):
+    """(where each code stands in sorted `keys`, whether it does)."""
+    place = tf.searchsorted(tf.constant(keys[:-1]), codes)
+    return place, tf.gather(tf.constant(keys), place) == codes
+
+
+def _classes(codes):
+    """Combining classes: 0 for letters, and for each mark a number by where it is put."""
+    keys, values = combining_classes()
+    place, known = _find(keys, codes)
+    return tf.where(known, tf.gather(tf.constant(values), place), 0)
+
+
+def _compose_once(codes, classes, more):
+    """One step for all letters at once: each takes up the first mark that makes another letter of it."""
+    del more
+    keys, values = compositions()
+    index = tf.range(tf.size(codes))
+    before = tf.cumsum(tf.cast(classes == 0, tf.int32), exclusive=True)
+    starts = tf.concat([[0], tf.cast(tf.where(classes == 0)[:, 0], tf.int32)], 0)
+    letter = tf.gather(starts, before)  # (N,) the last one before each code
+    # A mark is out of reach behind another one of its class, and a letter behind any mark.
+    reached = (letter == index - 1) | (tf.concat([[0], classes[:-1]], 0) < classes)
+    pair = tf.cast(tf.gather(codes, letter), tf.int64) * 2**21 + tf.cast(codes, tf.int64)
+    place, known = _find(keys, pair)
+    taken = tf.cast(tf.where(known & reached & (before > 0))[:, 0], tf.int32)
+    letters_of = tf.gather(letter, taken)
+    first = tf.where(letters_of != tf.concat([[-1], letters_of[:-1]], 0))
+    taken, letters_of = tf.gather_nd(taken, first), tf.gather_nd(letters_of, first)
+    made = tf.gather(tf.constant(values), tf.gather(place, taken))
+    codes = tf.tensor_scatter_nd_update(codes, letters_of[:, None], made)
+    codes = tf.tensor_scatter_nd_update(codes, taken[:, None], tf.fill(tf.shape(taken), NONE))
+    kept = tf.where(codes != NONE)[:, 0]
+    return tf.gather(codes, kept), tf.gather(classes, kept), tf.size(taken) > 0
+
+
+# === What Unicode says of characters ===
+
+
+def _characters():
+    """Every character that can have a property asked for below, except Hangul syllables."""
+    return map(
+        chr,
+        [*range(0x80, HANGUL.start), *range(HANGUL.stop, 0xD800), *range(0xE000, 0x20000), *range(0x2F800, 0x2FA20)],
+    )
+
+
+@functools.cache
+def _changing():
+    """Those of them that have to do with composition, case, or width."""
+    return [c for c in _characters() if unicodedata.decomposition(c) or unicodedata.combining(c) or c.casefold() != c]
+
+
+def _class(codes):
+    """Code points as ranges for a character class."""
+    codes = sorted(codes)
+    cuts = [place for place in range(1, len(codes)) if codes[place] != codes[place - 1] + 1]
+    runs = zip([0, *cuts], [*cuts, len(codes)], strict=True)
+    return "".join(f"{chr(codes[start])}-{chr(codes[end - 1])}" for start, end in runs)
+
+
+def codes_of(ranges):
+    """(N,) sorted int32 code points of the ranges of a character class."""
+    runs = re.findall("(.)(?:-(.))?", ranges)
+    codes = [code for first, last in runs for code in range(ord(first), ord(last or first) + 1)]
+    return np.array(sorted(codes), "int32")
+
+
+@functools.cache
+def separators():
+    """Punctuation, blanks and controls beyond ASCII, apart from apostrophes, as ranges."""
+    parting = (ord(c) for c in _characters() if unicodedata.category(c)[0] in "PZ" or unicodedata.category(c) == "Cc")
+    return _class(set(parting) - set(codes_of(APOSTROPHES).tolist()))
+
+
+@functools.cache
+def combining_classes():
+    """(sorted code points, their combining classes) of all that have one other than 0."""
+    classes = {ord(c): unicodedata.combining(c) for c in _changing() if unicodedata.combining(c)}
+    return np.array(list(classes), "int32"), np.array(list(classes.values()), "int32")
+
+
+@functools.cache
+def compositions():
+    """(sorted pairs as first · 2²¹ + second, the character that each makes)."""
+    pairs = {}
+    for c in _changing():
+        parts = unicodedata.decomposition(c).split()
+        if len(parts) == 2 and parts[0][0] != "<" and unicodedata.normalize("NFC", c) == c:
+            pairs[int(parts[0], 16) << 21 | int(parts[1], 16)] = ord(c)
+    for place, code in enumerate(HANGUL):  # by rule: 19 leads, 21 vowels, 27 tails or none
+        tail = place % 28
+        first, second = (code - tail, 0x11A7 + tail) if tail else (0x1100 + place // 588, 0x1161 + place % 588 // 28)
+        pairs[first << 21 | second] = code
+    return np.array(sorted(pairs), "int64"), np.array([pairs[key] for key in sorted(pairs)], "int32")
+
+
+@functools.cache
+def decompositions(form):
+    """(sorted code points, what each is taken apart into, a row of code points that ends with `NONE`s)."""
+    apart = {ord(c): [ord(part) for part in _apart(c, form)] for c in _changing()}
+    apart = {code: parts for code, parts in apart.items() if parts != [code]}
+    width = max(map(len, apart.values()))
+    rows = [parts + [NONE] * (width - len(parts)) for parts in apart.values()]
+    return np.array(list(apart), "int32"), np.array(rows, "int32")
+
+
+def _apart(character, form):
+    wide_or_narrow = "\uff10" <= character <= "\uff5a" or "\uff66" <= character <= "\uff9f"
+    if wide_or_narrow and unicodedata.category(character)[0] in "LN":
+        character = unicodedata.normalize("NFKC", character)
+    parts = unicodedata.normalize("NFD", character)
+    if form == "fold":  # the iota below other marks is turned once these are in order
+        parts = "".join(part if ord(part) == IOTA_BELOW else part.casefold() for part in parts)
+    return unicodedata.normalize("NFD", parts)
+
+
+@functools.cache
+def needs(form):
+    """A pattern of what `compose` may change; of what it does not find, nothing changes."""
+    own = {"fold": {IOTA_BELOW}, "bare": set(codes_of(ACCENTS).tolist())}.get(form, set())
+    seconds = {int(key) & 0x1FFFFF for key in compositions()[0]}
+    changed = set()
+    for code, parts in zip(*decompositions(form), strict=True):
+        parts = [part for part in parts.tolist() if part != NONE]
+        if unicodedata.normalize("NFC", "".join(map(chr, parts))) != chr(code) or own.intersection(parts):
+            changed.add(int(code))
+    marks = _class(combining_classes()[0].tolist())
+    return f"[{_class(seconds | changed | own)}]|[{marks}]{{2}}"
