@@ -107,11 +107,11 @@ def first_words(texts, most):
         >>> first_words(tf.constant(["ДА — да, нет", "一二三"]), 2).numpy()[1].decode()
         '一 二'
     """
-    words = tf.strings.split(tf.strings.lower(beginning(texts, most)))[:, :most]
+    words = tf.strings.split(tf.strings.lower(beginning(texts, most)))
     # Most words need nothing more, so words are looked at rather than texts.
     flat = _where(_beyond_ascii(words.flat_values), words.flat_values, _plain)
     joined = _joined(words.with_flat_values(flat))
-    # Some have become several words.
+    # A word and a blank have two characters or more: what is shorter has not too many.
     return _where(tf.strings.length(joined) >= 2 * most, joined, lambda long: _joined(tf.strings.split(long)[:, :most]))
 
 
@@ -231,7 +231,7 @@ def _one(texts):
 
 def _split(text, mark):
     """The texts that `_one` joined, or the pieces of them."""
-    pieces = tf.raw_ops.StringSplitV2(input=text[None], sep=mark).values
+    pieces = tf.raw_ops.StringSplitV2(input=tf.expand_dims(text, 0), sep=mark).values
     return pieces[:-1] if mark == END else pieces
 
 
@@ -312,25 +312,26 @@ def _composed(texts, form):
     codes = tf.strings.unicode_decode(_one(texts), "UTF-8")  # (N,)
     keys, table = decompositions(form)
     place, known = _find(keys, codes)
-    alone = tf.pad(codes[:, None], [[0, 0], [0, table.shape[1] - 1]], constant_values=NONE)
-    parts = tf.reshape(tf.where(known[:, None], tf.gather(tf.constant(table), place), alone), [-1])
-    codes = tf.gather(parts, tf.where(parts != NONE)[:, 0])
+    # Of each code the parts, or itself, in a row that is filled up with `NONE`.
+    itself = tf.where(known, tf.gather(tf.constant(table[:, 0]), place), codes)
+    others = tf.where(tf.expand_dims(known, 1), tf.gather(tf.constant(table[:, 1:]), place), NONE)
+    codes = _without_none(tf.reshape(tf.concat([tf.expand_dims(itself, 1), others], 1), [-1]))
     classes = _classes(codes)
     # Marks of one letter by their classes; of one class, as they come.
     letter = tf.cumsum(tf.cast(classes == 0, tf.int64))
-    order = tf.math.top_k(
-        -256 * letter - tf.cast(classes, tf.int64), tf.size(codes)
-    ).indices  # of equals the first one comes first
-    codes, classes = tf.gather(codes, order), tf.gather(classes, order)
+    order = tf.math.top_k(-256 * letter - tf.cast(classes, tf.int64), tf.size(codes)).indices  # equals as they come
+    codes = tf.gather(codes, order)
     if form == "fold":
         codes = tf.where(codes == IOTA_BELOW, IOTA, codes)
-        classes = tf.where(codes == IOTA, 0, classes)
     if form == "bare":
-        kept = tf.where(~_find(codes_of(ACCENTS), codes)[1])[:, 0]
-        codes, classes = tf.gather(codes, kept), tf.gather(classes, kept)
-    shapes = (tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([]))
-    codes, *_ = tf.while_loop(lambda *state: state[2], _compose_once, (codes, classes, tf.constant(True)), shapes)
+        codes = _without_none(tf.where(_find(codes_of(ACCENTS), codes)[1], NONE, codes))
+    shapes = (tf.TensorShape([None]), tf.TensorShape([]))
+    codes, _ = tf.while_loop(lambda codes, more: more, _compose_once, (codes, tf.constant(True)), shapes)
     return _split(tf.strings.unicode_encode(codes, "UTF-8"), END)
+
+
+def _without_none(codes):
+    return tf.gather_nd(codes, tf.where(codes != NONE))
 
 
 def _find(keys, codes):
@@ -346,27 +347,26 @@ def _classes(codes):
     return tf.where(known, tf.gather(tf.constant(values), place), 0)
 
 
-def _compose_once(codes, classes, more):
+def _compose_once(codes, more):
     """One step for all letters at once: each takes up the first mark that makes another letter of it."""
     del more
     keys, values = compositions()
-    index = tf.range(tf.size(codes))
-    before = tf.cumsum(tf.cast(classes == 0, tf.int32), exclusive=True)
-    starts = tf.concat([[0], tf.cast(tf.where(classes == 0)[:, 0], tf.int32)], 0)
-    letter = tf.gather(starts, before)  # (N,) the last one before each code
+    classes = _classes(codes)
+    letters_before = tf.cumsum(tf.cast(classes == 0, tf.int32), exclusive=True)
+    starts = tf.cast(tf.reshape(tf.where(classes == 0), [-1]), tf.int32)
+    # (N,) where the last letter before each code stands; the first code has none, and is an end of a text at least.
+    letter = tf.gather(starts, tf.maximum(letters_before - 1, 0))
     # A mark is out of reach behind another one of its class, and a letter behind any mark.
-    reached = (letter == index - 1) | (tf.concat([[0], classes[:-1]], 0) < classes)
+    reached = (tf.range(tf.size(codes)) - letter == 1) | (tf.roll(classes, 1, 0) < classes)
     pair = tf.cast(tf.gather(codes, letter), tf.int64) * 2**21 + tf.cast(codes, tf.int64)
     place, known = _find(keys, pair)
-    taken = tf.cast(tf.where(known & reached & (before > 0))[:, 0], tf.int32)
-    letters_of = tf.gather(letter, taken)
-    first = tf.where(letters_of != tf.concat([[-1], letters_of[:-1]], 0))
-    taken, letters_of = tf.gather_nd(taken, first), tf.gather_nd(letters_of, first)
-    made = tf.gather(tf.constant(values), tf.gather(place, taken))
-    codes = tf.tensor_scatter_nd_update(codes, letters_of[:, None], made)
-    codes = tf.tensor_scatter_nd_update(codes, taken[:, None], tf.fill(tf.shape(taken), NONE))
-    kept = tf.where(codes != NONE)[:, 0]
-    return tf.gather(codes, kept), tf.gather(classes, kept), tf.size(taken) > 0
+    taken = tf.where(known & reached & (letters_before > 0))  # (M, 1)
+    letters_of, _, count = tf.unique_with_counts(tf.gather_nd(letter, taken))
+    first = tf.gather(taken, tf.cumsum(count, exclusive=True))
+    made = tf.gather(tf.constant(values), tf.gather_nd(place, first))
+    codes = tf.tensor_scatter_nd_update(codes, tf.expand_dims(letters_of, 1), made)
+    codes = tf.tensor_scatter_nd_update(codes, first, tf.fill(tf.shape(letters_of), NONE))
+    return _without_none(codes), tf.size(first) > 0
 
 
 # === What Unicode says of characters ===
