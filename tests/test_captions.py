@@ -237,9 +237,23 @@ def test_what_a_csv_lacks_is_left_out_and_told(tmp_path, images):
     assert pairs(df, images) == [("a.jpg", "One"), ("c.jpg", "Four")]
     (message,) = (str(warning.message) for warning in told)
     assert (
-        "Left out: 3 captions without text or image; 1 images without a caption; 1 of 3 images that are not" in message
+        "Left out: 3 captions without text or image, for example in line 5; 1 images without a caption, for example 'b.jpg'; "
+        "1 of 3 images that are not" in message
     )
     assert "x.jpg" in message and told[0].filename == __file__
+
+
+def test_damaged_rows_of_a_csv_are_told_by_line(tmp_path, images):
+    csv = write(tmp_path / "c.csv", "image,caption\na.jpg,One\nb.jpg\nb.jpg,Two, and more\nc.jpg,Three\n")
+    with pytest.warns(UserWarning) as told:
+        df = sources.captions(csv, images)
+    assert pairs(df, images) == [("a.jpg", "One"), ("c.jpg", "Three")]
+    first, second = (str(warning.message) for warning in told)
+    assert "1 short rows are filled with missing cells and 1 long rows are left out" in first
+    assert (
+        "for example line 3: ['b.jpg']" in first and "1 captions without text or image, for example in line 3" in second
+    )
+    assert told[0].filename == told[1].filename == __file__
 
 
 def test_a_csv_needs_its_columns_and_a_folder(tmp_path, images):
@@ -280,7 +294,7 @@ def test_flickr8k_names_an_image_that_is_not_there(tmp_path, images):
         UserWarning, match=r"Left out: 1 of 2 images that are not there, for example '.*b.jpg.1', with their"
     ):
         assert pairs(sources.flickr8k(tokens, images), images) == [("a.jpg", "One")]
-    with pytest.warns(UserWarning, match="Left out: 1 images without a caption. data/README.md"):
+    with pytest.warns(UserWarning, match="Left out: 1 images without a caption, for example 'c.jpg'. data/README.md"):
         sources.flickr8k(tokens, images, write(tmp_path / "split.txt", "a.jpg\nc.jpg"))
 
 
@@ -344,7 +358,8 @@ def test_coco_images_without_captions_are_told(tmp_path, images):
     (images / "b.jpg").unlink()
     path = coco(tmp_path / "c.json", (7, "x"), (3, "A dog."), (3, " "))
     with pytest.warns(
-        UserWarning, match=r"1 captions without text or image; 1 images without a caption; 1 of 2 images"
+        UserWarning,
+        match=r"1 captions without text or image, for example in annotation 2; 1 images without a caption, for example .inner.d.jpg.; 1 of",
     ):
         assert pairs(sources.coco_captions(path, images), images) == [("a.jpg", "A dog.")]
 

@@ -264,7 +264,16 @@ def test_raw_movies_with_their_broken_rows(tmp_path):
         film(6, overview="", title=""),
         film(7, title="None", overview="NA"),
     ]
-    df = sources.movies(write(tmp_path / "movies_metadata.csv", rows))
+    with pytest.warns(UserWarning) as told:
+        df = sources.movies(write(tmp_path / "movies_metadata.csv", rows))
+    (message,) = (str(warning.message) for warning in told)
+    for part in (
+        "1 cells of 'budget' are no numbers and missing (for example '/ff9qCepilowshEtG2GYWwzt2bs4.jpg' in line 5)",
+        "1 rows are left out, whose id is no number (for example '1997-08-20' in line 4)",
+        "1 are left out that have neither title nor overview (for example '6' in line 9)",
+        "1 are left out whose id came before (for example '862' in line 6)",
+    ):
+        assert part in message
     assert df["id"].tolist() == [862, 3, 4, 5, 7] and df["id"].dtype == "int64"
     assert df.index.tolist() == [0, 1, 2, 3, 4]
     assert df.columns.tolist() == [*sources.MOVIE_COLUMNS, "vote_average", "vote_count"]
@@ -309,9 +318,9 @@ def test_movies_without_a_file(tmp_path):
         sources.movies(tmp_path)
 
 
-def test_an_empty_file_is_an_error_that_names_the_columns(tmp_path):
+def test_an_empty_file_is_an_error_that_says_what_to_give(tmp_path):
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(ValueError, match=r"A movie CSV needs the columns"):
+    with pytest.raises(ValueError, match=r"must begin with a row of names. .*empty. Give movies_metadata.csv"):
         sources.movies(tmp_path / "empty.csv")
 
 
@@ -441,11 +450,16 @@ def test_pairs_need_a_csv_and_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file '.*tweets.csv'. data/README.md"):
         sources.entailment(path)
     path.write_text("")
+    with pytest.raises(
+        ValueError, match=r"must begin with a row of names. Received: '.*', which is empty. Give tweets"
+    ):
+        sources.entailment(path)
+    path.write_text("id_1\n")
     with pytest.raises(ValueError, match="An entailment CSV needs the columns"):
         sources.entailment(path)
-    for content in (b"id_1,text_1\n1,2,3\n1,2,3,4\n", b'id_1\n"open', b"id_1\n\xff\xfe\n"):
+    for content in (b"id_1,text_1\n1,2,3\n1,2,3,4\n", b'id_1\n"open', b"id_1\na\xff\x81\x8d\x90b\n"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"An entailment CSV must be text in UTF-8 with as many cells in each row"):
+        with pytest.raises(ValueError, match=r"An entailment CSV must be text with as many cells in each row"):
             sources.entailment(path)
     assert len(sources.entailment(write_pairs(tmp_path))) == 0
     with pytest.raises(FileNotFoundError, match=r"`images_dir` must be a folder. Received: '.*nowhere'"):

@@ -30,7 +30,7 @@ def as_frame(table, what="the model"):
     if table.columns.nlevels == 1 and all(map(_same, labels, table.columns)):
         return table
     table = table.copy(deep=False)
-    table.columns = pd.Index(labels, dtype=object)
+    table.columns = labels
     return table
 
 
@@ -118,7 +118,7 @@ def _converted(frame):
     names = frame.columns
     columns = [_series(frame[name]) for name in names]
     table = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(len(frame)))
-    table.columns = pd.Index(names, dtype=object)
+    table.columns = names
     return table
 
 

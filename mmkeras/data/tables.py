@@ -32,7 +32,7 @@ AT_ONCE = 20_000  # rows
 
 
 def _warn(sentence):
-    warnings.warn(sentence, stacklevel=4)
+    warnings.warn(sentence, stacklevel=5)
 
 
 def read_table(path, sep=None, encoding=None, tell=_warn):
@@ -75,17 +75,19 @@ def read_table(path, sep=None, encoding=None, tell=_warn):
             return _parsed(path, _records(path, file, sep), sep)[0]
 
 
-def read_mended(path, sep=None, encoding=None, tell=_warn):
-    """(DataFrame, list of the lines at which its rows begin) of a file of text, in which short rows are filled and long ones left out.
+def read_lines(path, sep=None, encoding=None, *, mend=False, tell=_warn):
+    """(DataFrame, list of the lines at which its rows begin) of a file of text.
 
-    Args and errors are those of `read_table`; rows that were mended are told of.
+    Args:
+        path, sep, encoding, tell: see `read_table`, whose errors these are.
+        mend: bool; whether short rows are filled and long ones left out, both told; else they are an error.
     """
     path = pathlib.Path(path).expanduser()
     _check(path)
     with _told_of(path):
         encoding, sep = _form(path, sep, encoding, tell)
         with _text(path, encoding) as file, _long_cells():
-            return _parsed(path, _records(path, file, sep), sep, tell)
+            return _parsed(path, _records(path, file, sep), sep, tell if mend else None)
 
 
 # --- the file
@@ -333,7 +335,7 @@ def _parsed(path, records, sep, tell=None):
 def _frame(names, columns):
     df = pd.DataFrame({place: _cells(column) for place, column in enumerate(columns)})
     names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas has them
-    df.columns = pd.Index(names, dtype=object)
+    df.columns = names
     return df
 
 

@@ -1,6 +1,8 @@
 """Films of the public movie data."""
 
-from mmkeras.sources.reading import read_csv
+import warnings
+
+from mmkeras.sources.reading import HELP, read_csv
 
 # The columns both forms of the movie data have, as `movies` returns them.
 MOVIE_COLUMNS = [
@@ -21,7 +23,8 @@ def movies(path):
 
     The raw file has 24 columns, genres as a Python-literal list of dicts, numbers as strings, and a few broken rows
     (shifted columns, dates in place of ids). Rows whose id is no number, or that have neither title nor overview,
-    are dropped; so are repeated ids. Genres become "A|B". What is no number becomes NaN. Zeros stay: they mean
+    are left out; so are repeated ids. Genres become "A|B". What is no number becomes NaN. All that is counted and told in a
+    warning. Zeros stay: they mean
     "unknown" in budget, revenue and runtime; name those columns in `Tabular(zero_is_missing=…)`.
 
     Args:
@@ -45,18 +48,38 @@ def movies(path):
 
     from mmkeras.tasks import MultiLabel
 
-    df = read_csv(path, MOVIE_COLUMNS, "A movie CSV", "Give movies_metadata.csv or the tidy CSV.")
+    df = read_csv(path, MOVIE_COLUMNS, "A movie CSV", "Give movies_metadata.csv or the tidy CSV.", mend=True)
     kept = [*MOVIE_COLUMNS, *(c for c in ("vote_average", "vote_count", "poster") if c in df.columns)]
     df = df[kept].copy()
+    told = []
     for column in ("budget", "popularity", "revenue", "runtime", "vote_average", "vote_count"):
         if column in df:
-            df[column] = pd.to_numeric(df[column], errors="coerce").astype("float64")
-    df["id"] = pd.to_numeric(df["id"], errors="coerce")
-    readable = df["id"].notna() & (df["title"].notna() | df["overview"].notna())
-    df = df[readable].drop_duplicates("id").reset_index(drop=True)
+            numbers = pd.to_numeric(df[column], errors="coerce").astype("float64")
+            _count(
+                told, df, column, numbers.isna() & df[column].notna(), f"cells of {column!r} are no numbers and missing"
+            )
+            df[column] = numbers
+    ids = pd.to_numeric(df["id"], errors="coerce")
+    blank = ids.notna() & df["title"].isna() & df["overview"].isna()
+    kept = ids.notna() & ~blank
+    again = ids.where(kept).duplicated() & kept
+    _count(told, df, "id", ids.isna(), "rows are left out, whose id is no number")
+    _count(told, df, "id", blank, "are left out that have neither title nor overview")
+    _count(told, df, "id", again, "are left out whose id came before")
+    if told:
+        warnings.warn(f"{path}: {'; '.join(told)}. {HELP}", stacklevel=2)
+    df["id"] = ids
+    df = df[kept].drop_duplicates("id").reset_index(drop=True)
     df["id"] = df["id"].astype("int64")
     for column in ("title", "overview", "release_date", *(["poster"] if "poster" in df else [])):
         df[column] = df[column].fillna("").astype(object)
     task = MultiLabel("genres")
     df["genres"] = pd.Series(["|".join(task.names(cell)) for cell in df["genres"]], dtype=object)
     return df
+
+
+def _count(told, df, column, rows, what):
+    """Add a sentence about some rows, if there are any, with the line of the first and its cell."""
+    if rows.any():
+        line = rows.index[rows.to_numpy().argmax()]
+        told.append(f"{int(rows.sum())} {what} (for example {df[column][line]!r} in line {line})")

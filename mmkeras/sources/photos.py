@@ -16,7 +16,8 @@ from mmkeras.sources.reading import HELP, inside, read_csv, readable_file, reada
 def captions(csv, images_dir):
     """Read captions from a CSV with the columns image (a file name) and caption, as Kaggle has Flickr8k.
 
-    Left out, counted and told in a warning: captions of images that are not there, captions without text or image.
+    Left out, counted and told in a warning: captions of images that are not there, captions without text or image, rows of more
+    cells than the header.
 
     Args:
         csv: the CSV file.
@@ -35,9 +36,10 @@ def captions(csv, images_dir):
         Traceback (most recent call last):
         FileNotFoundError: There is no file 'nowhere.csv'. data/README.md says how to get the public data.
     """
-    df = read_csv(csv, ["image", "caption"], "A CSV of captions", "Give one with a header and a row for each caption.")
+    fix = "Give one with a header and a row for each caption."
+    df = read_csv(csv, ["image", "caption"], "A CSV of captions", fix, mend=True)
     folder = readable_folder(images_dir)
-    return _frame(zip(df["image"].fillna(""), df["caption"].fillna(""), strict=True), folder)
+    return _frame(zip(df["image"].fillna(""), df["caption"].fillna(""), df.index, strict=True), folder)
 
 
 def flickr8k(token_file, images_dir, split_file=None):
@@ -69,7 +71,7 @@ def flickr8k(token_file, images_dir, split_file=None):
     for number, line in enumerate(_text(token_file).split("\n"), start=1):
         match = re.fullmatch(r"([^\t]+)#\d+\t(.*)", line)
         if match:
-            pairs.append(match.groups())
+            pairs.append((*match.groups(), number))
         elif line.strip():
             raise ValueError(
                 f"A line of a token file must be 'name.jpg#0', a tab, and a caption. Received: {line[:80]!r} in line "
@@ -121,8 +123,8 @@ def coco_captions(json_path, images_dir):
             f"A caption's image must be among the images. Received: image_id {unknown[0]!r} in {str(json_path)!r}. "
             f"{len(unknown)} of {len(told)} captions are at fault. Correct or drop them."
         )
-    pairs = ((names[number], caption) for number, caption in told)
-    return _frame(pairs, readable_folder(images_dir), list(names.values()))
+    pairs = ((names[image], caption, number) for number, (image, caption) in enumerate(told))
+    return _frame(pairs, readable_folder(images_dir), list(names.values()), place="annotation")
 
 
 def tfds_captions(split, directory, data_dir=None):
@@ -169,8 +171,8 @@ def tfds_captions(split, directory, data_dir=None):
         name = record["image/filename"].decode("utf-8")
         write_changed(inside(folder, name, f"record {number}", "directory"), record["image"])
         names.append(name)
-        pairs += [(name, text.decode("utf-8")) for text in record["captions"]["text"]]
-    return _frame(pairs, folder, names)
+        pairs += [(name, text.decode("utf-8"), number) for text in record["captions"]["text"]]
+    return _frame(pairs, folder, names, place="record")
 
 
 def _text(path):
@@ -183,19 +185,20 @@ def _text(path):
         ) from error
 
 
-def _frame(pairs, folder, names=None):
+def _frame(pairs, folder, names=None, place="line"):
     """The DataFrame of (image name, caption) pairs whose images are in the folder.
 
     Args:
-        pairs: iterable of (str, str). folder: pathlib.Path.
+        pairs: iterable of (str, str, int), the last where it stands. folder: pathlib.Path.
         names: list of str, the images that should have captions, in their order; None for those of the pairs.
+        place: what the ints of the pairs count.
     """
     import pandas as pd
 
     known = {name: [] for name in names or ()}
-    blank = 0
-    for name, caption in pairs:
-        blank += not (name and caption.strip())
+    blank = []
+    for name, caption, number in pairs:
+        blank += [] if name and caption.strip() else [f"{place} {number}"]
         if name:
             known.setdefault(name, []).extend([caption.strip()] if caption.strip() else [])
     told = {name: texts for name, texts in known.items() if texts}
@@ -206,16 +209,16 @@ def _frame(pairs, folder, names=None):
             f"The images must be in their folder. Received: {str(folder)!r}, which has none of {len(absent)}, for example "
             f"{next(iter(absent))!r}. Give the folder that holds them. {HELP}"
         )
-    _warn(blank, len(known) - len(told), len(told), [*map(str, absent.values())])
+    _warn(blank, [name for name in known if name not in told], len(told), [*map(str, absent.values())])
     rows = [(str(paths[name]), text) for name, texts in told.items() if name not in absent for text in texts]
     return pd.DataFrame(rows, columns=["image", "caption"], dtype=object)
 
 
 def _warn(blank, untold, told, absent):
     """Tell what is left out, if anything."""
-    counts = [f"{blank} captions without text or image"] if blank else []
+    counts = [f"{len(blank)} captions without text or image, for example in {blank[0]}"] if blank else []
     if untold:
-        counts.append(f"{untold} images without a caption")
+        counts.append(f"{len(untold)} images without a caption, for example {untold[0]!r}")
     if absent:
         counts.append(
             f"{len(absent)} of {told} images that are not there, for example {absent[0]!r}, with their captions"

@@ -44,7 +44,7 @@ def entailment(csv, images_dir=None):
     import pandas as pd
 
     df = read_csv(csv, ENTAILMENT_COLUMNS, "An entailment CSV", "Give tweets.csv or a CSV of its form.")
-    df = df[ENTAILMENT_COLUMNS].fillna("").astype(object)
+    df = df[ENTAILMENT_COLUMNS].fillna("").astype(object).reset_index(drop=True)
     for column in ("id_1", "id_2"):
         # Ids become names of files, so nothing but digits may pass: no separators, no dots.
         _check_cells(df, column, lambda cell: re.fullmatch("[0-9]+", cell), "an id of the digits 0 to 9")

@@ -1,28 +1,29 @@
 """What the readers share: tables of strings, and paths that stay inside their folder."""
 
 import pathlib
+import warnings
+
+from mmkeras.data.tables import read_lines
 
 HELP = "data/README.md says how to get the public data."
 
 
-def read_csv(path, columns, table, fix):
-    """All cells of a CSV file as strings; NaN where empty.
+def read_csv(path, columns, table, fix, *, mend=False):
+    """All cells of a CSV file as strings, NaN where empty, on an index of the lines at which its rows begin.
 
     Args:
         path: the file. columns: list of str, the names it must have.
         table, fix: str, what an error calls the file, and what it advises.
+        mend: bool, whether rows of another length are mended and told of; else they are an error.
     """
-    import pandas as pd
-
-    path = readable_file(path)
+    path, told = readable_file(path), []
     try:
-        df = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        df = pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{table} must be text in UTF-8 with as many cells in each row. Received: {str(path)!r}: {error}. {fix}"
-        ) from error
+        df, lines = read_lines(path, mend=mend, tell=told.append)
+    except ValueError as error:
+        raise ValueError(f"{table} must be text with as many cells in each row. {error} {fix}") from error
+    for sentence in told:
+        warnings.warn(sentence, stacklevel=3)
+    df.index = lines
     absent = [column for column in columns if column not in df.columns]
     if absent:
         raise ValueError(f"{table} needs the columns {columns}. Received: {list(df.columns)}, without {absent}. {fix}")
