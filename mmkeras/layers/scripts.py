@@ -149,17 +149,24 @@ def spaced(texts):
     return _where(_holds(texts, f"[{UNSPACED}{EMOJI}]"), texts, change)
 
 
-def unspaced(words):
-    """Which words are a character of a script without blanks: (B,) strings → (B,) bools.
-
-    Args:
-        words: (B,) strings.
+def holds_unspaced(word):
+    """Whether a str holds a character of a script without blanks.
 
     Example:
-        >>> unspaced(tf.constant(["影", "电影", "film"])).numpy().tolist()
-        [True, False, False]
+        >>> holds_unspaced("电影"), holds_unspaced("film")
+        (True, False)
     """
-    return tf.strings.regex_full_match(words, rf"[{UNSPACED}]\p{{M}}*")
+    return bool(re.search(f"[{UNSPACED}]", word))
+
+
+def unspaced(word):
+    """Whether a str is one character of a script without blanks, with its marks: a word, as `spaced` parts them.
+
+    Example:
+        >>> unspaced("影"), unspaced("电影"), unspaced("film")
+        (True, False, False)
+    """
+    return holds_unspaced(word[:1]) and all(unicodedata.category(mark)[0] == "M" for mark in word[1:])
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.layers.scripts import holds_unspaced, letters, spaced, unspaced, valid
+
 PACKAGE = "mmkeras"
 PADDING, UNKNOWN, START, END = range(4)
 # No caption can spell these: brackets never get into a word.
@@ -20,7 +22,8 @@ def plain_words(captions):
     """Captions in lower case, with one space between words: strings of any shape → strings of the same shape.
 
     Letters, marks and digits of any script make words, and so does an apostrophe between them ("dog's"). Everything else
-    separates: "black-and-white" is three words.
+    separates: "black-and-white" is three words. Of scripts without blanks, such as Chinese, Japanese and Thai, each character is
+    a word. Letters are composed (NFC), HTML entities are read as their signs.
 
     Args:
         captions: sequence of strings.
@@ -28,13 +31,18 @@ def plain_words(captions):
     Example:
         >>> plain_words(["A dog's black-and-white 'ball'."]).numpy()[0].decode()
         "a dog's black and white ball"
+        >>> plain_words(["红色的iPhone"]).numpy()[0].decode()
+        '红 色 的 iphone'
     """
-    text = tf.strings.lower(captions, encoding="utf-8")
+    captions = tf.convert_to_tensor(captions, tf.string)
+    text = letters(tf.reshape(captions, [-1]))
     text = tf.strings.regex_replace(text, "[’ʼ]", "'")
     text = tf.strings.regex_replace(text, r"[^\p{L}\p{M}\p{N}']+|''+", " ")
+    text = spaced(text)
     text = tf.strings.regex_replace(text, r"(^| )'+", " ")  # quotation marks: not between letters
     text = tf.strings.regex_replace(text, r"'+( |$)", " ")
-    return tf.strings.strip(tf.strings.regex_replace(text, " +", " "))
+    text = tf.strings.strip(tf.strings.regex_replace(text, " +", " "))
+    return tf.reshape(text, tf.shape(captions))
 
 
 def count_words(captions):
@@ -118,7 +126,8 @@ def teacher_forcing(tokens):
 
 
 def _strings(captions):
-    return tf.constant(list(captions), tf.string, shape=(len(captions),))
+    captions = [valid(text) if isinstance(text, str) else text for text in captions]
+    return tf.constant(captions, tf.string, shape=(len(captions),))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -176,18 +185,28 @@ class CaptionTokens(keras.layers.Layer):
 class CaptionText(keras.layers.Layer):
     """Word numbers → captions: (B, T) ints → (B,) strings. Padding, start and end leave no trace.
 
+    Words have blanks between them, except characters of scripts without blanks, see `plain_words`. A vocabulary with longer words
+    of such scripts, learnt from words that had blanks, puts blanks between them all.
+
     Args:
         vocabulary: list of words, from `learn_vocabulary`.
 
     Example:
         >>> CaptionText(learn_vocabulary(["a dog"]))(np.array([[2, 4, 5, 3, 0]])).numpy()
         array([b'a dog'], dtype=object)
+        >>> CaptionText(learn_vocabulary(["红色"]))(np.array([[2, 4, 5, 3, 0]])).numpy()[0].decode()
+        '红色'
     """
 
     def __init__(self, vocabulary, **kwargs):
         super().__init__(**kwargs)
         self.vocabulary = check_vocabulary(vocabulary)
         self.supports_jit = False  # strings
+        characters = [unspaced(word) for word in self.vocabulary]
+        clauses = any(
+            holds_unspaced(word) and not alone for word, alone in zip(self.vocabulary, characters, strict=True)
+        )
+        self._joined = characters if any(characters) and not clauses else None
 
     def build(self, tokens_shape):
         """Nothing to make."""
@@ -195,7 +214,12 @@ class CaptionText(keras.layers.Layer):
     def call(self, tokens):
         silent = [SPECIAL[UNKNOWN] if number == UNKNOWN else "" for number in range(len(SPECIAL))]
         words = tf.gather(tf.constant(silent + self.vocabulary[len(SPECIAL) :]), tokens)  # (B, T)
-        text = tf.strings.reduce_join(words, axis=-1, separator=" ")
+        if self._joined is None:
+            text = tf.strings.reduce_join(words, axis=-1, separator=" ")
+        else:
+            character = tf.gather(tf.constant(self._joined), tokens)
+            both = character & tf.pad(character, [[0, 0], [1, 0]])[:, :-1]  # this word, and the one before
+            text = tf.strings.reduce_join(tf.where(both, words, tf.strings.join([" ", words])), axis=-1)
         return tf.strings.strip(tf.strings.regex_replace(text, " +", " "))
 
     def compute_output_spec(self, tokens):
