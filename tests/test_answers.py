@@ -218,6 +218,13 @@ def test_tasks_of_earlier_versions_read_and_answer_strings_as_they_did():
     assert MultiLabel(column="y", classes=None, separator="|").learn(classes=["a"]).names("a, b|c") == ["a, b", "c"]
 
 
+def test_a_cell_of_several_classes_is_refused():
+    with pytest.raises(
+        ValueError, match=r"'y' must hold one class in a cell. Received: \['a', 'b'\]. Use MultiLabel\('y'\)"
+    ):
+        MultiClass("y").adapt(frame([["a", "b"], ["a"]], object))
+
+
 # === Lists of labels ===
 
 
@@ -292,6 +299,7 @@ def test_labels_of_cells_of_arrow():
         (np.array([["a"]]), r"must hold labels, not other lists"),
         ('[{"name": ["a"]}]', r"must hold labels, not other lists"),
         ({"a": 2}, r"must be strings such as"),
+        (7, r"Received: 7. Convert the column first. A column of one number for each row is for MultiClass"),
         ({"a": None}, r"must be strings such as"),
         (b"\xff", r"bytes must be UTF-8"),
         ("['a', 'b]", r"must be a JSON or Python list"),
@@ -564,6 +572,21 @@ def test_losses_of_numbers_keep_a_large_offset():
     for name in ("mae", "mse", "huber", "log_cosh", keras.losses.MeanAbsoluteError()):
         loss = task.choose_loss(name, target)
         assert float(loss(target.values, np.full((2, 1), task.mean))) == pytest.approx(1.0)
+
+
+def test_units_are_a_registered_layer_in_float64(tmp_path):
+    import keras
+
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, mm.layers.Units(0.5, 1_700_000_001.0, name="units")(inputs))
+    rows = np.array([[2.0, -4.0]], "float32")
+    assert model(rows).numpy().tolist() == [[1_700_000_002.0, 1_699_999_999.0]] and model.output.dtype == "float64"
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again(rows).numpy().tolist() == model(rows).numpy().tolist()
+    assert again.get_layer("units").get_config() == model.get_layer("units").get_config()
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        mm.layers.Units("wide", 0.0)
 
 
 def test_scores_of_numbers_keep_a_large_offset():

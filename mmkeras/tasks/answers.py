@@ -124,11 +124,9 @@ class ClassValues:
 
 def _usual_cells(series, names):
     """{name: the cell that most often stands for it}."""
-    codes, _ = factorize(series)
-    first = {code: row for row, code in reversed(list(enumerate(codes)))}
-    cells, counts = {}, np.bincount(codes, minlength=1)
-    for code in sorted(first, key=lambda code: (-counts[code], first[code])):
-        row = first[code]
+    _, first, counts = np.unique(factorize(series)[0], return_index=True, return_counts=True)
+    cells = {}
+    for row in first[np.lexsort((first, -counts))]:
         cells.setdefault(names[row], series.iloc[row])
     return cells
 

@@ -132,6 +132,12 @@ class MultiClass(Classes):
         check_frame(df, [self.column], "the task")
         series = df[self.column]
         check_target(series)
+        several = [cell for cell in series if isinstance(cell, list | set | dict | np.ndarray)]
+        if several:
+            raise ValueError(
+                f"The target {self.column!r} must hold one class in a cell. Received: {str(several[0])[:200]}. "
+                f"Use MultiLabel({self.column!r}) for several."
+            )
         column = dataclasses.replace(CategoryColumn().adapt(series), known=())
         names = self._names(series, column)
         settings = self.settings

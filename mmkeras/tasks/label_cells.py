@@ -86,7 +86,8 @@ def read_labels(cell, separator="|"):
         return _of_entries(cell)
     if is_gap(cell):
         return Labels([])
-    raise LabelError("", "Convert the column first.")
+    fix = " A column of one number for each row is for MultiClass." if isinstance(cell, int | float | np.number) else ""
+    raise LabelError("", f"Convert the column first.{fix}")
 
 
 def is_gap(value):
