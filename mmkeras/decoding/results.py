@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from mmkeras.decoding.layer import decode
-from mmkeras.layers import CaptionText
+from mmkeras.layers import SPECIAL, CaptionText
+from mmkeras.layers.words import UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Captions:
 
     Attributes:
         texts: list of N strings.
+        words: N lists of strings, or None for what stands between blanks. Chinese is written without those.
         log_probabilities: (N,), of all words of a caption and its end.
         step_log_probabilities: (N, T), of each word; 0 after the end.
         tokens: (N, T) ints, the words' numbers, the end if it was reached, then 0.
@@ -36,6 +38,7 @@ class Captions:
     lengths: np.ndarray
     attention: np.ndarray
     grid: tuple | None = None
+    words: list | None = None
 
     def __len__(self):
         return len(self.texts)
@@ -44,6 +47,8 @@ class Captions:
         """The captions with these numbers, `rows`, in this order."""
         arrays = ("log_probabilities", "step_log_probabilities", "tokens", "lengths", "attention")
         chosen = {name: getattr(self, name)[rows] for name in arrays}
+        if self.words is not None:
+            chosen["words"] = [self.words[row] for row in rows]
         return dataclasses.replace(self, texts=[self.texts[row] for row in rows], **chosen)
 
     def maps(self, number):
@@ -51,7 +56,8 @@ class Captions:
         seen = self.attention[number, : self.lengths[number]]
         if self.grid is not None:
             seen = seen.reshape(-1, *self.grid)
-        return list(zip(self.texts[number].split(), seen, strict=True))
+        words = self.texts[number].split() if self.words is None else self.words[number]
+        return list(zip(words, seen, strict=True))
 
 
 def generate_from_patches(decoder, batches, vocabulary, *, grid=None, **settings):
@@ -92,4 +98,9 @@ def as_captions(decoded, vocabulary, grid=None):
         grid: (h, w) of the patches, or None.
     """
     texts = [text.decode() for text in CaptionText(vocabulary)(decoded["tokens"]).numpy()]
-    return Captions(texts, **decoded, grid=grid)
+    known = [SPECIAL[UNKNOWN] if word in SPECIAL else word for word in vocabulary]
+    words = [
+        [known[number] for number in tokens[:length]]
+        for tokens, length in zip(decoded["tokens"], decoded["lengths"], strict=True)
+    ]
+    return Captions(texts, **decoded, grid=grid, words=words)
