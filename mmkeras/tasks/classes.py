@@ -59,7 +59,7 @@ class Classes(Decisions):
     @property
     def values(self):
         """`ClassValues`: what the classes stand for in the target's column."""
-        return ClassValues(list(self.classes), "object")
+        return ClassValues(list(self.classes), "str")
 
     def frame(self, predictions, index):
         """Probabilities (rows, classes) as a DataFrame with one column per class, named as the target's cells are."""
