@@ -152,18 +152,19 @@ class Fitted:
     plan: Plan = DEFAULT_PLAN
     rivals: dict = dataclasses.field(default_factory=dict)
 
-    def predict(self, df, verbose=0, absent=(), **settings):
+    def predict(self, df, verbose=0, absent=(), keep=True, **settings):
         """Predictions, in the task's form.
 
         Args:
             df: DataFrame.
-            verbose, absent: see `Trunk.outputs`.
+            verbose, absent, keep: see `Trunk.outputs`.
             **settings: of the task's `predict`.
 
         Raises:
             Diverged: a prediction is no number.
         """
-        predictions = self.task.predict(self.trunk.runner(df, verbose=verbose, absent=absent), self.head, **settings)
+        run = self.trunk.runner(df, verbose=verbose, absent=absent, keep=keep)
+        predictions = self.task.predict(run, self.head, **settings)
         fault = self.task.check_predictions(predictions)
         if fault:
             raise Diverged(fault)
@@ -172,7 +173,7 @@ class Fitted:
     def answer(self, df, verbose=0):
         """Predictions for a user, who is warned of columns that cannot be what they should be."""
         warn_of_columns(df, self.trunk.modalities, "rows to predict", MOST_UNCHECKED)
-        return self.predict(df, verbose)
+        return self.predict(df, verbose, keep=False)
 
     def replace_head(self, model):
         """Predict by another head, which must read and give what this one does, by names and shapes."""

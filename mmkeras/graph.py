@@ -133,17 +133,27 @@ def arithmetic(model):
     return hash(tuple((id(x), x.dtype_policy.name, *map(id, x.variables)) for x in model._flatten_layers()))
 
 
-def compiled(model):
+def compiled(model, before=None):
     """A Functional model with dict inputs as one inference graph for batches of any size and length.
 
     The graph can be called inside others, too, as of a tf.data pipeline, which then need not trace the model again.
+
+    Args:
+        model: keras.Model.
+        before: a graph that this function gave, whose outputs hold all that the model reads; the result then takes its inputs.
     """
-    signature = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in model.input.items()}
-    infer = tf.function(lambda tensors: model(tensors, training=False), input_signature=[signature], autograph=False)
+    inputs = (model if before is None else before).input
+    signature = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in inputs.items()}
+
+    def call(tensors):
+        tensors = tensors if before is None else before(tensors)
+        return model({key: tensors[key] for key in model.input}, training=False)
+
+    infer = tf.function(call, input_signature=[signature], autograph=False)
     graph = infer.get_concrete_function()  # traced now, once; calls of it count as no retracing
 
     def run(tensors):
         return graph({key: tf.convert_to_tensor(tensors[key]) for key in signature})
 
-    run.input, run.output = model.input, model.output
+    run.input, run.output = inputs, model.output
     return run

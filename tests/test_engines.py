@@ -74,7 +74,7 @@ def encode(store, parts, df, engine, *, tower=None, **settings):
     """{key: array} of the features of all rows, by way of the store."""
     columns, tower = raw_values(df, parts[:1]), tower or tower_of(parts)
     keys = row_keys(parts[0], columns)
-    keys = encode_rows(store, tower, columns, keys, engine=engine, **{"verbose": 0, **settings})
+    keys, _ = encode_rows(store, tower, columns, keys, engine=engine, **{"verbose": 0, **settings})
     return store.read(keys, tower.layout)
 
 
@@ -555,7 +555,7 @@ def convert(tower):
     return real(tower)
 converted._convert = convert
 row_keys = [number.tobytes() * 4 for number in x]
-keys = encode_rows(store, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
+keys, _ = encode_rows(store, tower, {"x": x}, row_keys, engine="openvino", verbose=0)
 print(store.read(keys, tower.layout)["text"].sum())
 """
 

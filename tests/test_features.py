@@ -75,7 +75,7 @@ def encode(store, parts, df, **settings):
     modality, prepare, tower = parts
     columns = raw_values(df, [modality])
     own = Tower(prepare, tower, "a tower", modality.preparing == "heavy")
-    return encode_rows(store, own, columns, row_keys(modality, columns), **{"verbose": 0, **settings})
+    return encode_rows(store, own, columns, row_keys(modality, columns), **{"verbose": 0, **settings})[0]
 
 
 @pytest.fixture

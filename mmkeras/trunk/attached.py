@@ -1,10 +1,12 @@
 """A model on the first two stages: what it reads of them, from the cache where a frozen tower gave it."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.batches import batches
+from mmkeras.data.batches import Order, batches
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.data.files import Files, examine
 from mmkeras.graph import compiled, consumers, functional, submodel
@@ -15,6 +17,8 @@ from mmkeras.trunk.stages import chain
 from mmkeras.trunk.store import layout_of, row_bytes
 
 IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
+AT_ONCE = 2048  # rows that go through the graphs as they are: a tf.data pipeline takes longer to begin
+LARGE = 10**7  # weights of a model that is better run on batches of rows of one length
 
 
 class Attached:
@@ -23,7 +27,7 @@ class Attached:
     Args:
         head: keras.Model of features and prepared tensors; it may use only some of them.
         rest: keras.Model, the part of `encode` above the frozen towers, or None; see `stages.Cut`.
-        prepare: keras.Model, the first stage.
+        prepare_part: function of keys of tensors → `PreparePart` that gives them.
         towers: {modality's name: `Tower`}.
         modalities: list of adapted modalities.
 
@@ -32,16 +36,19 @@ class Attached:
         modalities: those that the model reads.
     """
 
-    def __init__(self, head, rest, prepare, towers, *, modalities):
+    def __init__(self, head, rest, prepare_part, towers, *, modalities):
         stages = [head]
         wanted = {} if rest is None else {key: tensor for key, tensor in rest.output.items() if key in head.input}
         if wanted:
             stages.insert(0, submodel(rest.input, wanted, name="encode_rest"))
-        self.model = _with_presence(chain(*stages), prepare)
-        needed = set(self.model.input)
-        self._prepare = submodel(
-            prepare.input, {k: t for k, t in prepare.output.items() if k in needed}, name="prepare_rest"
-        )
+        self.model = chain(*stages)
+        part = prepare_part(self.model.input)
+        if not part.keys:  # nothing is prepared for each row: read who is there, so that there are rows
+            part = prepare_part([f"{next(iter(self.model.input)).partition('.')[0]}{PRESENT}"])
+            ((key, tensor),) = part.model.output.items()
+            presence = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
+            self.model = functional({**self.model.input, key: presence}, self.model.output, self.model.name)
+        self._part, self._prepare, needed = part, part.model, set(self.model.input)
         self._marked = [  # columns of which it matters only whether there is something
             key
             for key, tensor in self._prepare.input.items()
@@ -51,45 +58,91 @@ class Attached:
         read = {key.partition(".")[0] for key in needed}
         self.modalities = [modality for modality in modalities if modality.name in read]
         self._others = [modality for modality in modalities if modality.name not in read]
-        self._run = self._run_prepare = None  # made when they are needed, and kept
 
-    def run(self, tensors):
-        """What the model gives for a batch, outside training."""
-        if self._run is None:
-            self._run = compiled(self.model)
-        return self._run(tensors)
-
-    def dataset(self, df, order, store, *, engine="auto", verbose=0):
+    def dataset(self, df, order, store, **how):
         """Encode what is not yet cached, then give batches of what `model` takes; see `data.batches.batches`.
 
         Args:
             df: DataFrame.
             order: `data.batches.Order`; lengths are found here.
             store: `Store` of the features.
+            **how: see `read`.
+        """
+        return self._batches(self.read(df, store, **how), order)
+
+    def read(self, df, store, *, engine="auto", verbose=0, keep=True):
+        """(raw values of what is prepared anew, function of row numbers → cached features, bytes of a row of those).
+
+        Args:
+            df: DataFrame.
+            store: `Store` of the features.
             engine: what runs the frozen towers, one of `engines.ENGINES`.
             verbose: 1 shows progress of encoding.
+            keep: bool, whether features of rows that are not yet cached go to the cache.
         """
         columns = raw_values(df, self.modalities, self._others)
         raw = self._raw(columns)
         examine(raw.values())  # these are decoded in each epoch
-        stored, size = [], row_bytes(layout_of(self._prepare)) * len(df)
+        stored, size = [], 0
         for modality in self.modalities:
             tower = self._towers.get(modality.name)
             if tower is not None:
-                keys = _encoded(modality, tower, store, columns, engine=engine, verbose=verbose)
-                stored.append((np.array(keys, dtype=object), tower.layout))
-                size += row_bytes(tower.layout) * len(keys)
+                keys, fresh = _encoded(modality, tower, store, columns, engine=engine, verbose=verbose, keep=keep)
+                stored.append((np.array(keys, dtype=object), tower.layout, fresh))
+                size += row_bytes(tower.layout)
 
         def fetch(rows):
             features = {}
-            for keys, layout in stored:
-                features.update(store.read(keys[rows], layout))
+            for keys, layout, fresh in stored:
+                features.update(store.read(keys[rows], layout, fresh))
             return features
 
-        if size > IN_MEMORY or any(isinstance(values, Files) for values in raw.values()):
+        return raw, fetch, size
+
+    def outputs(self, df, store, *, batch_size, each, absent=(), **how):
+        """What `each` makes of the model's outputs for batches of rows, in turn, and the numbers of those rows.
+
+        Args:
+            df, store: see `dataset`.
+            batch_size: int.
+            each: function of {key: tensor} and row numbers.
+            absent: keys of tensors that are taken for 0.
+            **how: see `read`.
+        """
+        read = raw, fetch, _ = self.read(df, store, **how)
+        small = len(df) <= batch_size or (len(df) <= AT_ONCE and self.model.count_params() < LARGE and each is keep_all)
+        if small and not any(isinstance(values, Files) for values in raw.values()):
+            rows = np.arange(len(df))
+            if not self._towers and not absent:
+                yield rows, each(self._run_whole(raw), rows)
+                return
+            parts = [(rows, {**fetch(slice(None)), **self._part.run(raw)})]
+        else:
+            dataset, order = self._batches(read, Order(batch_size))
+            parts = _numbered(dataset, order)
+        for rows, tensors in parts:
+            gone = {key: tf.zeros_like(tensors[key]) for key in absent if key in tensors}
+            yield rows, each(self.run({**tensors, **gone}), rows)
+
+    def _batches(self, read, order):
+        raw, fetch, size = read
+        rows = len(next(iter(raw.values())))
+        if (size + row_bytes(layout_of(self._prepare))) * rows > IN_MEMORY or any(
+            isinstance(values, Files) for values in raw.values()
+        ):
             order.lengths = token_lengths(self._prepare, raw)
-            return batches(raw, order, prepare=self._prepare, fetch=fetch)
+            return batches(raw, order, prepare=self._part.run, fetch=fetch)
         return batches({**fetch(slice(None)), **self._prepared(raw)}, order)
+
+    @functools.cached_property
+    def _run_whole(self):
+        """The model with its preparation as one graph, where nothing comes from a cache."""
+        return compiled(self.model, self._part.run)
+
+    @functools.cached_property
+    def run(self):
+        """What the model gives for a batch, outside training, as one graph."""
+        return compiled(self.model)
 
     def _raw(self, columns):
         """The columns that are prepared in each epoch; of some files, only whether they are there."""
@@ -99,31 +152,57 @@ class Attached:
 
     def _prepared(self, raw, chunk=1024):
         """{tensor: array} of all rows."""
-        if self._run_prepare is None:
-            self._run_prepare = compiled(self._prepare)
         rows = len(next(iter(raw.values()), ()))
         chunks = [
-            self._run_prepare({name: values[start : start + chunk] for name, values in raw.items()})
+            self._part.run({name: values[start : start + chunk] for name, values in raw.items()})
             for start in range(0, rows, chunk)
         ]
         return {key: np.concatenate([tensors[key].numpy() for tensors in chunks]) for key in self._prepare.output}
 
 
-def _with_presence(model, prepare):
-    """The model, with an input that says who is there, where it reads nothing else of what is prepared for each row."""
-    if set(model.input) & set(prepare.output):
-        return model
-    key = f"{next(iter(model.input)).partition('.')[0]}{PRESENT}"
-    presence = keras.Input(prepare.output[key].shape[1:], dtype=prepare.output[key].dtype, name=key)
-    return functional({**model.input, key: presence}, model.output, model.name)
+class PreparePart:
+    """Some of what `prepare` gives.
+
+    Args:
+        prepare: keras.Model, the first stage.
+        keys: which of its outputs.
+    """
+
+    def __init__(self, prepare, keys):
+        self.prepare, self.keys = prepare, keys
+
+    @functools.cached_property
+    def model(self):
+        """keras.Model from the raw values that they need."""
+        outputs = {key: tensor for key, tensor in self.prepare.output.items() if key in self.keys}
+        return submodel(self.prepare.input, outputs, name="prepare_rest")
+
+    @functools.cached_property
+    def run(self):
+        """The part as one graph."""
+        return compiled(self.model)
 
 
-def _encoded(modality, tower, store, columns, *, engine, verbose):
-    """Keys of the features of all rows, which are encoded if need be."""
+def keep_all(outputs, rows):
+    """All outputs of a batch as arrays."""
+    return {key: np.asarray(value) for key, value in outputs.items()}
+
+
+def _numbered(dataset, order):
+    """(row numbers, tensors) of each batch."""
+    done = 0
+    for (tensors,) in dataset:
+        rows = order[done : done + len(next(iter(tensors.values())))]
+        done += len(rows)
+        yield rows, tensors
+
+
+def _encoded(modality, tower, store, columns, **how):
+    """(keys of the features of all rows, {key: features that are not kept}); rows are encoded if need be."""
     own = {name: columns[name] for name in tower.prepare.input}
     while True:
         try:
-            return encode_rows(store, tower, own, row_keys(modality, columns), engine=engine, verbose=verbose)
+            return encode_rows(store, tower, own, row_keys(modality, columns), **how)
         except tf.errors.OpError as error:
             failure = error
         if not examine(own.values()):  # it tells which file is at fault

@@ -53,8 +53,8 @@ class Tower:
         return compiled(self.prepare)
 
 
-def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_size=None, verbose=1):
-    """Make sure that the tower's features of all rows are stored, encoding each missing distinct row once.
+def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_size=None, verbose=1, keep=True):
+    """The tower's features of all rows, encoding each distinct row once that is not stored.
 
     Args:
         store: a `Store`.
@@ -64,9 +64,10 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         engine: one of `engines.ENGINES`, or an engine.
         batch_size: int, most rows of a pass; None leaves it to the engine.
         verbose: 0 for silence, else a progress bar in rows.
+        keep: bool, whether what is encoded now goes to the store.
 
     Returns:
-        list of bytes, the key of each row in the store.
+        (list of bytes, the key of each row in the store; {key: packed features} of those that were not kept).
 
     Raises:
         EngineError: an engine that was named cannot run the tower; "auto" warns and takes TensorFlow.
@@ -78,7 +79,7 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         keys = [key + row for row in row_keys]
         todo = store.missing(keys)
         if not todo:
-            return keys
+            return keys, {}
         size = min(batch_size or candidate.rows, len(todo)) if tower.heavy else None
         windows = windows_of(tower, {name: values[todo] for name, values in columns.items()}, size)
         first = next(windows)
@@ -91,19 +92,22 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
             if verbose:
                 what = tower.model.name.removesuffix("_frozen")
                 print(f"Encoding {len(todo):,} rows of {what!r} by {candidate}; {candidate.why}")
-            store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
+            fresh = {}
+            if keep:
+                store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
             parts = cut_windows(tower.prepare, itertools.chain([first], windows), batch_size, candidate.tokens)
             run, todo_keys = tower.opened[key, size], [keys[row] for row in todo]
-            _write_features(store, run, parts, layout=tower.layout, keys=todo_keys, verbose=verbose)
-            return keys
+            write = store.write if keep else fresh.update
+            _write_features(write, run, parts, layout=tower.layout, keys=todo_keys, verbose=verbose)
+            return keys, fresh
         except engines.EngineError as error:
             if engine != "auto":
                 raise
             warnings.warn(f"{error} TensorFlow encodes in float32 instead.", stacklevel=2)
 
 
-def _write_features(store, run, parts, *, layout, keys, verbose):
-    """Run a tower over parts of the rows, and write what it gives for each row under its key."""
+def _write_features(write, run, parts, *, layout, keys, verbose):
+    """Run a tower over parts of the rows, and `write` what it gives for each row as (key, packed features)."""
     bar = keras.utils.Progbar(len(keys), unit_name="row", verbose=min(verbose, 1), stateful_metrics=["rows/s"])
     sent, done, pending, start = collections.deque(), 0, [], time.monotonic()
     last = start
@@ -122,11 +126,11 @@ def _write_features(store, run, parts, *, layout, keys, verbose):
             done += len(rows)
             now = time.monotonic()
             if now - last > 1.0:  # what a killed process loses: a second's work
-                store.write(pending)
+                write(pending)
                 pending, last = [], now
             bar.update(done, [("rows/s", done / max(now - start, 1e-9))])
     finally:
-        store.write(pending)
+        write(pending)
 
 
 def windows_of(tower, columns, batch_size):

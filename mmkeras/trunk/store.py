@@ -137,17 +137,18 @@ class Store:
         with self._reading() as transaction:
             return sorted(position for key, position in unseen.items() if transaction.get(key) is None)
 
-    def read(self, keys, layout):
+    def read(self, keys, layout, beside=None):
         """{tensor: array (rows, …)} of stored rows; sequences are padded with zeros to the longest.
 
         Args:
-            keys: list of bytes, each stored.
+            keys: list of bytes, each stored or beside.
+            beside: {key: packed row} of rows that are not stored.
             layout: {tensor: {"dtype", "shape"}} as returned by `layout_of`; None in a shape is the time axis.
         """
         columns = {name: [] for name in layout}
         with self._reading() as transaction:
             for key in keys:
-                value = transaction.get(key)
+                value = beside[key] if beside and key in beside else transaction.get(key)
                 if value is None:
                     raise KeyError(
                         f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."

@@ -4,16 +4,16 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import threading
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mmkeras.data.batches import Order, settle
 from mmkeras.graph import arithmetic, submodel
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
-from mmkeras.trunk.attached import Attached
+from mmkeras.trunk.attached import Attached, PreparePart, keep_all
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
@@ -55,7 +55,7 @@ class Trunk:
         self.encode = build_encode(self.modalities, self.prepare) if encode is None else encode
         self.cache = CacheFolder() if cache is None else cache
         self.engine = engine
-        self._cuts, self._attached = {}, collections.OrderedDict()
+        self._parts, self._cuts, self._attached, self._lock = {}, {}, collections.OrderedDict(), threading.RLock()
         # Whether a phase that fine-tunes differs from one that does not.
         self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
         self._set_trainable(True)
@@ -77,10 +77,10 @@ class Trunk:
     # --- running
 
     def runner(self, df, **settings):
-        """A function (model, each=None) → {key: (rows, …)} for the rows of `df`; settings are those of `outputs`."""
-        return lambda model, each=None: self.outputs(model, df, each=each, **settings)
+        """A function (model, each=keep_all) → {key: (rows, …)} for the rows of `df`; settings are those of `outputs`."""
+        return lambda model, each=keep_all: self.outputs(model, df, each=each, **settings)
 
-    def outputs(self, model, df, *, each=None, absent=(), batch_size=64, verbose=0):
+    def outputs(self, model, df, *, each=keep_all, absent=(), batch_size=64, verbose=0, keep=True):
         """What a model of features gives for the rows of `df`.
 
         Args:
@@ -88,26 +88,23 @@ class Trunk:
                 takes are read.
             df: DataFrame.
             each: function of the model's outputs for a batch, {key: tensor}, and of the numbers of its rows, to what is
-                kept of them; None keeps all.
+                kept of them.
             absent: names of modalities that are taken for missing in all rows.
             batch_size: int.
             verbose: 1 shows progress of encoding.
+            keep: bool, whether features that frozen towers give for the first time go to the cache.
 
         Returns:
             {key: (rows, …) array}, in the order of `df`.
         """
-        attached = self.attach(model)
-        dataset, order = attached.dataset(df, Order(batch_size), self.cache.open(), engine=self.engine, verbose=verbose)
-        kept, done = [], 0
-        for (tensors,) in dataset:
-            presence = [f"{name}{suffix}" for name in absent for suffix in (PRESENT, EACH_PRESENT)]
-            gone = {key: tf.zeros_like(tensors[key]) for key in presence if key in tensors}
-            outputs = attached.run({**tensors, **gone})
-            rows = order[done : done + len(next(iter(outputs.values())))]
-            done += len(rows)
-            kept.append({k: np.asarray(v) for k, v in (outputs if each is None else each(outputs, rows)).items()})
-        back = np.argsort(order)
-        return {key: _joined([batch[key] for batch in kept])[back] for key in kept[0]}
+        gone = [f"{name}{suffix}" for name in absent for suffix in (PRESENT, EACH_PRESENT)]
+        how = {"engine": self.engine, "verbose": verbose, "keep": keep}
+        attached, store = self.attach(model), self.cache.open()
+        order, kept = zip(
+            *attached.outputs(df, store, batch_size=batch_size, each=each, absent=gone, **how), strict=True
+        )
+        back = np.argsort(np.concatenate(order))
+        return {key: _joined([np.asarray(batch[key]) for batch in kept])[back] for key in kept[0]}
 
     def features(self, df, *, names=None, verbose=0):
         """{modality: (rows, D) or (rows, T, D)} with "modality.present" (rows, 1); what frozen towers give goes to the cache.
@@ -139,14 +136,22 @@ class Trunk:
         """
         fine_tune = fine_tune and self._tunes
         key = (id(head), fine_tune, arithmetic(head))
-        if key not in self._attached:
-            cut, towers = self._cut(fine_tune)
-            attached = Attached(head, cut.rest, self.prepare, towers, modalities=self.modalities)
-            self._attached[key] = (head, attached)  # the head, so that its id stays its own
-            if len(self._attached) > MOST_ATTACHED:
-                self._attached.popitem(last=False)
-        self._attached.move_to_end(key)
-        return self._attached[key][1]
+        with self._lock:  # predictions may be asked for in many threads
+            if key not in self._attached:
+                cut, towers = self._cut(fine_tune)
+                attached = Attached(head, cut.rest, self._part, towers, modalities=self.modalities)
+                self._attached[key] = (head, attached)  # the head, so that its id stays its own
+                if len(self._attached) > MOST_ATTACHED:
+                    self._attached.popitem(last=False)
+            self._attached.move_to_end(key)
+            return self._attached[key][1]
+
+    def _part(self, keys):
+        """`PreparePart` of some outputs of `prepare`; traced once for all models that read the same."""
+        keys = frozenset(keys) & set(self.prepare.output)
+        if keys not in self._parts:
+            self._parts[keys] = PreparePart(self.prepare, keys)
+        return self._parts[keys]
 
     def _cut(self, fine_tune):
         """(`Cut`, {modality: `Tower`}) of a phase."""
