@@ -1,6 +1,7 @@
 """The task whose answer is a sentence."""
 
 import dataclasses
+import itertools
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from mmkeras.data.columns import check_frame
 from mmkeras.data.targets import Sentences
+from mmkeras.data.texts import texts as read_texts
 from mmkeras.decoding import as_captions, decode
 from mmkeras.evaluation.nearest import NearestImage, OneCaption
 from mmkeras.evaluation.sections import Section
@@ -31,7 +33,7 @@ class Caption(Task):
     """A caption for each image, written word by word; several captions per image teach it more.
 
     A cell holds one caption, or a list of them; rows that repeat an image are taken together. Words are those of
-    `layers.captions.plain_words`. Captions without a word are left out with a warning, and those with more words than
+    `layers.plain_words`, characters in Chinese, Japanese or Thai. Captions without a word are left out with a warning, and those with more words than
     `sequence_length` leaves room for are cut and counted.
 
     Args:
@@ -101,7 +103,7 @@ class Caption(Task):
         import pandas as pd
 
         check_frame(df, [*columns, self.column])
-        cells = [_texts(cell, self.column) for cell in df[self.column]]
+        cells = sentences_of(df[self.column])
         texts = [text for cell in cells for text in cell]
         counts = count_words(texts) if texts else np.zeros(0, int)
         words = iter(counts)
@@ -131,7 +133,7 @@ class Caption(Task):
         return self.group(df, inputs)
 
     def adapt(self, df):
-        texts = [text for cell in df[self.column] for text in _texts(cell, self.column)]
+        texts = [text for cell in sentences_of(df[self.column]) for text in cell]
         room = self.sequence_length - 2
         cut = int((count_words(texts) > room).sum())
         if cut:
@@ -141,7 +143,7 @@ class Caption(Task):
 
     def target(self, df):
         """`Sentences` of grouped rows, see `group`."""
-        cells = [_texts(cell, self.column) for cell in df[self.column]]
+        cells = sentences_of(df[self.column])
         texts = [text for cell in cells for text in cell]
         tokens = CaptionTokens(list(self.vocabulary), self.sequence_length)(tf.constant(texts)).numpy()
         return Sentences(cells, tokens, self.column)
@@ -249,13 +251,32 @@ class WatchCider(keras.callbacks.Callback):
             logs["val_cider"] = score_captions(texts, list(self.df[self.column])).metrics["cider"]
 
 
-def _texts(cell, column):
-    if isinstance(cell, str):
-        return [cell]
-    if isinstance(cell, list | tuple | np.ndarray) and all(isinstance(text, str) for text in cell):
-        return list(cell)
-    if cell is None or (isinstance(cell, float) and cell != cell):
-        return []
+def sentences_of(series):
+    """A list of the sentences of each cell of a pandas Series: none of an empty one; see `data.texts.texts`.
+
+    Raises:
+        ValueError: a cell that is neither a string, bytes, a list of these, nor empty.
+
+    Example:
+        >>> import pandas as pd
+        >>> sentences_of(pd.Series(["a dog", None, [b"a cat", "cats"]]))
+        [['a dog'], [], ['a cat', 'cats']]
+    """
+    import pandas as pd
+
+    lists = [_as_list(cell, series.name) for cell in series]
+    read = iter(read_texts(pd.Series([text for cell in lists for text in cell], dtype=object, name=series.name)))
+    return [list(itertools.islice(read, len(cell))) for cell in lists]
+
+
+def _as_list(cell, column):
+    import pandas as pd
+
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray | pd.Series) else [cell]
+    # What is missing is no caption; a list in a list is none, either.
+    cells = [text for text in cells if isinstance(text, str | bytes) or np.ndim(text) or not pd.isna(text)]
+    if all(isinstance(text, str | bytes) for text in cells):
+        return cells
     raise ValueError(
         f"Cells of {column!r} must be captions or lists of captions. Received: {cell!r}. Convert the column first."
     )
