@@ -233,7 +233,7 @@ def test_too_many_blocks(tiny_bert, setting):
         ),
         ({"columns": []}, r"reads one column, or two as a pair. Received: \(\)"),
         ({"columns": ["a", "a"]}, r"`columns` of `Text` must be column names, each once. Received: \['a', 'a'\]"),
-        ({"columns": ["a", 3]}, r"must be column names, each once. Received: \['a', 3\]"),
+        ({"columns": ["a", None]}, r"must be column names, each once. Received: \['a', None\]"),
         ({"pooling": "max"}, r"`pooling` must be one of \('cls', 'mean', 'pooled', None\). Received: 'max'"),
         ({"trainable": 0}, r"`trainable` must be False, True, or the number of top blocks.*Received: 0"),
         ({"trainable": -1}, r"`trainable` must be False, True, or the number of top blocks.*Received: -1"),
@@ -415,7 +415,7 @@ def test_nan_never_reaches_the_features(movies):
             {"numeric": "a", "zero_is_missing": "b"},
             r"must name columns of `numeric` \('a',\). Received: \['b'\]. Add them",
         ),
-        ({"numeric": [1]}, r"`numeric` must be column names, each once. Received: \[1\]"),
+        ({"numeric": [1, "1"]}, r"`numeric` must be column names, each once. Received: \[1, '1'\]"),
         ({"numeric": "a", "name": "1st"}, r"`name` must be a Python identifier such as 'text'. Received: '1st'"),
     ],
 )

@@ -49,14 +49,16 @@ def is_table(value):
 def column_label(label):
     """The name of a column as a string, in tables and in settings alike.
 
-    Levels of a MultiIndex are joined by ".", and empty ones are left out.
+    Levels of a MultiIndex are joined by ".", and empty ones are left out; a label that is empty itself gives "".
 
     Example:
         >>> column_label("a"), column_label(0), column_label(("f", 1)), column_label(("f", ""))
         ('a', '0', 'f.1', 'f')
     """
     if isinstance(label, tuple):
-        return ".".join(column_label(level) for level in label if not _is_empty(level))
+        return ".".join(filter(None, map(column_label, label)))
+    if _is_empty(label):
+        return ""
     if isinstance(label, bytes):
         return label.decode("utf-8", "replace")
     if isinstance(label, np.datetime64 | datetime.datetime):
@@ -66,7 +68,8 @@ def column_label(label):
 
 def column_labels(names):
     """The names of one column or several, as a list of strings; a tuple is several names, but one inside a list."""
-    return list(map(column_label, names)) if isinstance(names, list | tuple) else [column_label(names)]
+    several = hasattr(names, "__iter__") and not isinstance(names, str | bytes)
+    return list(map(column_label, names)) if several else [column_label(names)]
 
 
 def like(result, table):

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmkeras.data.check import check_columns
 from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.frames import column_label
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 
@@ -21,6 +22,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
         notes: sentences to begin with.
     """
     task, trunk, columns = fitted.task, fitted.trunk, columns_of(fitted.trunk.modalities)
+    by = by if by is None else column_label(by)
     check_frame(df, [*columns, *task.columns, *([by] if by is not None else [])])
     df, told = task.judged(task.units(df, list(columns)))
     notes = [*notes, *told]

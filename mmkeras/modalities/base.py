@@ -3,6 +3,7 @@
 import dataclasses
 
 from mmkeras.data.columns import check_frame, inputs_of, raw_values
+from mmkeras.data.frames import column_labels
 from mmkeras.modalities.encoders.base import find_encoder
 from mmkeras.registry import Learner
 
@@ -217,13 +218,13 @@ def split_names(text):
 
 
 def column_names(columns, what):
-    """A name or a sequence of names as a tuple of unique names.
+    """A name or a sequence of names as a tuple of unique strings, see `column_label`.
 
     Raises:
         ValueError: no name, or the same one twice.
     """
-    names = (columns,) if isinstance(columns, str) else tuple(columns)
-    if len(set(names)) != len(names) or not all(isinstance(name, str) and name for name in names):
+    names = tuple(column_labels(columns))
+    if len(set(names)) != len(names) or not all(names):
         raise ValueError(f"{what} must be column names, each once. Received: {columns!r}. Give a string or a list.")
     return names
 

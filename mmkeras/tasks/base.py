@@ -8,6 +8,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from mmkeras.data.frames import column_label
 from mmkeras.evaluation.sections import Section
 from mmkeras.registry import Learner
 
@@ -39,11 +40,12 @@ class Task(Learner):
     option_help = ""
 
     def __post_init__(self):
-        if not isinstance(self.column, str) or not self.column:
+        if isinstance(self.column, list) or not column_label(self.column):
             hint = ""
-            if isinstance(self.column, list | tuple):
+            if isinstance(self.column, list):
                 hint = " Columns of 0 and 1, one for each label, are a list of at least two: MultiLabel(['toxic', 'insult'])."
             raise ValueError(f"`column` must be a column name. Received: {self.column!r}.{hint}")
+        self._set(column=column_label(self.column))
 
     @property
     def thresholds(self):

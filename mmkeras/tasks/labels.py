@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mmkeras.data.columns import check_frame
+from mmkeras.data.frames import column_labels
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
@@ -63,7 +64,7 @@ class MultiLabel(Classes):
 
     def __post_init__(self):
         if isinstance(self.column, list | tuple) and len(self.column) > 1:
-            self._set(flags=self.column, column="labels")
+            self._set(flags=column_labels(self.column), column="labels")
         super().__post_init__()
         self.check_classes()
         if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
@@ -72,7 +73,7 @@ class MultiLabel(Classes):
             )
         if self.flags is not None:
             self._set(flags=tuple(self.flags))
-            if not all(isinstance(name, str) and name for name in self.flags) or len(set(self.flags)) < len(self.flags):
+            if not all(self.flags) or len(set(self.flags)) < len(self.flags):
                 raise ValueError(f"The columns of labels must have different names. Received: {list(self.flags)}.")
             if not set(self.classes or ()) <= set(self.flags):
                 raise ValueError(
