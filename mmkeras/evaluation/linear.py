@@ -2,20 +2,26 @@
 
 import numpy as np
 
-from mmkeras.data.columns import texts
+from mmkeras.data.texts import texts
 from mmkeras.evaluation.rivals import Rival
+from mmkeras.layers.scripts import EMOJI, UNSPACED, plain_text
+
+# Words of two letters or more, as scikit-learn has them, and what is a word of its own in `plain_text`.
+WORD = rf"(?u)\b\w\w+\b|[{UNSPACED}{EMOJI}]\S*"
+AT_ONCE = 10_000  # texts that are read together
 
 
 class Linear(Rival):
     """TF-IDF of words and word pairs with one linear model per output, see `fit_linear` of the task.
 
-    Kept as plain arrays, so that it can be stored without pickling.
+    Kept as plain arrays, so that it can be stored without pickling. Texts of every script are read as "lexical" reads them, unless
+    `unicode` says that it was learnt before that was so.
     """
 
     needs_trunk = False
 
-    def __init__(self, task, columns, *, vocabulary, idf, weights, bias):
-        self.task, self.columns = task, list(columns)
+    def __init__(self, task, columns, *, vocabulary, idf, weights, bias, unicode=True):
+        self.task, self.columns, self.unicode = task, list(columns), unicode
         self.vocabulary, self.idf, self.weights, self.bias = vocabulary, idf, weights, bias
 
     @classmethod
@@ -37,20 +43,21 @@ class Linear(Rival):
         return {"TF-IDF + linear model": rival}
 
     def predict(self, trunk, df):
-        vectorizer = _vectorizer(vocabulary={word: i for i, word in enumerate(self.vocabulary)})
+        vectorizer = _vectorizer({word: i for i, word in enumerate(self.vocabulary)}, self.unicode)
         vectorizer.idf_ = np.asarray(self.idf)
-        values = vectorizer.transform(_joined(df, self.columns)) @ self.weights.T.astype("float64") + self.bias
+        rows = _joined(df, self.columns, self.unicode)
+        values = vectorizer.transform(rows) @ self.weights.T.astype("float64") + self.bias
         return self.task.link(values)
 
     def write(self, path):
         arrays = {"vocabulary": np.array(self.vocabulary, dtype=str), "idf": self.idf}
         np.savez_compressed(path.with_suffix(".npz"), weights=self.weights, bias=self.bias, **arrays)
-        return {"columns": self.columns}
+        return {"columns": self.columns, "unicode": self.unicode}
 
     @classmethod
     def read(cls, path, saved):
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            return cls(None, saved["columns"], **arrays)
+            return cls(None, saved["columns"], unicode=saved.get("unicode", False), **arrays)
 
 
 def word_columns(modalities):
@@ -58,13 +65,18 @@ def word_columns(modalities):
     return list(dict.fromkeys(name for m in modalities for name, column in m.columns_read.items() if column.words))
 
 
-def _joined(df, columns):
-    return [" ".join(row) for row in zip(*(texts(df[c]) for c in columns), strict=True)]
+def _joined(df, columns, unicode=True):
+    rows = [" ".join(row) for row in zip(*(texts(df[c]) for c in columns), strict=True)]
+    if not unicode:
+        return rows
+    starts = range(0, len(rows), AT_ONCE)
+    return [text.decode() for start in starts for text in plain_text(rows[start : start + AT_ONCE]).numpy()]
 
 
-def _vectorizer(vocabulary=None):
+def _vectorizer(vocabulary=None, unicode=True):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     # A word seen once in training says nothing of other rows; a given vocabulary needs no such limit.
-    fewest = 1 if vocabulary else 2
-    return TfidfVectorizer(ngram_range=(1, 2), min_df=fewest, sublinear_tf=True, vocabulary=vocabulary)
+    settings = {"min_df": 1 if vocabulary else 2, "vocabulary": vocabulary}
+    pattern = {"token_pattern": WORD} if unicode else {}
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **settings, **pattern)

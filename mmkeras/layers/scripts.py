@@ -93,7 +93,7 @@ def plain_text(texts):
         >>> [text.decode().split() for text in plain_text(tf.constant(["It\u2019s R&amp;B\u2014ЖИЗНЬ", "好电影!"])).numpy()]
         [["it's", 'r&b', 'жизнь'], ['好', '电', '影', '!']]
     """
-    return _by_word(tf.strings.lower(texts), _plain)
+    return _by_word(tf.strings.lower(tf.convert_to_tensor(texts, tf.string)), _plain)
 
 
 def first_words(texts, most):
