@@ -111,6 +111,8 @@ def factorize(series):
 
 def _written(cells):
     """Distinct cells as they are written, stripped of their dtype."""
+    if getattr(cells, "dtype", None) in ("float16", "float32"):  # an Index gives them as doubles, with more digits
+        cells = np.asarray(cells)
     return [_name(cell) for cell in cells]
 
 

@@ -9,21 +9,8 @@ import numpy as np
 from mmkeras.data.categories import CategoryColumn
 from mmkeras.data.column import Column
 from mmkeras.data.numbers import NumberColumn, tell
+from mmkeras.data.texts import TextColumn
 from mmkeras.persistence import argument_names
-
-
-class TextColumn(Column):
-    """Texts, as str; '' for a missing one."""
-
-    reads = "text"
-    words = True
-    reads_text = True
-
-    def values(self, series):
-        return texts(series)
-
-    def lengths(self, values):
-        return np.array([len(value) for value in values])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,17 +133,6 @@ def check_frame(df, columns, what="the model"):
             raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")
     if len(df) == 0:
         raise ValueError(f"{what} needs at least one row. Received: an empty DataFrame. Check the filter before.")
-
-
-def categories(series):
-    return CategoryColumn().values(series)
-
-
-def texts(series):
-    """A column as a NumPy array of str objects: missing values become '', everything else its `str`."""
-    missing = series.isna().to_numpy()
-    values = series.to_numpy(dtype=object)
-    return np.array(["" if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
 
 
 def iso_dates(series):
