@@ -58,7 +58,9 @@ def _two_bytes(head):
     zeros = head[0::2].count(0), head[1::2].count(0)
     if len(head) < 4 or max(zeros) < 0.3 * (len(head) // 2) or min(zeros) > 0.02 * len(head):
         return None
-    return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    encoding = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    text = head[: len(head) // 2 * 2].decode(encoding, "ignore")
+    return None if re.search(r"[\x00-\x08\x0e-\x1f]", text) else encoding
 
 
 def _score(text, encoding):

@@ -109,9 +109,11 @@ def _times(column):
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy("float64", na_value=np.nan)
     empty = column.isna().to_numpy(dtype=bool) | (column.astype(str).str.strip() == "").to_numpy(dtype=bool)
+    no_numbers = ~empty
     if column.dtype.kind not in "mM":
         numbers = pd.to_numeric(column.astype(object).mask(empty), errors="coerce").to_numpy("float64", na_value=np.nan)
-        if not np.isnan(numbers[~empty]).any():
+        no_numbers = np.isnan(numbers) & ~empty
+        if not no_numbers.any():
             return numbers
     reader = DateColumn().adapt(column)
     with warnings.catch_warnings():
@@ -120,6 +122,7 @@ def _times(column):
     dates = pd.to_datetime(pd.Series(read).replace("", None), errors="coerce", format="ISO8601", utc=True)
     unread = dates.isna().to_numpy() & ~empty
     if unread.any():
+        unread = min(unread, no_numbers, key=np.sum)
         raise ValueError(
             f"`time` must name a column of dates or numbers. Received: {column.name!r} with {column[unread].iloc[0]!r}. "
             "Convert the column first."

@@ -255,7 +255,7 @@ def _separator(path, sample, tell):
         score = (widths.count(widths[0]) > 0.9 * len(widths), widths[0])
         if widths[0] > 1 and score > most:
             best, most, equal = sep, score, []
-        elif score == most:
+        elif widths[0] > 1 and score == most:
             equal.append(sep)
     if equal or (best != "," and not (tabs and best == "\t")):
         tell(f"Read {str(path)!r} with {best!r} between cells. Give `sep` if it is another.")
