@@ -40,6 +40,7 @@ from mmkeras.layers import (
     PatchPositions,
     PiecewiseLinear,
     Present,
+    SpaceCharacters,
     TermBag,
     TermWeights,
     Tokenize,
@@ -105,7 +106,8 @@ def caption_decoder(**settings):
 CASES = {
     Present: (Present, [strings("a", " ")]),
     Tokenize: (lambda **k: tokenize(sequence_length=8, **k), [strings("a b", "c d e f")]),
-    TermWeights: (term_weights, [strings("red car", "blue")]),
+    TermWeights: (lambda **k: term_weights(unicode=True, **k), [strings("red car", "Blue\u2019")]),
+    SpaceCharacters: (SpaceCharacters, [strings("Caf\u00e9 \u6771\u4eac", "ok")]),
     TermBag: (
         lambda **k: TermBag(5, 3, dropout=0.1, scale=2.0, **k),
         [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
@@ -157,7 +159,7 @@ RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDec
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
 EXACT = {CalendarParts, DecodeCaptions}
-RAW = [Present, CaptionTokens, Tokenize, TermWeights, CalendarParts, CleanNumbers, HubPreprocessor]
+RAW = [Present, CaptionTokens, Tokenize, TermWeights, SpaceCharacters, CalendarParts, CleanNumbers, HubPreprocessor]
 TRAINED = [
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
     CaptionDecoder, HubEncoder, PatchPositions,
