@@ -293,7 +293,7 @@ def _characters_of(entities):
     codes = tf.reduce_sum(values * base[:, None] ** tf.range(6, -1, -1), axis=1)
     windows = tf.gather(tf.constant(WINDOWS), tf.clip_by_value(codes - 128, 0, 31))
     codes = tf.where((codes >= 128) & (codes < 160), windows, codes)
-    codes = tf.where((codes == ord(END)) | (codes == ord(CUT)), 0xFFFD, codes)
+    codes = tf.where((codes == 0) | (codes == ord(END)) | (codes == ord(CUT)), 0xFFFD, codes)
     return tf.strings.unicode_encode(codes[:, None], "UTF-8")
 
 
