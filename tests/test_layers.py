@@ -107,7 +107,7 @@ CASES = {
     Present: (Present, [strings("a", " ")]),
     Tokenize: (lambda **k: tokenize(sequence_length=8, **k), [strings("a b", "c d e f")]),
     TermWeights: (lambda **k: term_weights(unicode=True, **k), [strings("red car", "Blue\u2019")]),
-    SpaceCharacters: (SpaceCharacters, [strings("Caf\u00e9 \u6771\u4eac", "ok")]),
+    SpaceCharacters: (lambda **k: SpaceCharacters(max_words=64, **k), [strings("Caf\u00e9 \u6771\u4eac", "ok")]),
     TermBag: (
         lambda **k: TermBag(5, 3, dropout=0.1, scale=2.0, **k),
         [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],

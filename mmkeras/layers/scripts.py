@@ -176,6 +176,9 @@ class SpaceCharacters(keras.layers.Layer):
     Characters of scripts without blanks stand apart, accents of Latin, Greek and Cyrillic letters, Hebrew points and Arabic vowels
     are left out, HTML entities are read, and marks that nobody sees are gone. ASCII texts without entities stay as they are.
 
+    Args:
+        max_words: int, the words that are read of a text: of one of megabytes only the beginning is left, see `beginning`.
+
     Example:
         >>> import tensorflow as tf
         >>> import mmkeras as mm
@@ -183,15 +186,19 @@ class SpaceCharacters(keras.layers.Layer):
         ['Ein', 'Cafe', '東', '京']
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, max_words=512, **kwargs):
         super().__init__(**kwargs)
+        self.max_words = max_words
         self.supports_jit = False  # strings
 
     def call(self, texts):
-        return _by_word(texts, lambda words: spaced(compose(_clean(words), "bare")))
+        return _by_word(beginning(texts, self.max_words), lambda words: spaced(compose(_clean(words), "bare")))
 
     def compute_output_spec(self, texts):
         return keras.KerasTensor(texts.shape, "string")
+
+    def get_config(self):
+        return {**super().get_config(), "max_words": self.max_words}
 
 
 # === Texts that need it ===

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.layers.scripts import holds_unspaced, letters, spaced, unspaced, valid
+from mmkeras.layers.scripts import beginning, holds_unspaced, letters, spaced, unspaced, valid
 
 PACKAGE = "mmkeras"
 PADDING, UNKNOWN, START, END = range(4)
@@ -167,7 +167,8 @@ class CaptionTokens(keras.layers.Layer):
         """Nothing to make."""
 
     def call(self, captions):
-        words = tf.strings.split(plain_words(tf.reshape(captions, [-1])))[:, : self.sequence_length - 2]
+        words = tf.strings.split(plain_words(beginning(tf.reshape(captions, [-1]), self.sequence_length)))
+        words = words[:, : self.sequence_length - 2]
         numbers = words.with_flat_values(tf.cast(self._numbers(words.flat_values), tf.int32))
         rows = words.nrows()
         ends = [tf.fill([rows, 1], number) for number in (START, END)]

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.data.columns import raw_values
-from mmkeras.layers.scripts import beginning
 from mmkeras.modalities.encoders.transformer import Transformer
 
 VOCABULARY = 6_000
@@ -22,7 +21,7 @@ class ScratchText(Transformer):
         return {"tokenizer": learn_tokenizer(texts, self.modality.sequence_length)}
 
     def prepare(self, raw):
-        space = layers.SpaceCharacters(name=f"{self.name}_characters")
+        space = layers.SpaceCharacters(self.modality.sequence_length, name=f"{self.name}_characters")
         return super().prepare({column: space(texts) for column, texts in raw.items()})
 
     def backbone(self):
@@ -38,9 +37,8 @@ def learn_tokenizer(rows, sequence_length):
     import keras_hub
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    space = layers.SpaceCharacters()
-    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256)
-    dataset = dataset.map(lambda texts: space(beginning(texts, sequence_length)))
+    space = layers.SpaceCharacters(sequence_length)
+    dataset = tf.data.Dataset.from_tensor_slices(list(rows)).batch(256).map(space)
     # Accents are left out by the layer: the tokenizer takes the vowels of Thai and Hindi for such.
     vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
         dataset, VOCABULARY, reserved_tokens=special, lowercase=True, strip_accents=False
