@@ -9,6 +9,7 @@ import numpy as np
 from mmkeras import persistence
 from mmkeras.data.check import warn_of_columns
 from mmkeras.data.columns import Column, check_frame, columns_of
+from mmkeras.data.frames import column_label
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
 from mmkeras.graph import load_model, submodel
@@ -56,7 +57,7 @@ class Recipe:
         """
         read = list(columns_of(self.modalities))
         columns = list(dict.fromkeys([*read, *self.task.columns]))
-        weighed = columns if sample_weight is None else list(dict.fromkeys([*columns, sample_weight]))
+        weighed = columns if sample_weight is None else list(dict.fromkeys([*columns, column_label(sample_weight)]))
         check_frame(df, weighed)
         for column in set(read) & set(self.task.columns):
             warnings.warn(
@@ -112,6 +113,7 @@ def _weights(weights, df, column):
         return weights
     import pandas as pd
 
+    column = column_label(column)
     own = pd.to_numeric(df[column], errors="coerce").to_numpy("float32", na_value=np.nan)
     if not np.isfinite(own).all() or (own < 0).any() or not own.any():
         raise ValueError(

@@ -270,7 +270,7 @@ def test_settings_and_tables_name_columns_alike(labels):
     before = df.copy()
     size, colour, target = list(df.columns)
     pipe = mm.Pipeline([mm.Tabular(numeric=[size], categorical=[colour])], mm.MultiClass(target))
-    pipe.fit(df, epochs=1, verbose=0, validation_data=df)
+    pipe.fit(df, epochs=1, verbose=0, validation_data=df, sample_weight=target)
     assert set(pipe.predict_labels(df)) <= {4, 9}
     if isinstance(labels, pd.MultiIndex):
         assert len(pipe.evaluate(df, by=target, verbose=0).groups) == 2

@@ -55,17 +55,16 @@ def movies(path):
     for column in ("budget", "popularity", "revenue", "runtime", "vote_average", "vote_count"):
         if column in df:
             numbers = pd.to_numeric(df[column], errors="coerce").astype("float64")
-            _count(
-                told, df, column, numbers.isna() & df[column].notna(), f"cells of {column!r} are no numbers and missing"
-            )
+            unread = numbers.isna() & df[column].notna()
+            told += _about(df[column], unread, f"cells of {column!r} are no numbers and missing")
             df[column] = numbers
     ids = pd.to_numeric(df["id"], errors="coerce")
     blank = ids.notna() & df["title"].isna() & df["overview"].isna()
     kept = ids.notna() & ~blank
     again = ids.where(kept).duplicated() & kept
-    _count(told, df, "id", ids.isna(), "rows are left out, whose id is no number")
-    _count(told, df, "id", blank, "are left out that have neither title nor overview")
-    _count(told, df, "id", again, "are left out whose id came before")
+    told += _about(df["id"], ids.isna(), "rows are left out, whose id is no number")
+    told += _about(df["id"], blank, "are left out that have neither title nor overview")
+    told += _about(df["id"], again, "are left out whose id came before")
     if told:
         warnings.warn(f"{path}: {'; '.join(told)}. {HELP}", stacklevel=2)
     df["id"] = ids
@@ -78,8 +77,9 @@ def movies(path):
     return df
 
 
-def _count(told, df, column, rows, what):
-    """Add a sentence about some rows, if there are any, with the line of the first and its cell."""
-    if rows.any():
-        line = rows.index[rows.to_numpy().argmax()]
-        told.append(f"{int(rows.sum())} {what} (for example {df[column][line]!r} in line {line})")
+def _about(cells, rows, what):
+    """[sentence about some rows, with the line of the first and its cell], or [] where there are none."""
+    if not rows.any():
+        return []
+    line = rows.index[rows.to_numpy().argmax()]
+    return [f"{int(rows.sum())} {what} (for example {cells[line]!r} in line {line})"]
