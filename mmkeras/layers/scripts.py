@@ -36,7 +36,6 @@ ENTITIES = {
 NUMBER = "[0-9]{1,7}|[xX][0-9a-fA-F]{1,6}"  # of an entity
 # Noncharacters, which no text holds: they end a text, and a piece of one, where several are handled as one.
 END, CUT, NONE = "\ufdd0", "\ufdd1", -1
-UTF_8 = r"[^\x{d800}-\x{dfff}]*"  # any characters
 # What browsers make of the numbers 128 to 159, which many programs on Windows write.
 WINDOWS = [ord(c) for c in bytes(range(128, 160)).decode("cp1252", "replace")]
 FREQUENT = {"ß": "ss", "ς": "σ"}  # what whole languages would need `compose` for
@@ -107,12 +106,15 @@ def first_words(texts, most):
         >>> first_words(tf.constant(["ДА — да, нет", "一二三"]), 2).numpy()[1].decode()
         '一 二'
     """
-    words = tf.strings.split(tf.strings.lower(beginning(texts, most)))
-    # Most words need nothing more, so words are looked at rather than texts.
-    flat = _where(_beyond_ascii(words.flat_values), words.flat_values, _plain)
-    joined = _joined(words.with_flat_values(flat))
+
+    def cut(long):
+        words, places = _words(long)
+        kept = tf.where(places[:, 1] < most)
+        return _joined(tf.gather_nd(words, kept), tf.gather(places, tf.reshape(kept, [-1])), long)
+
+    joined = _by_word(tf.strings.lower(beginning(texts, most)), _plain)
     # A word and a blank have two characters or more: what is shorter has not too many.
-    return _where(tf.strings.length(joined) >= 2 * most, joined, lambda long: _joined(tf.strings.split(long)[:, :most]))
+    return _where(tf.strings.length(joined) >= 2 * most, joined, cut)
 
 
 def letters(texts):
@@ -142,11 +144,7 @@ def spaced(texts):
         >>> spaced(tf.constant(["ดีมาก ok👍"])).numpy()[0].decode().split()
         ['ดี', 'ม', 'า', 'ก', 'ok', '👍']
     """
-
-    def change(some):
-        return tf.strings.regex_replace(some, rf"[{UNSPACED}]\p{{M}}*|[{EMOJI}][{SKIN}]?", r" \0 ")
-
-    return _where(_holds(texts, f"[{UNSPACED}{EMOJI}]"), texts, change)
+    return tf.strings.regex_replace(texts, rf"[{UNSPACED}]\p{{M}}*|[{EMOJI}][{SKIN}]?", r" \0 ")
 
 
 def holds_unspaced(word):
@@ -212,27 +210,33 @@ def _plain(texts):
     return spaced(tf.strings.regex_replace(text, f"[{separators()}]+", " "))
 
 
-def _joined(words):
-    return tf.strings.reduce_join(words, axis=-1, separator=" ")
+def _words(texts):
+    """(N,) what stands between blanks in all texts, and (N, 2) of which text each is, and its number there."""
+    split = tf.raw_ops.StringSplitV2(input=texts, sep="")
+    return split.values, split.indices
+
+
+def _joined(words, places, texts):
+    """What `_words` gave, with a blank between words: as many as `texts`."""
+    return tf.strings.unsorted_segment_join(words, places[:, 0], tf.size(texts), separator=" ")
 
 
 def _where(rows, texts, change):
-    """Texts with `change` applied to those of the rows that a mask names."""
+    """Texts with `change` applied to those of the rows that a mask names, if there are any."""
+    return tf.cond(tf.reduce_any(rows), lambda: _at(rows, texts, change), lambda: texts)
+
+
+def _at(rows, texts, change):
     places = tf.where(rows)
-
-    def changed():
-        return tf.tensor_scatter_nd_update(texts, places, change(tf.gather_nd(texts, places)))
-
-    return tf.cond(tf.size(places) > 0, changed, lambda: texts)
+    return tf.tensor_scatter_nd_update(texts, places, change(tf.gather_nd(texts, places)))
 
 
 def _by_word(texts, change):
     """Texts with `change` applied to the words that hold more than ASCII; most words of most texts need nothing."""
 
     def changed(some):
-        words = tf.strings.split(some, " ")
-        flat = _where(_beyond_ascii(words.flat_values), words.flat_values, change)
-        return _joined(words.with_flat_values(flat))
+        words, places = _words(some)
+        return _joined(_at(_beyond_ascii(words), words, change), places, some)
 
     return _where(_beyond_ascii(texts), texts, changed)
 
@@ -262,31 +266,19 @@ def _beyond_ascii(texts):
 
 
 def _clean(texts):
-    texts = _where(~tf.strings.regex_full_match(texts, UTF_8), texts, _as_utf_8)
-    texts = _where(_holds(texts, "&"), texts, _without_entities)
-    return _where(_holds(texts, f"[\u200b{INVISIBLE}]"), texts, _without_invisible)
-
-
-def _as_utf_8(texts):
-    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # U+FFFD where it was none
-
-
-def _without_invisible(texts):
-    return tf.strings.regex_replace(tf.strings.regex_replace(texts, "\u200b", " "), f"[{INVISIBLE}]+", "")
-
-
-def _without_entities(texts):
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")  # what is no UTF-8 becomes U+FFFD
     texts = _where(_holds(texts, "&#"), texts, _without_numbers)
     for pattern, sign in ENTITIES.items():
         texts = tf.strings.regex_replace(texts, pattern, sign)
-    return tf.strings.regex_replace(texts, "&amp;", "&")  # last: "&amp;lt;" is what stands for "&lt;"
+    texts = tf.strings.regex_replace(texts, "&amp;", "&")  # last: "&amp;lt;" is what stands for "&lt;"
+    return tf.strings.regex_replace(tf.strings.regex_replace(texts, "\u200b", " "), f"[{INVISIBLE}]+", "")
 
 
 def _without_numbers(texts):
     """Entities of numbers as their characters: "&#233;" and "&#xe9;" are "é"."""
     marked = tf.strings.regex_replace(_one(texts), f"(&#(?:{NUMBER}));", f"{CUT}\\1{CUT}")
     pieces = _split(marked, CUT)
-    pieces = _where(tf.strings.regex_full_match(pieces, f"&#(?:{NUMBER})"), pieces, _characters_of)
+    pieces = _at(tf.strings.regex_full_match(pieces, f"&#(?:{NUMBER})"), pieces, _characters_of)
     return _split(tf.strings.reduce_join(pieces), END)
 
 

@@ -13,6 +13,7 @@ TERMS = 30_000
 UNITS = 32
 DROPOUT = 0.5
 BATCH = 256  # rows that are read together
+_read = tf.function(first_words, autograph=False, reduce_retracing=True)
 
 
 class Lexical(TextEncoder):
@@ -40,12 +41,10 @@ class Lexical(TextEncoder):
 def learn_terms(rows, most_words):
     """Vocabulary and idf of the words and word pairs of the training rows."""
     vectorizer = keras.layers.TextVectorization(TERMS, ngrams=2, output_mode="count", sparse=True)
-    texts = (
-        tf.data.Dataset.from_tensor_slices(rows or [""]).batch(BATCH).map(lambda batch: first_words(batch, most_words))
-    )
-    vectorizer.adapt(texts)
+    batches = [_read(tf.constant(rows[start : start + BATCH]), most_words) for start in range(0, len(rows), BATCH)]
+    vectorizer.adapt(tf.concat(batches, 0) if rows else [""], batch_size=BATCH)
     documents = np.zeros(vectorizer.vocabulary_size())
-    for batch in texts:
+    for batch in batches:
         np.add.at(documents, vectorizer(batch).indices.numpy()[:, 1], 1)
     idf = np.log((1 + len(rows)) / (1 + documents)) + 1  # smoothed, as if one more row held every term once
     return {"vectorizer": vectorizer, "idf": idf.tolist()}
