@@ -523,6 +523,8 @@ def test_files_of_arrow_keep_their_dtypes(tmp_path, ending, monkeypatch):
         [f"1577{day:06}.5" for day in range(10)],
         [datetime.date(2020, 1, day) for day in range(5, 15)],
         pd.Series(range(10), dtype="Int64"),
+        ["NA", "n/a", " ", None, "1", "2", "3", "14", "15", "16"],
+        ["null", "-", " ", None, *(f"{day}/06/2021" for day in (9, 10, 13, 14, 15, 16))],
     ],
 )
 def test_rows_are_split_by_times_as_text(times):

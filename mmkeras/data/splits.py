@@ -6,6 +6,7 @@ import numpy as np
 
 from mmkeras.data.columns import DateColumn
 from mmkeras.data.frames import as_frame, column_label, column_labels, take_rows
+from mmkeras.layers.cells import GAPS
 
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
 VALIDATION_SHARE, VALIDATION_FROM = 0.1, 20
@@ -108,7 +109,9 @@ def _times(column):
 
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy("float64", na_value=np.nan)
-    empty = column.isna().to_numpy(dtype=bool) | (column.astype(str).str.strip() == "").to_numpy(dtype=bool)
+    empty = column.isna().to_numpy(dtype=bool) | column.astype(str).str.strip().str.lower().isin(("", *GAPS)).to_numpy(
+        dtype=bool
+    )
     no_numbers = ~empty
     if column.dtype.kind not in "mM":
         numbers = pd.to_numeric(column.astype(object).mask(empty), errors="coerce").to_numpy("float64", na_value=np.nan)
