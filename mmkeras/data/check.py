@@ -28,7 +28,8 @@ def check_columns(df, modalities):
         for name, column in modality.readers.items():
             if not column.picture:
                 names.append(name)
-                rows.append([modality.name, column.reads, len(df), *_look(column, df[name])])
+                read = f"{column.reads}, {column.how}" if column.how else column.reads
+                rows.append([modality.name, read, len(df), *_look(column, df[name])])
     return pd.DataFrame(rows, index=pd.Index(names, name="column"), columns=list(COLUMNS))
 
 

@@ -20,6 +20,8 @@ class Column(abc.ABC):
     dtype = "string"  # of the raw values
     words = False  # whether its cells are words, which simple models of words can read
     picture = False  # whether its cells are pictures, which a report shows
+    # What `adapt` found of how cells are written, for people.
+    how = ""
     # Whether `read` also takes cells as they were written, as strings.
     reads_text = False
 

@@ -1,6 +1,5 @@
 """Columns of a DataFrame: which are read and how, and the raw values of all of them."""
 
-import dataclasses
 import difflib
 import hashlib
 
@@ -8,21 +7,10 @@ import numpy as np
 
 from mmkeras.data.categories import CategoryColumn
 from mmkeras.data.column import Column
-from mmkeras.data.numbers import NumberColumn, tell
+from mmkeras.data.dates import DateColumn
+from mmkeras.data.numbers import NumberColumn
 from mmkeras.data.texts import TextColumn
 from mmkeras.persistence import argument_names
-
-
-@dataclasses.dataclass(frozen=True)
-class DateColumn(Column):
-    dayfirst: bool | None = None
-    """Dates, as ISO 8601 strings; '' for a missing one."""
-
-    reads = "date"
-    reads_text = True
-
-    def values(self, series):
-        return iso_dates(series)
 
 
 def columns_of(modalities):
@@ -133,24 +121,3 @@ def check_frame(df, columns, what="the model"):
             raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")
     if len(df) == 0:
         raise ValueError(f"{what} needs at least one row. Received: an empty DataFrame. Check the filter before.")
-
-
-def iso_dates(series):
-    """A column of dates as ISO 8601 strings; '' where missing or unreadable (warned about, with an example).
-
-    Dates are datetimes, strings that pandas can read, or whole numbers from 1000 to 9999, which are years.
-    """
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
-        # pandas would take whole numbers for nanoseconds since 1970.
-        years = (series % 1 == 0) & series.between(1000, 9999)
-        cells = [
-            f"{int(v)}-01-01" if year else None if v != v else f"number {v}"
-            for v, year in zip(series, years, strict=True)
-        ]
-        series = pd.Series(cells, dtype=object, name=series.name)
-    dates = pd.to_datetime(series, errors="coerce", format=None if len(series) == 0 else "mixed", utc=True)
-    unread = dates.isna().to_numpy() & ~series.isna().to_numpy() & (series.astype(str).str.strip() != "").to_numpy()
-    tell(unread, series, "not dates")
-    return dates.dt.strftime("%Y-%m-%dT%H:%M:%S").fillna("").to_numpy(dtype=object)

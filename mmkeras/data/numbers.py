@@ -52,6 +52,11 @@ class NumberColumn(Column):
         if self.decimal not in (None, ".", ","):
             raise ValueError(f"`decimal` must be '.', ',' or None. Received: {self.decimal!r}.")
 
+    @property
+    def how(self):
+        signs = ["with decimal commas"] if self.decimal == "," else []
+        return ", ".join([*signs, *([f"in {self.unit}"] if self.unit else [])])
+
     def adapt(self, series):
         strings = (
             [_plain(cell) for cell in pd.unique(series.dropna().map(_text, na_action="ignore").dropna())]
@@ -91,7 +96,7 @@ class NumberColumn(Column):
             numbers = self._of_objects(series)
         unread = np.isnan(numbers) & ~series.isna().to_numpy(dtype=bool)
         if unread.any():
-            unread[unread] = [not _is_gap(cell) for cell in series[unread]]
+            unread[unread] = [not is_gap(cell) for cell in series[unread]]
         tell(unread, series, "not numbers")
         return self._narrowed(numbers, series)
 
@@ -173,7 +178,8 @@ def _plain(text):
     return re.sub(f"[{BLANKS}]+", " ", text).strip()
 
 
-def _is_gap(cell):
+def is_gap(cell):
+    """Whether a cell is a word that stands for nothing, such as "NA"."""
     text = _text(cell)
     return text is not None and _plain(text).lower() in ("", *GAPS)
 

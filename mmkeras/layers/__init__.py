@@ -5,10 +5,11 @@ and after reloading. B = rows in the batch, T = tokens or terms, D = width of a 
 """
 
 from mmkeras.layers.cells import ReadNumbers, Spell
+from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.scripts import SpaceCharacters
-from mmkeras.layers.tabular import AnyNumber, CalendarParts, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
+from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
 from mmkeras.layers.units import Units
 from mmkeras.layers.words import (
@@ -35,6 +36,7 @@ __all__ = [
     "PatchPositions",
     "PiecewiseLinear",
     "Present",
+    "ReadDates",
     "ReadNumbers",
     "SpaceCharacters",
     "Spell",

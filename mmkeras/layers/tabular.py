@@ -1,10 +1,7 @@
-"""Layers of numbers with gaps, and of dates."""
-
-import math
+"""Layers of numbers with gaps."""
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mmkeras.layers.cells import LARGEST
 
@@ -163,52 +160,3 @@ class AnyNumber(keras.layers.Layer):
 
     def compute_output_spec(self, numbers):
         return keras.KerasTensor((numbers.shape[0], 1), self.compute_dtype)
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class CalendarParts(keras.layers.Layer):
-    """ISO 8601 strings → parts of the calendar: (B,) → (B, 7); NaN in all seven where no date is given.
-
-    The parts are: year with its fraction, then sine and cosine of the day in the year, of the weekday and
-    of the hour. Accepts "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00"; anything else is missing.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> import mmkeras as mm
-        >>> parts = mm.layers.CalendarParts()(tf.constant(["2021-04-03", "soon"])).numpy()
-        >>> parts.shape, int(parts[0, 0]), bool((parts[1] != parts[1]).all())
-        ((2, 7), 2021, True)
-    """
-
-    PATTERN = r"^\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2}).*)?\s*$"
-
-    def call(self, dates):
-        dates = tf.reshape(dates, [-1])
-        valid = tf.strings.regex_full_match(dates, self.PATTERN)
-        safe = tf.where(valid, dates, "2000-01-01")
-
-        def group(number):
-            digits = tf.strings.regex_replace(safe, self.PATTERN, rf"\{number}")
-            return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.float32)
-
-        year, month, day, hour = group(1), group(2), group(3), group(4) + group(5) / 60.0
-        days = _days_from_civil(year, month, day)
-        start = _days_from_civil(year, tf.ones_like(month), tf.ones_like(day))
-        in_year = (days - start) / 365.25
-        weekday = tf.math.floormod(days + 3.0, 7.0)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
-        turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
-        waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
-        numbers = tf.concat([(year + in_year)[:, None], waves], axis=-1)
-        return tf.where(valid[:, None], numbers, float("nan"))  # float32 always: bfloat16 has no 2019
-
-    def compute_output_spec(self, dates):
-        return keras.KerasTensor((dates.shape[0], 7), "float32")
-
-
-def _days_from_civil(year, month, day):
-    """Days since 1970-01-01 in the Gregorian calendar (Fliegel & Van Flandern, 1968); exact in float32 to 40,000 CE."""
-    shift = tf.floor((14.0 - month) / 12.0)
-    y, m = year + 4800.0 - shift, month + 12.0 * shift - 3.0
-    julian = day + tf.floor((153.0 * m + 2.0) / 5.0) + 365.0 * y
-    julian += tf.floor(y / 4.0) - tf.floor(y / 100.0) + tf.floor(y / 400.0) - 32045.0
-    return julian - 2440588.0

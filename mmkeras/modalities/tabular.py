@@ -8,6 +8,7 @@ import numpy as np
 
 from mmkeras import layers
 from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, raw_values
+from mmkeras.data.dates import year_statistics
 from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
@@ -210,7 +211,3 @@ def _vocabulary(values, min_count):
     order = np.argsort(-counts, kind="stable")
     # StringLookup refuses an empty vocabulary.
     return [str(names[i]) for i in order if counts[i] >= min_count] or ["(no category)"]
-
-
-def year_statistics(iso):
-    return _mean_variance(np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in iso if date], "float64"))
