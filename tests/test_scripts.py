@@ -22,7 +22,7 @@ from mmkeras.modalities.encoders.lexical import learn_terms
 from mmkeras.modalities.encoders.scratch import learn_tokenizer
 from mmkeras.tasks.caption import sentences_of
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MARKS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0323\u0327\u0328\u031b\u0345\u3099\u309a\u093c\u05bc\u0651\u064e"
 MARKED = st.text(st.sampled_from("aeiouAEIOUcnsSdοιαυωΙΩΑЖйЙхはかウदफשب각가한ᄒ\u1161\u11ab ß" + MARKS), max_size=12)
 ANY = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -307,7 +307,7 @@ def reviews():
 @pytest.fixture(scope="module")
 def fitted(reviews):
     pipe = mm.Pipeline([mm.Text("t", encoder="lexical", sequence_length=32)], mm.MultiClass("y"))
-    pipe.fit(reviews, epochs=6, learning_rate=2e-2, verbose=0)
+    pipe.fit(reviews, epochs=2, batch_size=8, learning_rate=5e-2, validation_data=None, verbose=0)
     return pipe
 
 
