@@ -56,7 +56,7 @@ class Column(abc.ABC):
 
     def gaps(self, values):
         """(rows,) bools: which raw values stand for a missing cell."""
-        return values == ""
+        return values == "" if values.dtype == object else values != values
 
     def findings(self, series, values):
         """Sentences about cells that, as read, tell a model nothing, such as a category that is never known.

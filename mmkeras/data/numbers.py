@@ -137,9 +137,6 @@ class NumberColumn(Column):
     def read(self, raw, name):
         return layers.ReadNumbers(self.decimal or ".", self.unit, name=name)(raw) if raw.dtype == "string" else raw
 
-    def gaps(self, values):
-        return np.isnan(values)
-
     def findings(self, series, values):
         known = values[~np.isnan(values)].astype("float64")
         if len(known) < 2:
