@@ -40,10 +40,15 @@ from mmkeras.layers import (
     PatchPositions,
     PiecewiseLinear,
     Present,
+    ReadDates,
+    ReadNumbers,
     SpaceCharacters,
+    Spell,
+    Standardize,
     TermBag,
     TermWeights,
     Tokenize,
+    Units,
     count_words,
     learn_vocabulary,
     plain_words,
@@ -125,6 +130,14 @@ CASES = {
     FillMissing: (FillMissing, [np.array([[NAN, 1.0], [2.0, NAN]], "float32")]),
     AnyNumber: (AnyNumber, [np.array([[NAN, 1.0], [NAN, NAN]], "float32")]),
     CalendarParts: (CalendarParts, [strings("2021-04-03", "")]),
+    ReadDates: (lambda **k: ReadDates(dayfirst=True, **k), [strings("3/4/2021", "soon")]),
+    ReadNumbers: (lambda **k: ReadNumbers(",", "$", **k), [strings("$1.234,5", "?")]),
+    Spell: (lambda **k: Spell([["^ +| +$", ""], ["[.]0$", ""]], **k), [strings(" 3.0", "b")]),
+    Units: (lambda **k: Units(2.0, 1.0, **k), [np.array([[0.5], [1.0]], "float32")]),
+    Standardize: (
+        lambda **k: Standardize([1.0, 2.0], [4.0, 0.25], **k),
+        [np.array([[3.0, NAN], [1.0, 2.5]], "float32")],
+    ),
     CaptionTokens: (lambda **k: CaptionTokens(VOCABULARY, 6, **k), [strings(*CAPTIONS)]),
     CaptionText: (lambda **k: CaptionText(VOCABULARY, **k), [CAPTION_TOKENS]),
     CaptionDecoder: (
@@ -158,8 +171,20 @@ CASES = {
 RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions, PatchPositions}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
-EXACT = {CalendarParts, DecodeCaptions}
-RAW = [Present, CaptionTokens, Tokenize, TermWeights, SpaceCharacters, CalendarParts, CleanNumbers, HubPreprocessor]
+EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, Units}
+RAW = [
+    Present,
+    ReadDates,
+    ReadNumbers,
+    Spell,
+    CaptionTokens,
+    Tokenize,
+    TermWeights,
+    SpaceCharacters,
+    CalendarParts,
+    CleanNumbers,
+    HubPreprocessor,
+]
 TRAINED = [
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
     CaptionDecoder, HubEncoder, PatchPositions,

@@ -58,7 +58,10 @@ def read_numbers(texts, decimal=".", unit=""):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ReadNumbers(keras.layers.Layer):
-    """Numbers as people write them: (B,) strings → (B,) float64, NaN where there is none; see `read_numbers`.
+    """Numbers as people write them: (B,) strings → (B,) float64, NaN where there is none.
+
+    Args:
+        decimal, unit: see `read_numbers`.
 
     Example:
         >>> import tensorflow as tf
