@@ -11,8 +11,6 @@ BLANKS = "\t\n\v\f\r\x1c-\x20\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f
 # What stands for "nothing" where a number or a date is asked for.
 GAPS = ("na", "n/a", "#n/a", "nan", "nat", "null", "nil", "none", "-", "--", "?", ".")
 MULTIPLIERS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
-# Beyond it, what is left of a number in single precision is infinite.
-LARGEST = 3.4028234663852886e38
 
 
 def read_numbers(texts, decimal=".", unit=""):

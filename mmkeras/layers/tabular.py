@@ -3,8 +3,6 @@
 import keras
 import numpy as np
 
-from mmkeras.layers.cells import LARGEST
-
 PACKAGE = "mmkeras"
 
 
@@ -34,7 +32,7 @@ class CleanNumbers(keras.layers.Layer):
 
     def call(self, numbers):
         # More than single precision holds is infinite, as `data.numbers` reads it.
-        missing = ~(keras.ops.absolute(numbers) <= LARGEST) | (
+        missing = ~keras.ops.isfinite(keras.ops.cast(numbers, "float32")) | (
             keras.ops.equal(numbers, 0) & keras.ops.convert_to_tensor(self.zero_is_missing, "bool")
         )
         log = keras.ops.log1p(keras.ops.maximum(numbers, 0))
