@@ -176,6 +176,9 @@ def _civil(days):
 class ReadDates(keras.layers.Layer):
     """Dates as people write them → ISO 8601 in UTC, (B,) strings → (B,) strings; see `read_dates`.
 
+    Args:
+        dayfirst: bool, whether 3/6/2021 is in June.
+
     Example:
         >>> import tensorflow as tf
         >>> import mmkeras as mm
