@@ -32,7 +32,7 @@ FLOORS = [
     {"tasks", "samples"},
     {"fitting", "sources"},
     {"pipeline"},
-    {"inference", "inspection", "search"},
+    {"inference", "inspection", "search", "serving"},
     {"testing"},
     {"__init__"},
     {"cli"},
@@ -49,9 +49,11 @@ OWNERS = {
     "tensorflow_datasets": ("sources/photos.py",),
     "autokeras": ("search/autokeras/",),
     "keras_tuner": ("search/",),
+    "starlette": ("serving/app.py",),
+    "uvicorn": ("serving/running.py",),
 }
-# Loaded when first used, whole: their classes derive from AutoKeras's.
-LOADED_LATE = "search/autokeras/"
+# Loaded when first used, whole: what derives from AutoKeras's classes, and what runs a server.
+LOADED_LATE = ("search/autokeras/", "serving/")
 # Names of Keras's own that begin with "_".
 KERAS_PRIVATE = re.compile(
     r"_(keras_history|inbound_nodes|outbound_nodes|flatten_layers|parent_nodes|nodes_by_depth)\b"

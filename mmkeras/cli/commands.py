@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | train | search | predict | caption | evaluate | export | cache."""
+"""The command line: mmkeras quickstart | train | search | predict | caption | evaluate | export | serve | cache."""
 
 import argparse
 import dataclasses
@@ -9,7 +9,8 @@ import sys
 import mmkeras as mm
 from mmkeras.cli import quickstart as samples
 from mmkeras.cli.options import head_settings, make_modalities, make_parser, make_task, read_early
-from mmkeras.cli.use import import_file, rivals_of
+from mmkeras.cli.serve import serve
+from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_label
 from mmkeras.data.tables import read_table
@@ -92,7 +93,7 @@ def search(options):
 
 def predict(options):
     _check_ending(options.out)
-    pipe, df = _load(options.model), _read(options, options.csv)
+    pipe, df = load_folder(options.model), _read(options, options.csv)
     table = _predicted(pipe, df) if len(df) else _predicted(pipe, df.reindex([0])).iloc[:0]
     if options.out:
         _write(options.out, table)
@@ -138,13 +139,13 @@ def _write(out, table):
 
 def caption(options):
     settings = {"method": options.method, "beam_width": options.beam_width, "seed": options.seed}
-    captions = mm.generate(_load(options.model), options.images, **settings)
+    captions = mm.generate(load_folder(options.model), options.images, **settings)
     for image, text, score in zip(options.images, captions.texts, captions.log_probabilities, strict=True):
         print(f"{image}: {text} ({score:.2f})")
 
 
 def evaluate(options):
-    pipe, df = _load(options.model), _read(options, options.csv)
+    pipe, df = load_folder(options.model), _read(options, options.csv)
     rivals = _rivals(pipe, options.rivals)
     train_rows = None if options.train_csv is None else _read(options, options.train_csv)
     if rivals and train_rows is None:
@@ -157,7 +158,7 @@ def evaluate(options):
 
 
 def export(options):
-    _load(options.model).export(options.out)
+    load_folder(options.model).export(options.out)
     print(f"Wrote {options.out}; it takes raw values: tf.saved_model.load({options.out!r}).serve({{column: values}}).")
 
 
@@ -176,7 +177,8 @@ def cache(options):
 
 
 COMMANDS = {
-    function.__name__: function for function in (quickstart, train, search, predict, caption, evaluate, export, cache)
+    function.__name__: function
+    for function in (quickstart, train, search, predict, caption, evaluate, export, serve, cache)
 }
 
 
@@ -232,11 +234,6 @@ def _frequent(task, df, least):
 def _rivals(pipe, rivals):
     """Those of classes of rivals that the task does not bring along."""
     return [rival for rival in rivals if rival not in pipe.task.rivals]
-
-
-def _load(folder):
-    folder = pathlib.Path(folder)
-    return mm.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def _read(options, path):

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from mmkeras.cli.quickstart import ROWS
+from mmkeras.cli.serve import add_options as _serve
 from mmkeras.decoding.settings import METHODS
 from mmkeras.fusion import Fusion
 from mmkeras.modalities import with_options
@@ -257,5 +258,6 @@ COMMANDS = {
     "caption": (_caption, "Write captions of image files with a saved model."),
     "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
     "export": (_export, "Write a saved model as a SavedModel that takes raw values."),
+    "serve": (_serve, "Answer over HTTP with saved models, until Ctrl-C."),
     "cache": (_cache, "Show or delete cached features."),
 }

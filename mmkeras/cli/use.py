@@ -1,4 +1,4 @@
-"""Files of a user's own, imported because the command line names them: `mmkeras --use mytasks.py …`."""
+"""Files and folders that the command line names: a user's own Python, `mmkeras --use mytasks.py …`, and saved models."""
 
 import importlib.util
 import inspect
@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 from mmkeras.evaluation.rivals import Rival
+from mmkeras.pipeline import load
 from mmkeras.registry import subclasses
 
 
@@ -52,6 +53,12 @@ def rivals_of(modules):
     """The classes of rivals that modules define."""
     names = {module.__name__ for module in modules}
     return [cls for cls in subclasses(Rival) if cls.__module__ in names and not inspect.isabstract(cls)]
+
+
+def load_folder(folder):
+    """The Pipeline in a folder that a command wrote, or in its model/; see `mmkeras.load`."""
+    folder = pathlib.Path(folder).expanduser()
+    return load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def _is_installed(name, file):

@@ -1,0 +1,1 @@
+"""Saved models behind HTTP: what `mmkeras serve` runs."""
