@@ -18,7 +18,7 @@ import tensorflow as tf
 import mmkeras as mm
 from mmkeras import testing
 from mmkeras.__main__ import main
-from mmkeras.data.columns import Column, check_frame, numbers
+from mmkeras.data.columns import Column, NumberColumn, check_frame
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.linear import Linear
 from mmkeras.evaluation.nearest import NearestImage, OneCaption
@@ -48,7 +48,7 @@ class Share(Decisions):
 
     def encode(self, df):
         check_frame(df, self.columns, "the task")
-        return numbers(df[self.column])[:, None]
+        return NumberColumn().values(df[self.column])[:, None]
 
     def logits(self, hidden, target=None, name="logits"):
         odds = np.log(self.state["mean"] / (1 - self.state["mean"]))
