@@ -4,14 +4,13 @@ import base64
 import binascii
 import dataclasses
 import difflib
-import io
 import json
 
 from mmkeras.persistence import argument_names
 from mmkeras.serving.limits import Limits, Refused
+from mmkeras.serving.pictures import pixels_of
 
 EXAMPLE = '{"instances": [{"column": value}]} or {"inputs": {"column": [value]}}'
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # of pictures
 PLAIN = {str, int, float, bool, type(None)}
 SIGNATURES = (None, "serve", "serving_default")
 
@@ -167,28 +166,6 @@ class Reader:
                     f"A picture may have {self.limits.pixels:,} pixels. Received: {pixels:,}, {where}. Scale it down.",
                 )
         return cell
-
-
-def pixels_of(data):
-    """How many pixels a picture claims to have in its first bytes; 0 where they do not tell.
-
-    Args:
-        data: bytes of a file.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> pixels_of(tf.io.encode_png(tf.zeros((3, 5, 3), tf.uint8)).numpy()), pixels_of(b"none")
-        (15, 0)
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return picture.width * picture.height
-    except Image.DecompressionBombError:
-        return 2 * Image.MAX_IMAGE_PIXELS
-    except Exception:  # of files that are none, it may be any; the model's own decoder says what is wrong
-        return 0
 
 
 def _told(error):
