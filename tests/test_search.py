@@ -171,7 +171,8 @@ def test_failed_trials_are_recorded_with_their_reason(rows, place, monkeypatch):
     pipe = run(rows[0], place, "failing", max_trials=5)
     reasons = list(pipe.trail.table["failure"])
     assert reasons == [
-        "predictions are NaN: the training diverged",
+        "Predictions must be finite numbers. Received: 374 of 374 that are not: the training diverged. Use a lower learning_rate, "
+        "and look for extreme numbers.",
         "out of memory: no room for [8, 8]",
         "out of memory: MemoryError",
         "RuntimeError: the disk is gone",
@@ -181,7 +182,7 @@ def test_failed_trials_are_recorded_with_their_reason(rows, place, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_its_trial(rows, place):
-    with pytest.raises(ValueError, match=r"which all failed, the last with: the loss became \w+ in epoch 1"):
+    with pytest.raises(ValueError, match=r"which all failed, the last with: The loss became \w+ in epoch 1"):
         run(
             rows[0], place, "nan", max_trials=1, space={**QUICK, "optimizer": "sgd", "learning_rate": 1e30, "epochs": 3}
         )
