@@ -122,7 +122,7 @@ class Answers:
     def _answer(self, predictions, index, told):
         task = self._fitted.task
         frame = task.frame(predictions, index)
-        table = {column_label(name): frame.iloc[:, place].tolist() for place, name in enumerate(frame.columns)}
+        table = dict(zip(map(column_label, frame.columns), frame.astype(object).to_numpy().T.tolist(), strict=True))
         decisions = task.series(predictions, index).tolist()
         return Answer(table, None if table.get(task.column) == decisions else decisions, told)
 
