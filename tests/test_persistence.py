@@ -162,15 +162,15 @@ def test_missing_file(saved):
 
 def test_newer_format(saved):
     edit(saved, lambda manifest: manifest.update(format=persistence.FORMAT + 1, mmkeras="9.9"))
-    message = rf"reads formats 1 and {persistence.FORMAT} .*Received: format 3, written by mmkeras 9.9. Install that"
+    message = rf"reads formats 1 to {persistence.FORMAT} .*Received: format {persistence.FORMAT + 1}, written by mmkeras 9.9. Install that"
     with pytest.raises(ValueError, match=message):
         read(saved)
 
 
 def test_newer_format_that_names_its_files_otherwise(tmp_path):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({"format": 3, "mmkeras": "9.9", "parts": []}))
-    with pytest.raises(ValueError, match=r"Received: format 3, written by mmkeras 9.9"):
+    (tmp_path / "model" / "pipeline.json").write_text(json.dumps({"format": 9, "mmkeras": "9.9", "parts": []}))
+    with pytest.raises(ValueError, match=r"Received: format 9, written by mmkeras 9.9"):
         read(tmp_path / "model")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import MultiClass, MultiLabel, Tabular, Text, build_encode, build_head, build_prepare, chain
+from mmkeras import Image, MultiClass, MultiLabel, Tabular, Text, build_encode, build_head, build_prepare, chain
 from mmkeras.data.columns import raw_values
 from mmkeras.graph import submodel
 from mmkeras.trunk.stages import cut_frozen
@@ -127,13 +127,16 @@ def test_two_modalities_read_one_column(movies, tiny_bert):
     np.testing.assert_array_equal(tensors["text.present"], tensors["words.present"])
 
 
-def test_one_column_read_in_two_ways_is_an_error(movies):
+def test_one_column_is_read_in_two_ways(movies):
     movies["year"] = range(len(movies))
     text, numbers = Text("year", encoder="lexical").adapt(movies), Tabular(numeric="year").adapt(movies)
-    with pytest.raises(
-        ValueError, match=r"A column must be read in one way. Received: 'year' read both as text and as number"
-    ):
-        build_prepare([text, numbers])
+    prepare = build_prepare([text, numbers])
+    assert prepare.input["year"].dtype == "string"  # as it was written
+    as_text = prepare({"year": np.array(["3", "3.0"])})["tabular.numeric"].numpy()
+    as_number = build_prepare([numbers])({"year": np.array([3.0, 3.0])})["tabular.numeric"].numpy()
+    np.testing.assert_allclose(as_text, as_number, atol=1e-6)
+    with pytest.raises(ValueError, match="files are read in one way. Received: 'year' read both as text and as image"):
+        build_prepare([text, Image("year", encoder="scratch")])
 
 
 def test_names_must_differ(movies):

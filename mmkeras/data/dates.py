@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.data.categories import factorize
@@ -109,12 +108,11 @@ class DateColumn(Column):
 
 
 def year_statistics(dates):
-    """(mean, variance) of the years with their fractions; variance 1 where the spread is rounding error, or none is known."""
-    known = [date for date in dates if date]
-    if not known:
+    """(mean, variance) of the years with their months as fractions; variance 1 where all are alike, or none is known."""
+    years = np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in dates if date])
+    if not len(years):
         return 0.0, 1.0
-    years = layers.CalendarParts()(tf.constant(known)).numpy()[:, 0].astype("float64")
-    return float(years.mean()), float(years.var()) if np.ptp(years) > 1e-3 else 1.0
+    return float(years.mean()), float(years.var()) if np.ptp(years) > 0 else 1.0
 
 
 def _iso(series):
