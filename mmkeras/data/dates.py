@@ -9,24 +9,28 @@ import numpy as np
 import pandas as pd
 
 from mmkeras import layers
-from mmkeras.data.categories import factorize
 from mmkeras.data.column import Column
 from mmkeras.data.numbers import is_gap, tell
-from mmkeras.data.texts import texts
 from mmkeras.layers.dates import read_dates
 
-AT_ONCE = 50_000  # strings that are read together
-SAMPLE = 10_000  # cells that tell whether many are alike
-NUMERIC = re.compile(r"\D*?(\d{1,2})([-/.])(\d{1,2})[-/.](?:\d{4}|\d{2})(?:\D.*)?", re.DOTALL)
-# What most tables hold: read as arrays of signs, exactly as `layers.read_dates` reads them. Y M D h m s are digits.
-LAYOUTS = ("YYYY-MM-DD", "YYYY-MM-DD hh:mm:ss", "YYYY-MM-DDThh:mm:ss", "YYYY-MM-DD hh:mm", "YYYY/MM/DD")
-NUMERIC_LAYOUTS = tuple(f"DD{sign}MM{sign}YYYY{time}" for sign in "/.-" for time in ("", " hh:mm:ss", " hh:mm"))
-CANONICAL = "YYYY-MM-DDThh:mm:ss"
+AT_ONCE = 100_000  # distinct strings that are read together
+# A date of which two numbers stand before the year.
+EITHER = re.compile(r"[^\d]{0,12}(\d{1,2})( ?/ ?|-|\. ?)(\d{1,2})(?:/| /|-|\.)")
+HEAD = 12  # signs that hold the longest of them, but for its year
+FIRST, LAST = np.datetime64("0001-01-01T00:00:00"), np.datetime64("9999-12-31T23:59:59")
+# Numbers that may be years, days such as 20210603, or seconds such as 20210603143005.
+LEAST_NUMBER, MOST_NUMBER = 1000, 10**14
+NUMBERS_ELSEWHERE = " Seconds since 1970 and alike are numbers: give such a column as `numeric`."
+# Places of the digits of year, month, day, and of the signs between, in layouts of ten signs.
+YEAR_FIRST = ([0, 1, 2, 3], [5, 6], [8, 9], (4, 7))
+MONTH_FIRST = ([6, 7, 8, 9], [0, 1], [3, 4], (2, 5))
+DAY_FIRST = ([6, 7, 8, 9], [3, 4], [0, 1], (2, 5))
+DAYS = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 @dataclasses.dataclass(frozen=True)
 class DateColumn(Column):
-    """Dates, as strings "YYYY-MM-DDThh:mm:ss" in UTC; '' for a missing one.
+    """Dates, as strings "2021-06-03T14:30:00" in UTC; '' for a missing one.
 
     Datetimes, dates and periods (their start) of any dtype, and strings as `layers.read_dates` reads them. Times without an offset are
     taken for UTC. Whole numbers are years from 1000 to 9999, or days such as 20210603. Everything else counts as missing, with a
@@ -52,77 +56,130 @@ class DateColumn(Column):
     def adapt(self, series):
         if self.dayfirst is not None or getattr(series.dtype, "kind", "O") in "mMiufb":
             return self
-        strings = [cell for cell in factorize(series)[1] if isinstance(cell, str | bytes)]
-        matches = [match for match in map(NUMERIC.fullmatch, texts(pd.Series(strings, dtype=object))) if match]
-        if not matches:
-            return self
+        distinct = _factorize(series)[1]
+        matches = _either(distinct)
         pairs = [(int(match[1]), int(match[3])) for match in matches]
-        day_first = sum(first > 12 >= second for first, second in pairs)
-        month_first = sum(second > 12 >= first for first, second in pairs)
-        dots = sum(match[2] == "." for match in matches) > len(matches) / 2
-        dayfirst = day_first > month_first or (day_first == month_first and dots)
-        if not day_first and not month_first and not dots and any(first != second for first, second in pairs):
-            example = next(match[0] for match, (first, second) in zip(matches, pairs, strict=True) if first != second)
+        days = sum(first > 12 >= second for first, second in pairs)
+        months = sum(second > 12 >= first for first, second in pairs)
+        unclear = [match for match, (first, second) in zip(matches, pairs, strict=True) if first != second]
+        if not unclear:
+            return self
+        # 3.6.2021 is in June wherever it is written so.
+        dots = 2 * sum("." in match[2] for match in unclear) > len(unclear)
+        if days == months and not dots:
+            example = next(cell for cell in distinct if unclear[0].string in _text(cell))
             warnings.warn(
                 f"Column {series.name!r}: no date tells whether the day or the month comes first, as in {example!r}; the month is "
-                "taken to. Say dayfirst=True if it is the day.",
+                "taken to. Say dayfirst=True if it is the day, or dayfirst=False.",
                 stacklevel=4,
             )
-        return dataclasses.replace(self, dayfirst=dayfirst)
+        return dataclasses.replace(self, dayfirst=days > months or (days == months and dots))
 
     def values(self, series):
-        kind = getattr(series.dtype, "kind", "O")
-        if kind == "M":
-            dates = _iso(series)
-        elif isinstance(series.dtype, pd.CategoricalDtype):
-            names = self.values(pd.Series(series.cat.categories, name=series.name))
-            dates = np.append(names, np.array([""], dtype=object))[series.cat.codes]
-        elif isinstance(series.dtype, pd.PeriodDtype):
-            dates = _iso(series.dt.to_timestamp())
-        else:
-            dates = self._of_objects(series)
+        dates = _read(series, bool(self.dayfirst))
         unread = (dates == "") & ~series.isna().to_numpy(dtype=bool)
         if unread.any():
             unread[unread] = [not is_gap(cell) for cell in series[unread]]
-        tell(unread, series, "not dates")
+        hint = NUMBERS_ELSEWHERE if getattr(series.dtype, "kind", "O") in "iuf" else ""
+        tell(unread, series, "not dates", hint)
         return dates
 
-    def _of_objects(self, series):
-        """Dates of cells that are strings, numbers and other objects, each distinct one read once."""
-        if pd.api.types.infer_dtype(series, skipna=True) == "string" and series.head(SAMPLE).nunique() > 0.9 * SAMPLE:
-            # Nearly all are different, and telling them apart takes longer than reading them.
-            names, codes = series.fillna("").to_numpy(dtype=object), slice(None)
-        else:
-            codes, distinct = factorize(series)
-            names = np.array([*(_text(cell) for cell in distinct), ""], dtype=object)
-        read = _by_layout(names, self.dayfirst or False)
-        left = np.flatnonzero((read == "") & (names != ""))
-        for start in range(0, len(left), AT_ONCE):
-            part = left[start : start + AT_ONCE]
-            written = [_text(name) for name in names[part]]
-            read[part] = [date.decode() for date in read_dates(written, self.dayfirst or False).numpy()]
-        return read[codes]
-
     def read(self, raw, name):
-        return layers.ReadDates(self.dayfirst or False, name=name)(raw)
+        return layers.ReadDates(bool(self.dayfirst), name=name)(raw)
 
 
 def year_statistics(dates):
-    """(mean, variance) of the years with their months as fractions; variance 1 where all are alike, or none is known."""
+    """(mean, variance) of the years with their months as fractions; variance 1 where all are alike, or none is known.
+
+    Args:
+        dates: (rows,) what `DateColumn.values` gives.
+    """
     years = np.array([int(date[:4]) + (int(date[5:7]) - 0.5) / 12 for date in dates if date])
     if not len(years):
         return 0.0, 1.0
     return float(years.mean()), float(years.var()) if np.ptp(years) > 0 else 1.0
 
 
-def _iso(series):
-    """ISO 8601 of datetimes of any unit and time zone, '' where missing."""
+def _either(distinct):
+    """Matches of EITHER in distinct cells that are text, one for each beginning."""
+    cells = np.asarray(distinct, dtype=object)
+    texts = [cell if type(cell) is str else _text(cell) for cell in cells if isinstance(cell, str | bytes)]
+    heads = {text[:HEAD] for text in texts}
+    if not all(head[:1].isdigit() for head in heads):  # such as Thursday
+        heads |= {text for text in texts if not text[:1].isdigit()}
+    return [match for match in map(EITHER.match, sorted(heads)) if match]
+
+
+def _read(series, dayfirst):
+    """(rows,) dates of cells of any dtype, '' where there is none."""
+    kind = getattr(series.dtype, "kind", "O")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        dates = _read(pd.Series(series.cat.categories), dayfirst)
+        return np.append(dates, np.array([""], dtype=object))[series.cat.codes]
+    if kind == "M":
+        return _of_moments(series)
+    if kind in "iuf":
+        return _of_numbers(series, dayfirst)
+    if _is_varied_text(series):
+        texts = series.to_numpy(dtype=object, copy=True)
+        texts[series.isna().to_numpy(dtype=bool)] = ""
+        dates = _by_layout(texts, dayfirst)
+        left = (dates == "") & (texts != "")
+        if left.any():
+            dates[left] = _of_distinct(pd.Series(texts[left], dtype=object), dayfirst)
+        return dates
+    return _of_distinct(series, dayfirst)
+
+
+def _is_varied_text(series):
+    """Whether all cells are str, and so many of them differ that looking for equal ones costs more than it saves."""
+    if len(series) < 1000 or pd.api.types.infer_dtype(series, skipna=True) != "string":
+        return False
+    sample = series.iloc[:: max(len(series) // 10_000, 1)]
+    return sample.nunique() > 0.9 * sample.count()
+
+
+def _of_distinct(series, dayfirst):
+    """Dates of cells that are strings, numbers and other objects, each distinct one read once."""
+    codes, distinct = _factorize(series)
+    texts = np.array([*map(_text, np.asarray(distinct, dtype=object)), ""], dtype=object)
+    dates = _by_layout(texts, dayfirst)
+    left = np.flatnonzero((dates == "") & (texts != ""))
+    for start in range(0, len(left), AT_ONCE):
+        part = left[start : start + AT_ONCE]
+        dates[part] = [date.decode() for date in read_dates(texts[part].tolist(), dayfirst).numpy()]
+    return dates[codes]
+
+
+def _factorize(series):
+    try:
+        return pd.factorize(series)
+    except TypeError:  # lists and alike have no hash
+        return pd.factorize(series.map(_text, na_action="ignore"))
+
+
+def _of_numbers(series, dayfirst):
+    """Dates of whole numbers such as 1995 and 20210603."""
+    numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+    whole = (numbers >= LEAST_NUMBER) & (numbers < MOST_NUMBER) & (np.floor(numbers) == numbers)
+    dates = np.full(len(numbers), "", dtype=object)
+    dates[whole] = _of_distinct(pd.Series(numbers[whole]), dayfirst)
+    return dates
+
+
+def _of_moments(series):
+    """Dates of datetimes of any unit and time zone."""
+    if str(series.dtype).startswith(("date32", "date64")):  # of Arrow, which have no zone
+        series = series.astype("datetime64[s]")
     if series.dt.tz is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    values = series.to_numpy(dtype="datetime64[us]") if series.dtype == object else series.to_numpy()
-    if values.dtype.kind != "M":  # of Arrow
-        values = series.astype("datetime64[us]").to_numpy()
-    return np.where(np.isnat(values), "", np.datetime_as_string(values.astype("datetime64[s]"))).astype(object)
+    moments = series.to_numpy()
+    if moments.dtype.kind != "M":  # of Arrow
+        moments = series.astype("datetime64[us]").to_numpy()
+    moments = moments.astype("datetime64[s]")
+    dates = np.datetime_as_string(moments).astype(object)
+    dates[~((moments >= FIRST) & (moments <= LAST))] = ""
+    return dates
 
 
 def _text(cell):
@@ -131,60 +188,77 @@ def _text(cell):
         return cell if cell.isascii() else cell.encode("utf-8", "replace").decode()
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "replace")
-    if isinstance(cell, datetime.date):  # datetimes and timestamps, too
+    if isinstance(cell, datetime.datetime):  # timestamps, too
+        return cell.isoformat(timespec="seconds")
+    if isinstance(cell, datetime.date):
         return cell.isoformat()
     if isinstance(cell, np.datetime64):
         return str(cell.astype("datetime64[s]"))
     if isinstance(cell, pd.Period):
-        return cell.start_time.isoformat()
-    if isinstance(cell, float | np.floating) and cell == cell and abs(cell) < 1e16 and cell == int(cell):
-        cell = int(cell)
+        return cell.start_time.isoformat(timespec="seconds")
+    if isinstance(cell, float | np.floating) and abs(cell) < MOST_NUMBER and cell == int(cell):
+        return str(int(cell))
     return str(cell)
 
 
-def _by_layout(names, dayfirst):
-    """(rows,) dates of the strings that are written in the layout of the first ones, '' of the others."""
-    dates = np.full(len(names), "", dtype=object)
-    sample = next((name for name in names if name), "")
-    for layout in (*LAYOUTS, *NUMERIC_LAYOUTS):
-        if len(layout) == len(sample) and _signs(layout) == _signs(sample):
-            if layout in NUMERIC_LAYOUTS and not dayfirst:
-                layout = layout.replace("DD", "dd").replace("MM", "DD").replace("dd", "MM")
-            for start in range(0, len(names), AT_ONCE):
-                part = names[start : start + AT_ONCE]
-                rows = np.flatnonzero(np.fromiter(map(len, part), int, len(part)) == len(layout))
-                read, valid = _cut(part[rows], layout)
-                dates[start + rows[valid]] = read[valid]
-            break
+def _by_layout(texts, dayfirst):
+    """Dates of strings in the layouts of most tables, '' of others; read as arrays, exactly as `read_dates` reads them.
+
+    These are ten signs such as 2021-06-03 or 03/06/2021, a time such as 14:30 or 14:30:05 behind it, and a Z behind that.
+    """
+    dates = np.full(len(texts), "", dtype=object)
+    lengths = np.fromiter(map(len, texts), "int64", len(texts))
+    for length in (10, 16, 19, 20):
+        rows = np.flatnonzero(lengths == length)
+        joined = "".join(texts[rows])
+        if not joined.isascii():
+            rows = rows[[text.isascii() for text in texts[rows]]]
+            joined = "".join(texts[rows])
+        if joined:
+            signs = np.frombuffer(joined.encode(), "uint8").reshape(len(rows), length)
+            for layout in (YEAR_FIRST, DAY_FIRST if dayfirst else MONTH_FIRST):
+                fits = _fits(signs, layout)
+                dates[rows[fits]] = _written(signs[fits], layout)
     return dates
 
 
-def _signs(text):
-    """A layout, or a text, with "0" for digits."""
-    return re.sub("[0-9YMDhms]", "0", text)
-
-
-def _cut(names, layout):
-    """(ISO 8601 of strings that are as long as a layout, which of them follow it and are days that there are)."""
-    signs = np.array(names, dtype=f"U{len(layout)}").view("uint32").reshape(len(names), len(layout))
-    digit = np.array([letter in "YMDhms" for letter in layout])
-    fits = ((signs >= 48) & (signs <= 57))[:, digit].all(axis=1)
-    fits &= (signs == np.frombuffer(layout.encode("utf-32-le"), "uint32"))[:, ~digit].all(axis=1)
-
-    def number(letter):
-        value = np.zeros(len(names), "int32")
-        for place in [i for i, other in enumerate(layout) if other == letter]:
-            value = value * 10 + (signs[:, place].astype("int32") - 48)
-        return value
-
-    year, month, day, hour, minute, second = map(number, "YMDhms")
+def _fits(signs, layout):
+    """(rows,) whether rows of signs have a layout, and are days and times that there are."""
+    (year, month, day, (left, right)), length = layout, signs.shape[1]
+    between = signs[:, left]
+    fits = (between == signs[:, right]) & np.isin(between, np.frombuffer(b"-/.", "uint8"))
+    if not fits.any():
+        return fits
+    digits = signs - np.uint8(48)  # more than 9 where there is no digit
+    for place in [*year, *month, *day]:
+        fits &= digits[:, place] < 10
+    if length > 10:
+        fits &= np.isin(signs[:, 10], np.frombuffer(b" T", "uint8"))
+    for colon, tens, most in ((None, 11, 24), (13, 14, 60), (16, 17, 60)):
+        if length > tens:
+            fits &= (colon is None) | (signs[:, colon or 0] == ord(":"))
+            fits &= (digits[:, tens] < 10) & (digits[:, tens + 1] < 10) & (_number(digits, [tens, tens + 1]) < most)
+    if length == 20:
+        fits &= signs[:, 19] == ord("Z")
+    year, month, day = (_number(digits, places) for places in (year, month, day))
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    lengths = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[np.where(fits & (month <= 12), month, 0)]
-    longest = lengths + ((month == 2) & leap)
-    fits &= (year >= 1) & (month >= 1) & (day >= 1) & (day <= longest) & (hour <= 23) & (minute <= 59) & (second <= 59)
-    read = np.tile(np.frombuffer("0000-00-00T00:00:00".encode("utf-32-le"), "uint32"), (len(names), 1))
-    for letter in "YMDhms":
-        places = [i for i, other in enumerate(layout) if other == letter]
-        if places:
-            read[:, [i for i, other in enumerate(CANONICAL) if other == letter]] = signs[:, places]
-    return np.ascontiguousarray(read).view(f"U{len(CANONICAL)}")[:, 0].astype(object), fits
+    fits &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+    return fits & (day <= DAYS[np.where(fits, month, 0)] - ((month == 2) & ~leap))
+
+
+def _number(digits, places):
+    number = np.zeros(len(digits), "int16")
+    for place in places:
+        number = number * np.int16(10) + digits[:, place]
+    return number
+
+
+def _written(signs, layout):
+    """Rows of signs in a layout as dates."""
+    dates = np.tile(np.frombuffer(b"0000-00-00T00:00:00\n", "uint8"), (len(signs), 1))
+    for start, places in zip((0, 5, 8), layout, strict=False):
+        for offset, place in enumerate(places):
+            dates[:, start + offset] = signs[:, place]
+    end = min(signs.shape[1], 19)
+    dates[:, 11:end] = signs[:, 11:end]
+    return dates.tobytes().decode().split("\n")[:-1]

@@ -220,11 +220,11 @@ def _seconds(series):
     return np.where(np.isnat(values), np.nan, values.astype("int64") * (count / per_second))
 
 
-def tell(flags, series, what):
-    """Warn of the flagged cells of a column, if there are any."""
+def tell(flags, series, what, hint=""):
+    """Warn of the flagged cells of a column, if there are any, and add the hint."""
     if flags.any():
         example = series.iloc[[int(np.flatnonzero(flags)[0])]].to_numpy(dtype=object)[0]
         warnings.warn(
-            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {repr(example)[:200]}) and are treated as missing.",
+            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {repr(example)[:200]}) and are treated as missing.{hint}",
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""Layers of dates: as people write them → ISO 8601 → parts of the calendar."""
+"""Layers of dates: as people write them, and as parts of the calendar."""
 
 import math
 
@@ -9,172 +9,185 @@ from mmkeras.layers.cells import BLANKS
 
 PACKAGE = "mmkeras"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-REST_OF_MONTHS = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "(?:t|tember)", "ober", "ember", "ember")
-# "YYYY-MM-DDThh:mm:ss" of a day that there is, in the years 1 to 9999.
-CANONICAL = (
-    r"(?:(?:000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|"
-    r"(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))|"
-    r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29)"
-    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
-)
-_NAMES = "|".join(f"{month}(?:{rest})?" for month, rest in zip(MONTHS, REST_OF_MONTHS, strict=True))
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? )?"
-# Groups: hour, minute, second, am or pm, offset from UTC.
-_TIME = (
-    r"(?:(?: ?t ?|,? (?:at )?)(\d{1,2})(?:[:h](\d{2})(?::(\d{2})(?:[.,]\d+)?)?)? ?([ap]\.?m\.?)?"
-    r" ?(z|utc|gmt|(?:utc|gmt)? ?[+-]\d{1,2}(?::?\d{2})?)?)?"
-)
-_NO_TIME = "()()()()()"
+SECONDS = 86_400  # of a day
+LONGEST = 200  # bytes of a text that may be a date
 
+# A date that is written as `read_dates` writes it, and exists.
+YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
+LEAP_YEAR = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
+DAY = r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+CANONICAL = rf"(?:{YEAR}-{DAY}|{LEAP_YEAR}-02-29)T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 
-def _forms(dayfirst):
-    """(regular expression of a date, year, month and day as its groups, whether a time may follow)."""
-    numeric = r"\3|\2|\1" if dayfirst else r"\3|\1|\2"
-    return [
-        (r"(\d{4})(?:\.0)?()()", r"\1|1|1", False),
-        (r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", r"\1|\2|\3", True),
-        (r"(\d{4})(\d{2})(\d{2})(?:\.0)?", r"\1|\2|\3", True),
-        (r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})", numeric, True),
-        (rf"({_NAMES})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}})", r"\3|\1|\2", True),
-        (rf"(\d{{1,2}})(?:st|nd|rd|th|\.)?[ -]?(?:of )?({_NAMES})\.?,?[ -]?(\d{{4}}|\d{{2}})", r"\3|\2|\1", True),
-        (rf"(\d{{4}})[ -]({_NAMES})\.?[ -](\d{{1,2}})", r"\1|\2|\3", True),
-        (rf"({_NAMES})\.?,?[ -](\d{{4}})()", r"\2|\1|1", False),
-        (r"(\d{4})[-/.](\d{1,2})()", r"\1|\2|1", False),
-        (r"(\d{4})-?(w\d{2})-?([1-7])", r"\1|\2|\3", True),
-        (r"(\d{4})-?(w\d{2})()", r"\1|\2|1", True),
-        (r"(\d{4})-(\d{3})()", r"\1|o|\2", True),
-    ]
+# What is said in another way first: [pattern, replacement].
+REWRITTEN = (
+    # Wednesday, 3 June
+    (r"^(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?[.,]{0,2} ", ""),
+    (r"\b(?:(jan)uary|(feb)ruary|(mar)ch|(apr)il|(jun)e|(jul)y|(aug)ust|(oct)ober|(sept|nov|dec)ember)\b",
+     r"\1\2\3\4\5\6\7\8\9"),
+    (r"\b(sep)t\b", r"\1"),
+    # jun 03 14:30:00 +0000 2021
+    (r"^([a-z]{3}) (\d{1,2}) (\d{1,2}:\d{2}:\d{2}(?: [a-z\d:+-]+)?) (\d{4})$", r"\1 \2 \4 \3"),
+    # 03/jun/2021:14:30:00, 03jun2021:14:30:00
+    (r"^(\d{1,2}[/-]?[a-z]{3}[/-]?\d{4}):", r"\1 "),
+    # 20210603t143000, 20210603143000, 20210603t1430
+    (r"^(\d{8})[t ]?(\d{2})(\d{2})(\d{2})", r"\1t\2:\3:\4"),
+    (r"^(\d{8})[t ](\d{2})(\d{2})", r"\1t\2:\3"),
+)  # fmt: skip
+
+NAME, BETWEEN, ANY = f"({'|'.join(MONTHS)})", "[ ,./-]{1,3}", "[ ,./-]{0,3}"
+SEPARATORS = ("-", " ?/ ?", r"\. ?")
+# A form of a date, and what it means: a kind (civil, week, day of the year, quarter), year, month or alike, and day.
+FORMS = (
+    *((rf"(\d{{4}}){sign}(\d{{1,2}}){sign}(\d{{1,2}})", r"c:\1:\2:\3") for sign in (*SEPARATORS, ":")),
+    (r"(\d{4})(\d{2})(\d{2})(?:\.0*)?", r"c:\1:\2:\3"),
+    (rf"(\d{{4}}){ANY}{NAME}{BETWEEN}(\d{{1,2}})", r"c:\1:\2:\3"),
+    (rf"(\d{{1,2}})(?:st|nd|rd|th)?(?: of)?{ANY}{NAME}{ANY}(\d{{4}}|\d{{2}})", r"c:\3:\2:\1"),
+    (rf"{NAME}{ANY}(\d{{1,2}})(?:st|nd|rd|th)?{BETWEEN}(\d{{4}}|\d{{2}})", r"c:\3:\1:\2"),
+    (r"(\d{4})-?w(\d{2})-?(\d)", r"w:\1:\2:\3"),
+    (r"(\d{4})(-)(\d{3})", r"d:\1:1:\3"),
+)
+# Those that can be read by two rules.
+EITHER = tuple(rf"(\d{{1,2}}){sign}(\d{{1,2}}){sign}(\d{{4}}|\d{{2}})" for sign in SEPARATORS)
+MONTH_FIRST, DAY_FIRST = r"c:\3:\1:\2", r"c:\3:\2:\1"
+# Those that no time can follow.
+ALONE = (
+    (r"(\d{4})(?:\.0*)?", r"c:\1:1:1"),
+    (r"(\d{4})[/-](\d{1,2})", r"c:\1:\2:1"),
+    (r"(\d{1,2})[/-](\d{4})", r"c:\2:\1:1"),
+    (rf"(\d{{4}}){ANY}{NAME}\.?", r"c:\1:\2:1"),
+    (rf"{NAME}{ANY}(\d{{4}})", r"c:\2:\1:1"),
+    (r"(\d{4})-?w(\d{2})", r"w:\1:\2:1"),
+    (r"(\d{4})[ -]?q([1-4])", r"q:\1:\2:1"),
+    (r"q([1-4])[ /-]?(\d{4})", r"q:\2:\1:1"),
+)
+# What follows a date: hour, minute, second, a or p, and how far the clock is before UTC: sign, hours, minutes, seconds.
+CLOCK = r"(\d{1,2})(?:[:h](\d{2})(?::(\d{2})(?:[.,]\d+)?)?|h)?(?: ?([ap])\.?m\.?)?"
+ZONE = r" ?(?:(?:utc|gmt)? ?([+-])(\d{2}|\d)(?::?(\d{2})(?::?(\d{2}))?)?(?: ?[(\[][^)\]]*[)\]]| [a-z]{3,5})?|z|utc|gmt)"
+TIME = rf"^(D[a-z]:\w+:\w+:\w+:)(?:(?:t|,? ?at |, ?| ){CLOCK}(?:{ZONE})?)?$"
+NOTHING = "Dc:2000:1:1:"
 
 
 def read_dates(texts, dayfirst=False):
-    """Dates as people write them: (B,) strings → (B,) strings "YYYY-MM-DDThh:mm:ss" in UTC, "" where there is none.
+    """Dates as people write them: (B,) strings → (B,) strings "2021-06-03T14:30:00" in UTC, "" where there is none.
 
-    ISO 8601 with weeks and days of the year too; 20210603; 2021/06/03; 3.6.2021 and 6/3/21 by `dayfirst`; June 3, 2021; 3rd June 2021;
-    Thu, 03 Jun 2021; June 2021 and 2021-06, the first of the month; 2021, the first of January. A time may follow: 14:30,
-    14:30:05.5, 2:30 PM, 14, with Z, an offset such as +02:00, or none, which is UTC. Fractions of seconds are cut.
+    Years come first, or stand behind day and month, of which `dayfirst` says the order; names of months are English; years of two
+    digits are from 1969 to 2068. ISO 8601 with its weeks and days of the year, and "June 2021" for the first, are read, too. Without
+    an offset from UTC there is none; fractions of seconds are cut; a time without a date is no date. What does not fit its form, such
+    as "2021-02-30", or month 16, is no date, and read by no other rule.
 
     Args:
-        texts: (B,) strings.
+        texts: (B,) strings; case and blanks do not matter.
         dayfirst: bool, whether 3/6/2021 is in June.
 
     Example:
-        >>> read_dates(["2021-06-03T14:30-07:00", "3/6/2021 2:30 PM", "2021-02-30"], dayfirst=True).numpy().tolist()
-        [b'2021-06-03T21:30:00', b'2021-06-03T14:30:00', b'']
+        >>> read_dates(["June 3, 2021 2:30 PM", "2021-06-03 14:30+02:00", "3/6/21"], dayfirst=True).numpy().tolist()
+        [b'2021-06-03T14:30:00', b'2021-06-03T12:30:00', b'2021-06-03T00:00:00']
     """
-    texts = tf.reshape(texts, [-1])
-    done = tf.strings.regex_full_match(texts, f"(?:{CANONICAL})?")
-    return tf.cond(tf.reduce_all(done), lambda: tf.identity(texts), lambda: _read_all(texts, dayfirst))
+    texts = tf.reshape(tf.convert_to_tensor(texts), [-1])
+    plain = tf.strings.regex_full_match(texts, f"(?:{CANONICAL})?")
+    return tf.cond(tf.reduce_all(plain), lambda: tf.identity(texts), lambda: _read(texts, dayfirst))
 
 
-def _read_all(texts, dayfirst):
-    text = tf.strings.lower(tf.strings.strip(tf.strings.regex_replace(texts, f"[{BLANKS}]+", " ")))
-    text = tf.strings.regex_replace(text, r"[|\n]", "?")
-    for pattern, date, timed in _forms(dayfirst):
-        full = rf"^{_WEEKDAY}{pattern}{_TIME if timed else _NO_TIME}$"
-        text = tf.strings.regex_replace(text, full, rf"{date}|\4|\5|\6|\7|\8")
-    valid = tf.strings.regex_full_match(text, r"[^|]*(?:\|[^|]*){7}")
-    fields = tf.strings.split(tf.where(valid, text, "2000|1|1|||||"), "|").to_tensor(shape=[None, 8])
-    year, month, day, hour, minute, second, half, zone = tf.unstack(fields, axis=1)
-    days, exists = _days_of(_year(year), month, _int(day))
-    seconds, possible = _seconds_of(_int(hour), _int(minute), _int(second), half)
-    shift, known = _offset(zone)
-    moment = days * 86_400 + seconds - shift
-    civil, inside = _civil(tf.math.floordiv(moment, 86_400))
-    rest = tf.math.floormod(moment, 86_400)
-    parts = [*civil, rest // 3600, rest // 60 % 60, rest % 60]
-    widths = (4, 2, 2, 2, 2, 2)
-    written = [tf.strings.as_string(part, width=width, fill="0") for part, width in zip(parts, widths, strict=True)]
-    joined = [sign for pair in zip(written, ("-", "-", "T", ":", ":", ""), strict=True) for sign in pair]
-    return tf.where(valid & exists & possible & known & inside, tf.strings.join(joined), "")
+def _read(texts, dayfirst):
+    """`read_dates`, each distinct text once."""
+    texts, places = tf.unique(tf.where(tf.strings.length(texts) > LONGEST, "", texts))
+    text = _formed(tf.strings.lower(texts), dayfirst)
+    valid = tf.strings.regex_full_match(text, TIME)
+    text = tf.strings.regex_replace(tf.where(valid, text, NOTHING), TIME, r"\1\2:\3:\4:\5:\6:\7:\8:\9")
+    fields = tf.strings.split(text, ":").to_tensor(shape=[None, 12])
+    (days, is_day), (seconds, is_time) = _days(fields), _seconds(fields)
+    total = days * SECONDS + seconds
+    year, month, day = _civil_from_days(total // SECONDS)
+    valid = valid & is_day & is_time & (year >= 1) & (year <= 9999)
+    clock = total % SECONDS
+    numbers = [year, month, day, clock // 3600, clock // 60 % 60, clock % 60]
+    parts = [tf.strings.as_string(number, width=2 + 2 * (not i), fill="0") for i, number in enumerate(numbers)]
+    pairs = zip(parts, ("-", "-", "T", ":", ":", ""), strict=True)
+    return tf.gather(tf.where(valid, tf.strings.join([text for pair in pairs for text in pair]), ""), places)
 
 
-def _int(digits):
-    """int64 of strings of digits, 0 for ''."""
-    return tf.strings.to_number(tf.where(tf.strings.regex_full_match(digits, r"\d+"), digits, "0"), tf.int64)
+def _formed(text, dayfirst):
+    """Texts in lower case → "D", kind and three numbers, each with ":" behind it, and what follows a date; others have no "D"."""
+    text = tf.strings.strip(tf.strings.regex_replace(text, f"[{BLANKS}]+", " "))
+    for pattern, replacement in REWRITTEN:
+        text = tf.strings.regex_replace(text, pattern, replacement)
+    order = DAY_FIRST if dayfirst else MONTH_FIRST
+    for form, meaning in (*FORMS, *((form, order) for form in EITHER)):
+        text = tf.strings.regex_replace(text, rf"^{form}((?:[t ,].*)?)$", rf"D{meaning}:\4")
+    for form, meaning in ALONE:
+        text = tf.strings.regex_replace(text, rf"^{form}$", rf"D{meaning}:")
+    return text
 
 
-def _year(digits):
-    year = _int(digits)
-    short = tf.strings.length(digits) == 2
-    return tf.where(short, year + tf.where(year < 69, tf.constant(2000, tf.int64), tf.constant(1900, tf.int64)), year)
+def _number(digits):
+    return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.int64)
 
 
-def _days_of(year, month, day):
-    """(days since 1970 of a date, of a day in an ISO week, or of the n-th day of a year; whether there is such a day)."""
-    week = tf.strings.regex_full_match(month, r"w\d{2}")
-    ordinal = month == "o"
-    named = tf.zeros_like(year)
-    for number, name in enumerate(MONTHS, 1):
-        named = tf.where(tf.strings.regex_full_match(month, f"{name}.*"), tf.constant(number, tf.int64), named)
-    month_number = tf.where(named > 0, named, _int(month))
-    one = tf.ones_like(year)
-    months = tf.clip_by_value(month_number, 1, 12)
-    following = days_from_civil(tf.where(months == 12, year + 1, year), tf.where(months == 12, one, months + 1), one)
-    first = days_from_civil(year, months, one)
-    exists = (month_number == months) & (day >= 1) & (day <= following - first)
-    start, end = days_from_civil(year, one, one), days_from_civil(year + 1, one, one)
-    weeks = _int(tf.strings.regex_replace(month, "^w", ""))
-    monday, next_monday = (_first_monday(days_from_civil(y, one, 4 * one)) for y in (year, year + 1))
-    in_week = monday + 7 * (weeks - 1) + day - 1
-    exists = tf.where(ordinal, (day >= 1) & (day <= end - start), exists)
-    exists = tf.where(week, (weeks >= 1) & (in_week < next_monday), exists)
-    days = tf.where(week, in_week, tf.where(ordinal, start + day - 1, first + day - 1))
-    return days, exists & (year >= 1) & (year <= 9999)
-
-
-def _first_monday(fourth):
-    """The Monday of the week of January 4, which is the first ISO week."""
-    return fourth - tf.math.floormod(fourth + 3, 7)  # day 0, 1970-01-01, was a Thursday
-
-
-def _seconds_of(hour, minute, second, half):
-    """(seconds of a time of the day; whether there is such a time)."""
-    twelve = half != ""
-    afternoon = tf.strings.regex_full_match(half, "p.*")
-    of_day = tf.where(
-        twelve, hour % 12 + tf.where(afternoon, tf.constant(12, tf.int64), tf.constant(0, tf.int64)), hour
+def _days(fields):
+    """((B,) days since 1970, (B,) whether there is such a day) of kind, year, month or alike, and day."""
+    kind, year, month, day = (fields[:, i] for i in range(4))
+    short = tf.cast(tf.strings.length(year) == 2, tf.int64)
+    year = _number(year)
+    year += short * (1900 + 100 * tf.cast(year < 69, tf.int64))
+    named = tf.cast(month[:, None] == tf.constant(MONTHS), tf.int64)  # (B, 12)
+    name = tf.reduce_sum(named * tf.range(1, 13, dtype=tf.int64), axis=1)
+    month, day = _number(tf.where(name > 0, "0", month)) + name, _number(day)
+    first, last = _first_of(year, 1), _first_of(year + 1, 1)
+    month = tf.where(kind == "Dq", 3 * month - 2, month)
+    of_month, of_next = _first_of(year, month), _first_of(year + month // 12, month % 12 + 1)
+    in_week = _monday(first) + 7 * (month - 1) + day - 1
+    days = tf.where(kind == "Dw", in_week, tf.where(kind == "Dd", first, of_month) + day - 1)
+    exists = (month >= 1) & tf.where(
+        kind == "Dw",
+        (day <= 7) & (in_week < _monday(last)),
+        (month <= 12) & (days < tf.where(kind == "Dd", last, of_next)),
     )
-    possible = (hour <= 23) & (minute <= 59) & (second <= 59) & (~twelve | ((hour >= 1) & (hour <= 12)))
-    return of_day * 3600 + minute * 60 + second, possible
+    return days, exists & (day >= 1) & (year >= 1)
 
 
-def _offset(zone):
-    """(seconds ahead of UTC; whether there is such an offset)."""
-    zone = tf.strings.regex_replace(zone, "^(z|utc|gmt) ?", "")
-    pattern = r"^([+-])(\d{1,2}):?(\d{2})?$"
-    hours, minutes = (_int(tf.strings.regex_replace(zone, pattern, group)) for group in (r"\2", r"\3"))
-    size = hours * 3600 + minutes * 60
-    return tf.where(tf.strings.regex_full_match(zone, "-.*"), -size, size), (hours <= 15) & (minutes <= 59)
+def _first_of(year, month):
+    """Days since 1970 of the first of a month."""
+    return _days_from_civil(year, month * tf.ones_like(year), tf.ones_like(year))
 
 
-def days_from_civil(year, month, day):
-    """Days since 1970-01-01 in the Gregorian calendar, of int64 tensors (Hinnant, 2013, "chrono-compatible date algorithms")."""
-    year = tf.where(month <= 2, year - 1, year)
-    era = tf.math.floordiv(year, 400)
-    of_era = year - era * 400
-    of_year = tf.math.floordiv(
-        153 * (month + tf.where(month > 2, -3 * tf.ones_like(month), 9 * tf.ones_like(month))) + 2, 5
-    )
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year + day - 1 - 719_468
+def _monday(first):
+    """The Monday of the first week, which is that of 4 January, of the first of January, both in days since 1970."""
+    return first + 3 - (first + 6) % 7  # day 0, 1970-01-01, was a Thursday
 
 
-def _civil(days):
-    """((year, month, day) of days since 1970; whether the year is one of 1 to 9999), after Hinnant."""
-    days = days + 719_468
-    era = tf.math.floordiv(days, 146_097)
-    of_era = days - era * 146_097
-    years = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * years + years // 4 - years // 100)
-    shifted = (5 * of_year + 2) // 153
-    day = of_year - (153 * shifted + 2) // 5 + 1
-    month = tf.where(shifted < 10, shifted + 3, shifted - 9)
-    year = years + era * 400 + tf.cast(month <= 2, tf.int64)
-    return (year, month, day), (year >= 1) & (year <= 9999)
+def _seconds(fields):
+    """((B,) seconds since the day began, in UTC, (B,) whether there is such a time) of the eight fields of TIME."""
+    hour, minute, second, over, over_minute, over_second = (_number(fields[:, i]) for i in (4, 5, 6, 9, 10, 11))
+    half, behind, precise = fields[:, 7], fields[:, 8] == "-", fields[:, 11] != ""
+    exists = tf.where(half == "", hour < 24, (hour >= 1) & (hour <= 12)) & (minute < 60) & (second < 60)
+    hour = tf.where(half == "", hour, hour % 12 + 12 * tf.cast(half == "p", tf.int64))
+    offset = over * 3600 + over_minute * 60 + over_second
+    # Clocks are at most 14 hours before or behind UTC; before there were zones, nearly 16.
+    most = tf.where(precise, tf.constant(16 * 3600, tf.int64), 14 * 3600)
+    exists = exists & (offset <= most) & (over_minute < 60) & (over_second < 60)
+    return hour * 3600 + minute * 60 + second - tf.where(behind, -offset, offset), exists
+
+
+def _days_from_civil(year, month, day):
+    """Days since 1970-01-01 in the Gregorian calendar, of ints (Fliegel & Van Flandern, 1968)."""
+    shift = (14 - month) // 12
+    y, m = year + 4800 - shift, month + 12 * shift - 3
+    return day + (153 * m + 2) // 5 + 365 * y + y // 4 - y // 100 + y // 400 - 32045 - 2440588
+
+
+def _civil_from_days(days):
+    """Year, month and day of days since 1970-01-01 (Richards, 2013)."""
+    f = days + 2440588 + 1401
+    f += (4 * (days + 2440588) + 274277) // 146097 * 3 // 4 - 38
+    e = 4 * f + 3
+    h = 5 * (e % 1461 // 4) + 2
+    day, month = h % 153 // 5 + 1, (h // 153 + 2) % 12 + 1
+    return e // 1461 - 4716 + (14 - month) // 12, month, day
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ReadDates(keras.layers.Layer):
-    """Dates as people write them → ISO 8601 in UTC, (B,) strings → (B,) strings; see `read_dates`.
+    """Dates as people write them: (B,) strings → (B,) strings "2021-06-03T14:30:00", "" where there is none; see `read_dates`.
 
     Args:
         dayfirst: bool, whether 3/6/2021 is in June.
@@ -182,13 +195,13 @@ class ReadDates(keras.layers.Layer):
     Example:
         >>> import tensorflow as tf
         >>> import mmkeras as mm
-        >>> mm.layers.ReadDates(dayfirst=True)(tf.constant(["3/6/2021"])).numpy().tolist()
-        [b'2021-06-03T00:00:00']
+        >>> mm.layers.ReadDates(dayfirst=True)(tf.constant(["3.6.2021 14:30"])).numpy().tolist()
+        [b'2021-06-03T14:30:00']
     """
 
     def __init__(self, dayfirst=False, **kwargs):
         super().__init__(**kwargs)
-        self.dayfirst = dayfirst
+        self.dayfirst = bool(dayfirst)
         self.supports_jit = False  # strings
 
     def call(self, texts):
@@ -206,7 +219,8 @@ class CalendarParts(keras.layers.Layer):
     """ISO 8601 strings → parts of the calendar: (B,) → (B, 7); NaN in all seven where no date is given.
 
     The parts are: year with its fraction, then sine and cosine of the day in the year, of the weekday and
-    of the hour. Takes "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00", see `ReadDates`; anything else is missing.
+    of the hour. Accepts "2021-04-03", "2021-04-03T17:30" and "2021-04-03 17:30:00"; anything else is missing.
+    `ReadDates` makes those of other forms.
 
     Example:
         >>> import tensorflow as tf
@@ -222,20 +236,16 @@ class CalendarParts(keras.layers.Layer):
         dates = tf.reshape(dates, [-1])
         valid = tf.strings.regex_full_match(dates, self.PATTERN)
         safe = tf.where(valid, dates, "2000-01-01")
-
-        def group(number):
-            digits = tf.strings.regex_replace(safe, self.PATTERN, rf"\{number}")
-            return tf.strings.to_number(tf.where(digits == "", "0", digits), tf.int64)
-
-        year, month, day = group(1), group(2), group(3)
-        days, start = days_from_civil(year, month, day), days_from_civil(year, tf.ones_like(month), tf.ones_like(day))
-        weekday = tf.math.floormod(days + 3, 7)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
-        hour = tf.cast(group(4), tf.float32) + tf.cast(group(5), tf.float32) / 60.0
-        year, in_year, weekday = (tf.cast(x, tf.float32) for x in (year, days - start, weekday))
-        in_year = in_year / 365.25
+        year, month, day, hour, minute = (
+            _number(tf.strings.regex_replace(safe, self.PATTERN, rf"\{group}")) for group in range(1, 6)
+        )
+        days = _days_from_civil(year, month, day)
+        in_year = tf.cast(days - _first_of(year, 1), tf.float32) / 365.25
+        weekday = tf.cast((days + 3) % 7, tf.float32)  # day 0, 1970-01-01, was a Thursday: Monday counts as 0
+        hour = tf.cast(hour, tf.float32) + tf.cast(minute, tf.float32) / 60.0
         turns = tf.stack([in_year, weekday / 7.0, hour / 24.0], axis=-1) * (2.0 * math.pi)
         waves = tf.reshape(tf.stack([tf.sin(turns), tf.cos(turns)], axis=-1), [-1, 6])
-        numbers = tf.concat([(year + in_year)[:, None], waves], axis=-1)
+        numbers = tf.concat([(tf.cast(year, tf.float32) + in_year)[:, None], waves], axis=-1)
         return tf.where(valid[:, None], numbers, float("nan"))  # float32 always: bfloat16 has no 2019
 
     def compute_output_spec(self, dates):
