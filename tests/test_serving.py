@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import concurrent.futures
+import contextlib
 import http.client
 import io
 import json
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import types
 import warnings
 import zlib
@@ -26,6 +28,7 @@ from PIL import Image as Picture
 import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.serving import answers as serving_answers
+from mmkeras.serving import app as serving_app
 from mmkeras.serving.answers import Answer, Answers, Part
 from mmkeras.serving.batching import MOST_WAITING, Batcher
 from mmkeras.serving.hearing import all_warnings
@@ -253,7 +256,9 @@ def test_paths_that_are_none(server):
         404, {"error": "The server has the models ['films', 'lights', 'writer']. Received: 'film'."},
     )  # fmt: skip
     assert server.ask("/v2")[0] == 404 and "POST /v1/models/NAME:predict" in server.ask("/v2")[1]["error"]
-    assert server.ask("/v1/models/films", {})[0] == 405
+    for path, body in (("/v1/models/films", {}), ("/v1/models/films:predict", None)):
+        status, answer = server.ask(path, body)
+        assert status == 405 and "Method Not Allowed" in answer["error"]
 
 
 # === Bad input ===
@@ -443,6 +448,42 @@ def test_what_waits_is_predicted_together_and_many_rows_in_parts():
     assert first.table["x"] == list(range(150)) and first.told == ["row 0", "row 64", "row 128"]
     assert [answer.table["x"] for answer in others] == [[n] for n in range(30)]
     assert max(map(sum, calls)) <= 64 and max(map(len, calls)) >= 15 and len(calls) <= 7
+
+
+def test_requests_that_fail_or_take_long_are_told_so_and_what_is_no_number_is_null(monkeypatch):
+    class Slow:
+        columns, about = mm.Tabular(numeric=["n"]).readers, "a test"
+        nothing = Answer({"n": []}, [])
+
+        def __init__(self, pipe):
+            pass
+
+        def together(self, parts):
+            (number,) = parts[0].cells["n"]
+            time.sleep(number)
+            return [Answer({"n": [float("nan")]}, [np.float32(1.5)]) if number == 0 else ArithmeticError("a secret")]
+
+    async def ask(app, content):
+        sent, body = [], json.dumps(content).encode()
+
+        async def receive():
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        path = "/v1/models/slow:predict"
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+        with contextlib.suppress(ArithmeticError):  # which goes to the log, too
+            await app(scope, receive, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    monkeypatch.setattr(serving_app, "Answers", Slow)
+    app = serving_app.make_app({"slow": None}, limits=Limits(seconds=0.5))
+    answers = [asyncio.run(ask(app, {"instances": [n]})) for n in (0, 0.01, 1)]
+    assert answers[0] == (200, {"predictions": [{"n": None}], "decisions": [1.5]})
+    assert answers[1] == (500, {"error": "The server failed at this request; its log tells why."})
+    assert answers[2][0] == 503 and "A request may take 0.5 seconds" in answers[2][1]["error"]
 
 
 def test_answers_are_equal_alone_and_together_and_faults_stay_with_their_part(film_pipe, monkeypatch):

@@ -96,6 +96,8 @@ class Server:
         return answered(self._schema)
 
     async def state(self, request):
+        if request.path_params["name"].endswith(":predict"):
+            raise HTTPException(405)
         self._known(request)
         return answered({"model_version_status": [STATE]})
 
