@@ -86,6 +86,8 @@ def test_moments_and_durations_are_seconds_in_any_unit():
         np.testing.assert_array_equal(got, [1577836801, NAN])
         spans = pd.Series(pd.to_timedelta([1500, None], unit="ms")).astype(f"timedelta64[{unit}]")
         np.testing.assert_array_equal(column.values(spans), [1 if unit == "s" else 1.5, NAN])
+    days = moments.astype("date32[day][pyarrow]")
+    np.testing.assert_array_equal(NumberColumn(wide=True).values(days), [1577836800, NAN])
     berlin = moments.dt.tz_localize("Europe/Berlin")
     np.testing.assert_array_equal(NumberColumn(wide=True).values(berlin), [1577836801 - 3600, NAN])
 

@@ -210,6 +210,8 @@ def _number(cell):
 
 def _seconds(series):
     """Durations, or moments since 1970 in UTC, in seconds, whatever the unit of their dtype."""
+    if str(series.dtype).startswith(("date32", "date64")):  # of Arrow, which have no zone
+        series = series.astype("datetime64[s]")
     if series.dtype.kind == "M" and series.dt.tz is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     values = series.to_numpy()
