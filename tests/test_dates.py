@@ -366,7 +366,7 @@ WRITERS = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(moments, min_size=1, max_size=8))
 def test_every_moment_in_every_form_is_read_to_the_minute(times):
     expected = [time.isoformat(timespec="minutes") for time in times for _ in WRITERS]
@@ -375,7 +375,7 @@ def test_every_moment_in_every_form_is_read_to_the_minute(times):
     assert [date[:16] for date in values(*texts, dayfirst=True)[0]] == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(moments, zones), min_size=1, max_size=8))
 def test_moments_with_a_zone_are_read_in_utc(pairs):
     local = [time.replace(microsecond=0, tzinfo=zone) for time, zone in pairs]
@@ -384,7 +384,7 @@ def test_moments_with_a_zone_are_read_in_utc(pairs):
     assert values(*local, dtype=object) == (expected, [])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(recent, min_size=1, max_size=10),
     st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Pacific/Auckland"]),
@@ -410,7 +410,7 @@ texts_like_dates = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(st.lists(texts_like_dates, min_size=1, max_size=20), st.booleans())
 def test_dates_are_read_alike_in_python_and_in_the_graph(texts, dayfirst):
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
