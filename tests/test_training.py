@@ -14,7 +14,7 @@ from mmkeras.tasks import MultiClass, MultiLabel, Regression
 from mmkeras.trunk.stages import chain
 from mmkeras.trunk.training import (
     NOT_DECAYED,
-    CompiledAdamW,
+    FusedAdamW,
     PlainLogs,
     Plan,
     WarmupCosine,
@@ -53,16 +53,18 @@ def values(rows=3):
 
 @pytest.mark.parametrize("rate", [0.01, WarmupCosine(0.01, 6, 0.3)])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_compiled_adamw_is_adamw(rate, sparse):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fused_adamw_is_adamw(rate, sparse, dtype):
     def run(optimizer):
-        table = keras.Variable(np.linspace(-1, 1, 12).reshape(6, 2), dtype="float32", name="table")
-        bias = keras.Variable(np.ones(2), dtype="float32", name="bias")
+        table = keras.Variable(np.linspace(-1, 1, 12).reshape(6, 2), dtype=dtype, name="table")
+        bias = keras.Variable(np.ones(2), dtype=dtype, name="bias")
         optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
         optimizer.build([table, bias])
 
         @tf.function
         def step(number):
             rows = tf.stack([[1.0, -2.0], [0.5, number]])
+            rows = tf.cast(rows, dtype)
             gradient = tf.IndexedSlices(rows, [1, 4], [6, 2]) if sparse else tf.scatter_nd([[1], [4]], rows, [6, 2])
             optimizer.apply([gradient, rows[0]], [table, bias])
 
@@ -70,7 +72,7 @@ def test_compiled_adamw_is_adamw(rate, sparse):
             step(tf.constant(float(number)))
         return table.numpy(), bias.numpy(), int(optimizer.iterations)
 
-    results = [run(kind(rate, weight_decay=0.1)) for kind in (CompiledAdamW, keras.optimizers.AdamW)]
+    results = [run(kind(rate, weight_decay=0.1)) for kind in (FusedAdamW, keras.optimizers.AdamW)]
     for ours, keras_own in zip(*results, strict=True):
         np.testing.assert_allclose(ours, keras_own, rtol=1e-5)
     assert results[0][2] == 6
