@@ -77,7 +77,7 @@ def batches(columns, order, *, prepare=None, fetch=None):
     """The one tf.data pipeline: every training, validation, prediction and encoding pass is made here.
 
     Args:
-        columns: {name: array}, values by row.
+        columns: {name: array}, values by row; or of what gives arrays for row numbers, `Ragged` or `Files`.
         order: `Order`.
         prepare: a Keras model from raw columns to tensors, or None to keep raw values.
         fetch: function of row numbers → {name: array} of cached features, or None.
@@ -106,8 +106,10 @@ def batches(columns, order, *, prepare=None, fetch=None):
         return (raw, cached, *beside)
 
     plain = target is None or target.values is not None
-    in_memory = plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values())
-    dataset = (_gathered if in_memory else _generated)(next_plan, take, rows)
+    if plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values()):
+        dataset = _gathered(next_plan, take, rows)
+    else:
+        dataset = _generated(next_plan, take, _signature(take(np.arange(min(rows, 1))), columns))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(fixed or order.plan(rows, 0))))
 
     # 3. tokens, vocabularies, scaling, pixels: several batches at once, in order
@@ -165,11 +167,9 @@ _python = _Python()
 settle = _python.settle
 
 
-def _generated(next_plan, take, rows):
+def _generated(next_plan, take, signature):
     """Batches that Python makes one by one, for what is too large for memory, or of many lengths."""
-    return tf.data.Dataset.from_generator(
-        lambda: _python.watched(map(take, next_plan())), output_signature=_signature(take(np.arange(min(rows, 1))))
-    )
+    return tf.data.Dataset.from_generator(lambda: _python.watched(map(take, next_plan())), output_signature=signature)
 
 
 def _gathered(next_plan, take, rows):
@@ -193,19 +193,19 @@ def _gathered(next_plan, take, rows):
     return plans.flat_map(split).map(gather)
 
 
-def _signature(example):
+def _signature(example, columns):
     """tf.TensorSpecs of a generator's items; the batch axis, and the time axis of sequences, vary."""
 
-    def spec(value):
+    def spec(value, shape=None):
         value = np.asarray(value)
-        shape = [None, *value.shape[1:]]
+        shape = [None, *(value.shape if shape is None else shape)[1:]]
         if value.ndim == 3 or (value.ndim == 2 and value.dtype == np.int32):  # sequences of vectors, of words
             shape[1] = None
         return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
 
     raw, cached, *beside = example
-    named = ({name: spec(value) for name, value in group.items()} for group in (raw, cached))
-    return (*named, *map(spec, beside))
+    known = {name: spec(value, getattr(columns[name], "shape", None)) for name, value in raw.items()}
+    return (known, {name: spec(value) for name, value in cached.items()}, *map(spec, beside))
 
 
 def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):

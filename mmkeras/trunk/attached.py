@@ -14,7 +14,7 @@ from mmkeras.layers import Present
 from mmkeras.modalities.base import PRESENT
 from mmkeras.trunk.encoding import encode_rows, token_lengths
 from mmkeras.trunk.stages import chain
-from mmkeras.trunk.store import layout_of, row_bytes
+from mmkeras.trunk.store import row_bytes
 
 IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 AT_ONCE = 2048  # rows that go through the graphs as they are: a tf.data pipeline takes longer to begin
@@ -126,13 +126,15 @@ class Attached:
 
     def _batches(self, read, order):
         raw, fetch, size = read
-        rows = len(next(iter(raw.values())))
-        if (size + row_bytes(layout_of(self._prepare))) * rows > IN_MEMORY or any(
-            isinstance(values, Files) for values in raw.values()
-        ):
+        rows, files = len(next(iter(raw.values()))), any(isinstance(values, Files) for values in raw.values())
+        prepared = None if files else self._part.in_memory(raw, IN_MEMORY)
+        if prepared is None:
             order.lengths = token_lengths(self._prepare, raw)
             return batches(raw, order, prepare=self._part.run, fetch=fetch)
-        return batches({**fetch(slice(None)), **self._prepared(raw)}, order)
+        columns, order.lengths = prepared
+        if size * rows > IN_MEMORY:
+            return batches(columns, order, fetch=fetch)
+        return batches({**fetch(slice(None)), **columns}, order)
 
     @functools.cached_property
     def _run_whole(self):
@@ -149,38 +151,6 @@ class Attached:
         raw = {name: columns[name] for name in self._prepare.input}
         marked = {name: raw[name].marks() for name in self._marked if isinstance(raw[name], Files)}
         return {**raw, **marked}
-
-    def _prepared(self, raw, chunk=1024):
-        """{tensor: array} of all rows."""
-        rows = len(next(iter(raw.values()), ()))
-        chunks = [
-            self._part.run({name: values[start : start + chunk] for name, values in raw.items()})
-            for start in range(0, rows, chunk)
-        ]
-        return {key: np.concatenate([tensors[key].numpy() for tensors in chunks]) for key in self._prepare.output}
-
-
-class PreparePart:
-    """Some of what `prepare` gives.
-
-    Args:
-        prepare: keras.Model, the first stage.
-        keys: which of its outputs.
-    """
-
-    def __init__(self, prepare, keys):
-        self.prepare, self.keys = prepare, keys
-
-    @functools.cached_property
-    def model(self):
-        """keras.Model from the raw values that they need."""
-        outputs = {key: tensor for key, tensor in self.prepare.output.items() if key in self.keys}
-        return submodel(self.prepare.input, outputs, name="prepare_rest")
-
-    @functools.cached_property
-    def run(self):
-        """The part as one graph."""
-        return compiled(self.model)
 
 
 def keep_all(outputs, rows):

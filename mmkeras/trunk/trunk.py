@@ -13,8 +13,9 @@ from mmkeras.data.batches import Order, settle
 from mmkeras.graph import arithmetic, submodel
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
-from mmkeras.trunk.attached import Attached, PreparePart, keep_all
+from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.encoding import Tower
+from mmkeras.trunk.prepared import PreparePart
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import PlainLogs, StopAtNaN, compile_for_training, make_loss_means, quiet_tracing

@@ -1,0 +1,73 @@
+"""What the first stage gives: as a graph, and in memory for the rows of many epochs."""
+
+import functools
+
+import numpy as np
+
+from mmkeras.data.ragged import Ragged, lengths_of
+from mmkeras.graph import compiled, submodel
+from mmkeras.modalities.base import PADDING
+
+CHUNK = 1024  # rows that are prepared together
+
+
+class PreparePart:
+    """Some of what `prepare` gives.
+
+    Args:
+        prepare: keras.Model, the first stage.
+        keys: which of its outputs.
+    """
+
+    def __init__(self, prepare, keys):
+        self.prepare, self.keys = prepare, keys
+
+    @functools.cached_property
+    def model(self):
+        """keras.Model from the raw values that they need."""
+        outputs = {key: tensor for key, tensor in self.prepare.output.items() if key in self.keys}
+        return submodel(self.prepare.input, outputs, name="prepare_rest")
+
+    @functools.cached_property
+    def run(self):
+        """The part as one graph."""
+        return compiled(self.model)
+
+    def in_memory(self, raw, most):
+        """({key: array or `Ragged`}, (rows,) how long the longest sequence of tokens of each row is), or None if they are large.
+
+        Args:
+            raw: {column: array} of raw values.
+            most: int, bytes that they may have together.
+
+        Where there are no tokens, there are no lengths but None.
+        """
+        rows, chunks, size = len(next(iter(raw.values()))), [], 0
+        for start in range(0, rows, CHUNK):
+            tensors = self.run({name: values[start : start + CHUNK] for name, values in raw.items()})
+            chunks.append(self._without_padding({key: tensor.numpy() for key, tensor in tensors.items()}))
+            size += sum(part.nbytes for part in chunks[-1].values())
+            if size * rows > most * min(rows, start + CHUNK):
+                return None
+        tensors = {
+            key: (Ragged.joined if key in self._varying else np.concatenate)([chunk[key] for chunk in chunks])
+            for key in chunks[0]
+        }
+        masks = [tensors[key].lengths for key in tensors if key.endswith(PADDING)]
+        return tensors, np.max(masks, axis=0) if masks else None
+
+    @functools.cached_property
+    def _varying(self):
+        """{key of a tensor whose rows differ in length: keys that tell how long a row is}."""
+        varying = [key for key, tensor in self.model.output.items() if None in tensor.shape[1:2]]
+        told = {}
+        for key in varying:
+            own = [other for other in varying if other.partition(".")[0] == key.partition(".")[0]]
+            told[key] = [other for other in own if other.endswith(PADDING)] or own
+        return told
+
+    def _without_padding(self, tensors):
+        cut = {
+            key: Ragged.of(tensors[key], lengths_of([tensors[k] for k in told])) for key, told in self._varying.items()
+        }
+        return {**tensors, **cut}
