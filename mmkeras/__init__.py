@@ -1,25 +1,41 @@
 """mmkeras: multimodal learning on Keras 3. Text, images and tables from one DataFrame to one keras.Model."""
 
-import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
-from mmkeras import fusion, hub, layers, losses, samples, search, sources, testing
-from mmkeras.data.batches import make_dataset
-from mmkeras.data.splits import split_frame
-from mmkeras.decoding import Captions
-from mmkeras.evaluation.report import Report
-from mmkeras.evaluation.sentences import score_captions
-from mmkeras.heads.decisions import build_head
-from mmkeras.inference.embed import embed
-from mmkeras.inference.generate import generate
-from mmkeras.inspection.ablation import Ablation, ablate
-from mmkeras.inspection.attention import plot_attention
-from mmkeras.modalities import Image, Tabular, Text
-from mmkeras.models.captioner import build_captioner
-from mmkeras.models.entailment import build_entailment_classifier
-from mmkeras.models.genre import build_genre_classifier
-from mmkeras.persistence import VERSION as __version__
-from mmkeras.pipeline import Pipeline, load
-from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
-from mmkeras.trunk.stages import build_encode, build_prepare, chain
+import importlib
+import os
+import sys
+
+
+def _is_command():
+    """Whether this process is the command `mmkeras`, or `python -m mmkeras`."""
+    program = os.path.splitext(os.path.basename(sys.argv[0]))[0] if getattr(sys, "argv", None) else ""
+    module = ("-m", "mmkeras") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    return program.removesuffix("-script") == "mmkeras" or (program == "-m" and module)
+
+
+# The command tells its options without TensorFlow: it loads what follows with the first name that it needs.
+_waiting = "_waiting" not in globals() and _is_command()
+
+if not _waiting:
+    import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
+    from mmkeras import fusion, hub, layers, losses, samples, search, sources, testing
+    from mmkeras.data.batches import make_dataset
+    from mmkeras.data.splits import split_frame
+    from mmkeras.decoding import Captions
+    from mmkeras.evaluation.report import Report
+    from mmkeras.evaluation.sentences import score_captions
+    from mmkeras.heads.decisions import build_head
+    from mmkeras.inference.embed import embed
+    from mmkeras.inference.generate import generate
+    from mmkeras.inspection.ablation import Ablation, ablate
+    from mmkeras.inspection.attention import plot_attention
+    from mmkeras.modalities import Image, Tabular, Text
+    from mmkeras.models.captioner import build_captioner
+    from mmkeras.models.entailment import build_entailment_classifier
+    from mmkeras.models.genre import build_genre_classifier
+    from mmkeras.persistence import VERSION as __version__
+    from mmkeras.pipeline import Pipeline, load
+    from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
+    from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
 __all__ = [
     # what columns mean
@@ -66,3 +82,10 @@ __all__ = [
     "testing",
     "__version__",
 ]
+
+
+def __getattr__(name):
+    if not _waiting or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.reload(sys.modules[__name__])
+    return globals()[name]

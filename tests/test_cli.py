@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import mmkeras as mm
 from mmkeras.__main__ import main
-from mmkeras.cli import commands
+from mmkeras.cli import commands, options
 from mmkeras.fusion import Fusion
 from mmkeras.modalities.base import Modality
 from mmkeras.registry import names, subclasses
@@ -163,11 +164,66 @@ def test_options_are_those_that_tasks_modalities_and_fusions_offer(capsys):
 
 def test_the_command_line_names_no_class():
     known = {cls.__name__ for base in (Task, Modality, Fusion) for cls in subclasses(base)}
-    for name in ("options", "commands", "use"):
+    for name in ("options", "offers", "commands", "use"):
         path = pathlib.Path(commands.__file__).with_name(f"{name}.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named = getattr(node, "id", None) or getattr(node, "attr", None)
             assert named not in known and named != "kind", f"{name}.py names {named}"
+
+
+# === Before TensorFlow is loaded ===
+
+LIGHT = """
+import sys
+
+sys.argv = ["/usr/bin/mmkeras", *sys.argv[1:]]
+from mmkeras.__main__ import main
+
+commands = ["quickstart", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache"]
+helps = [[command, "--help"] for command in commands]
+mistakes = [["trian"], ["train", "--colour", "x"], ["train"], ["cache", "burn"], ["train", "--csv", "x", "--fusion", "x"]]
+codes = []
+for arguments in ([], ["--version"], ["--help"], *helps, *mistakes):
+    try:
+        codes.append(main(arguments))
+    except SystemExit as end:
+        codes.append(end.code)
+print(codes, {"tensorflow", "keras", "pandas", "numpy"} & set(sys.modules))
+"""
+
+
+def fresh(*arguments):
+    """A process of its own, that has loaded nothing."""
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_help_version_and_errors_of_usage_load_nothing_heavy():
+    run = fresh("-c", LIGHT)
+    assert run.stdout.splitlines()[-1] == f"{[0] * 12 + [2] * 5} set()", run.stderr
+    assert f"\nmmkeras {mm.__version__}\n" in run.stdout and "invalid choice: 'trian'" in run.stderr
+    run = fresh("-X", "importtime", "-m", "mmkeras", "--version")
+    assert run.stdout == f"mmkeras {mm.__version__}\n" and "mmkeras.cli.options" in run.stderr
+    assert not re.search(r"\b(tensorflow|keras|pandas|numpy)$", run.stderr, re.MULTILINE)
+
+
+def test_the_table_of_options_is_what_classes_offer():
+    run = fresh("-m", "mmkeras.cli.offers")
+    assert run.stdout == options.TABLE.read_text(encoding="utf-8"), (
+        "python -m mmkeras.cli.offers writes mmkeras/cli/offers.json"
+    )
+
+
+def test_the_command_loads_the_whole_package_for_a_file_of_ones_own(tmp_path):
+    source = (
+        "import mmkeras as mm\n\nclass Verdict(mm.Regression):\n    option, option_help = 'verdict', 'to be judged'\n"
+    )
+    (tmp_path / "lazy_user.py").write_text(
+        source + "\nassert mm.search and not hasattr(mm, 'more')\n", encoding="utf-8"
+    )
+    run = fresh("-m", "mmkeras", "--use", tmp_path / "lazy_user.py", "train", "--help")
+    assert (run.returncode, run.stderr) == (0, "") and "to be judged" in run.stdout
+    run = fresh("-m", "mmkeras", "cache", "info", "--cache-dir", tmp_path)
+    assert (run.returncode, run.stderr) == (0, "") and "no feature cache" in run.stdout
 
 
 @pytest.fixture

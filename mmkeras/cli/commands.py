@@ -7,13 +7,16 @@ import pathlib
 import sys
 
 import mmkeras as mm
+from mmkeras import Pipeline  # first: the command loads everything with it
 from mmkeras.cli import quickstart as samples
-from mmkeras.cli.options import head_settings, make_modalities, make_parser, make_task, read_early
+from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
+from mmkeras.cli.options import make_parser, read_early
 from mmkeras.cli.serve import serve
 from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_label
 from mmkeras.data.tables import read_table
+from mmkeras.modalities.base import split_names
 from mmkeras.persistence import write_bytes, write_text
 from mmkeras.trunk import store
 
@@ -26,7 +29,7 @@ def main(arguments=None):
     early, name = read_early(arguments), "mmkeras"
     try:
         rivals = rivals_of([import_file(path) for path in early.use])
-        parser = make_parser()
+        parser = make_parser(known_offers())
         options = parser.parse_args(arguments)
         if options.command is None:
             parser.print_help()
@@ -51,7 +54,7 @@ def quickstart(options):
 
 def train(options):
     train_rows, test_rows, modalities, task = _read_data(options)
-    pipe = mm.Pipeline(modalities, task, **head_settings(options))
+    pipe = Pipeline(modalities, task, **head_settings(options))
     pipe.fit(
         train_rows,
         epochs=options.epochs,
@@ -213,7 +216,7 @@ def _read_data(options):
     if options.min_label_rows > 1:
         task = _frequent(task, df, options.min_label_rows)
     df = task.units(df, list(columns_of(modalities)))  # what is judged as one lies on one side only
-    split = {"by": options.split_by or None, "time": options.split_time}
+    split = {"by": split_names(options.split_by or "") or None, "time": options.split_time}
     return *mm.split_frame(df, options.test_share, options.seed, **split), modalities, task
 
 

@@ -1,18 +1,18 @@
-"""The options of the command line: what tasks, modalities and fusions offer, and what every command takes beside that."""
+"""The options of the command line, told without loading TensorFlow: `Offers` says what depends on classes."""
 
 import argparse
+import collections.abc
+import dataclasses
 import json
+import pathlib
 
 from mmkeras.cli.quickstart import ROWS
-from mmkeras.cli.serve import add_options as _serve
-from mmkeras.decoding.settings import METHODS
-from mmkeras.fusion import Fusion
-from mmkeras.modalities import with_options
-from mmkeras.modalities.base import split_names
-from mmkeras.registry import names, subclasses
-from mmkeras.search.run import ENGINES, TUNERS
-from mmkeras.tasks.base import Task
+from mmkeras.cli.serve import add_options as add_serve
+from mmkeras.persistence import VERSION
 
+# What mmkeras's own classes offer: `python -m mmkeras.cli.offers` writes it.
+TABLE = pathlib.Path(__file__).with_name("offers.json")
+TYPES = {"int": int, "float": float}  # of options in it; what else they may be, the classes check
 # Settings of heads that have an option, and what they are without it.
 HEAD = {"fusion": "concat", "modality_dropout": 0.0}
 
@@ -25,6 +25,38 @@ class Help(argparse.HelpFormatter):
         return f"{action.help} (default: %(default)s)" if tells else action.help
 
 
+@dataclasses.dataclass(frozen=True)
+class Offers:
+    """What classes offer to the command line.
+
+    Attributes:
+        targets: {option: help} of the columns that tasks learn.
+        fusions, losses, methods, engines, tuners: names to choose from.
+        add_columns: function of (parser, towers) that adds the options of columns that modalities read.
+    """
+
+    targets: dict
+    fusions: list
+    losses: list
+    methods: list
+    engines: list
+    tuners: list
+    add_columns: collections.abc.Callable
+
+
+def kept_offers():
+    """`Offers` of mmkeras's own classes, none of which is loaded for it."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    columns = table.pop("columns")
+
+    def add(parser, towers):
+        for flags, settings, of_towers in columns:
+            if towers or not of_towers:
+                parser.add_argument(*flags, **{**settings, "type": TYPES.get(settings.get("type"))})
+
+    return Offers(**table, add_columns=add)
+
+
 # --- what the options mean
 
 
@@ -35,62 +67,21 @@ def read_early(arguments):
     return parser.parse_known_args(arguments)[0]
 
 
-def target_options():
-    """{option: class of the task that its column is for}; of two with one option, the latest."""
-    return {cls.option: cls for cls in subclasses(Task) if vars(cls).get("option")}
-
-
-def make_task(options):
-    """The task of the one target that is given.
-
-    Raises:
-        ValueError: no target is given, or several.
-    """
-    tasks = target_options()
-    columns = {name: getattr(options, _place(name)) for name in tasks if getattr(options, _place(name))}
-    if len(columns) != 1:
-        *others, last = (f"--{name}" for name in tasks)
-        raise ValueError(f"Give exactly one of {', '.join(others)} and {last}. Received: {list(columns) or 'none'}.")
-    ((name, column),) = columns.items()
-    return tasks[name](column)
-
-
-def make_modalities(options, task):
-    """The modalities of the columns that are given, as the task needs them.
-
-    Raises:
-        ValueError: no column is given.
-    """
-    classes = with_options()
-    modalities = [modality for cls in classes for modality in cls.from_options(options, sequences=task.sequences)]
-    if not modalities:
-        listed = ", ".join(f"--{cls.option}" for cls in classes)
-        raise ValueError(
-            f"Give columns to read, for example by one of {listed}. Received: none. "
-            f"`mmkeras {options.command} --help` tells all options."
-        )
-    return modalities
-
-
-def head_settings(options):
-    """Settings of the head that were given, other than those that any head has by itself."""
-    return {name: getattr(options, name) for name, default in HEAD.items() if getattr(options, name) != default}
-
-
-def _place(name):
-    """Where the options hold the column of a target."""
-    return f"target_{name}"
-
-
 # --- the parser
 
 
-def make_parser():
-    """The argparse parser of all commands, for the tasks, modalities and fusions that are known now."""
+def place_of(target):
+    """Where the options hold the column of a target."""
+    return f"target_{target}"
+
+
+def make_parser(offers):
+    """The argparse parser of all commands, for what classes offer: `Offers`."""
     parser = argparse.ArgumentParser(prog="mmkeras", parents=[_early()], description="Multimodal learning on Keras 3.")
+    parser.add_argument("--version", action="version", version=f"mmkeras {VERSION}")
     commands = parser.add_subparsers(dest="command")
     for name, (add, description) in COMMANDS.items():
-        add(commands.add_parser(name, help=description, description=description, formatter_class=Help))
+        add(commands.add_parser(name, help=description, description=description, formatter_class=Help), offers)
     return parser
 
 
@@ -108,7 +99,7 @@ def _early():
     return parser
 
 
-def _quickstart(parser):
+def _quickstart(parser, offers):
     parser.add_argument(
         "--task",
         choices=list(ROWS),
@@ -122,11 +113,9 @@ def _quickstart(parser):
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
-def _train(parser):
-    losses = [way.get("loss") for cls in subclasses(Task) for way in cls.ways.values()]
-    losses = ", ".join(dict.fromkeys(loss for loss in losses if isinstance(loss, str)))
-    _data(parser, towers=True)
-    parser.add_argument("--fusion", default=HEAD["fusion"], choices=names(Fusion), help="how modalities are joined")
+def _train(parser, offers):
+    _data(parser, offers, towers=True)
+    parser.add_argument("--fusion", default=HEAD["fusion"], choices=offers.fusions, help="how modalities are joined")
     parser.add_argument(
         "--modality-dropout",
         type=float,
@@ -138,7 +127,7 @@ def _train(parser):
     )
     parser.add_argument(
         "--loss",
-        help=f"instead of the target's own, such as cross-entropy: {losses}, or the name of a Keras loss",
+        help=f"instead of the target's own, such as cross-entropy: {', '.join(offers.losses)}, or the name of a Keras loss",
     )
     parser.add_argument(
         "--sample-weight", metavar="COLUMN", help="column of numbers: how much each row counts in training"
@@ -149,11 +138,11 @@ def _train(parser):
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the highest, after a short warm-up")
 
 
-def _search(parser):
-    _data(parser, towers=False)
+def _search(parser, offers):
+    _data(parser, offers, towers=False)
     parser.add_argument("--trials", type=int, default=30, help="models to try")
-    parser.add_argument("--engine", choices=ENGINES, default="autokeras", help="what runs the trials")
-    parser.add_argument("--tuner", choices=TUNERS, default="greedy", help="what chooses them")
+    parser.add_argument("--engine", choices=offers.engines, default="autokeras", help="what runs the trials")
+    parser.add_argument("--tuner", choices=offers.tuners, default="greedy", help="what chooses them")
     parser.add_argument("--objective", help="a metric of the task, such as map or macro_f1")
     parser.add_argument(
         "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
@@ -161,19 +150,17 @@ def _search(parser):
     parser.add_argument("--directory", help="folder that an interrupted search resumes from; without it OUT/search")
 
 
-def _data(parser, towers):
+def _data(parser, offers, towers):
     """What training and searching read, and where they write; `towers` where pretrained towers may train, too."""
     _table(parser)
     parser.add_argument("--out", required=True, help="folder for model, report and served model")
-    for name, cls in target_options().items():
+    for name, told in offers.targets.items():
         metavar = name.replace("-", "_").upper()
-        parser.add_argument(f"--{name}", dest=_place(name), metavar=metavar, help=cls.option_help)
-    for cls in with_options():
-        cls.add_options(parser, towers=towers)
+        parser.add_argument(f"--{name}", dest=place_of(name), metavar=metavar, help=told)
+    offers.add_columns(parser, towers)
     parser.add_argument("--test-share", type=float, default=0.2, help="share of the rows held out for the report")
     parser.add_argument(
         "--split-by",
-        type=split_names,
         metavar="COLUMNS",
         help="columns whose values never stand on both sides of that split, such as a user's name",
     )
@@ -205,7 +192,7 @@ def _table(parser):
     )
 
 
-def _predict(parser):
+def _predict(parser, offers):
     _model(parser)
     _table(parser)
     parser.add_argument(
@@ -213,15 +200,15 @@ def _predict(parser):
     )
 
 
-def _caption(parser):
+def _caption(parser, offers):
     _model(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE")
-    parser.add_argument("--method", choices=METHODS, default="beam")
+    parser.add_argument("--method", choices=offers.methods, default="beam")
     parser.add_argument("--beam-width", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="for --method sample")
 
 
-def _evaluate(parser):
+def _evaluate(parser, offers):
     _model(parser)
     _table(parser)
     parser.add_argument("--html", help="write the report with plots to this file")
@@ -235,12 +222,16 @@ def _evaluate(parser):
     )
 
 
-def _export(parser):
+def _export(parser, offers):
     _model(parser)
     parser.add_argument("--out", required=True)
 
 
-def _cache(parser):
+def _serve(parser, offers):
+    add_serve(parser)
+
+
+def _cache(parser, offers):
     parser.add_argument("action", choices=["info", "clear"])
     parser.add_argument("--cache-dir")
 

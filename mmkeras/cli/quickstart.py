@@ -3,7 +3,6 @@
 import time
 
 import mmkeras as mm
-from mmkeras.evaluation.pages import write_index
 
 # Rows of each sample: by itself, for relations take more rows to learn than words and numbers; and when all run one after the
 # other, in less than eight minutes on two cores.
@@ -39,6 +38,8 @@ def run(name, out, *, rows, seed, finish):
 
 
 def _whole(samples, out, rows, *, seed, finish):
+    from mmkeras.evaluation.pages import write_index
+
     begin, models = time.monotonic(), []
     for number, (name, learn) in enumerate(samples.items(), 1):
         title, story = STORIES[name]

@@ -5,8 +5,6 @@ import os
 import pathlib
 import sys
 
-from mmkeras.cli.use import load_folder
-
 TOKEN = "MMKERAS_TOKEN"
 
 
@@ -37,6 +35,7 @@ def serve(options):
         raise ImportError(
             f"`mmkeras serve` needs the package {error.name}. Run `pip install 'mmkeras[serve]'`."
         ) from error
+    from mmkeras.cli.use import load_folder
     from mmkeras.serving.limits import Limits
 
     limits = Limits(options.max_bytes, options.max_rows, options.max_pixels, options.max_seconds, options.allow_paths)
