@@ -31,7 +31,7 @@ import mmkeras as mm
 from mmkeras.data import files
 from mmkeras.data.batches import Order, batches
 from mmkeras.data.columns import raw_values, row_keys
-from mmkeras.graph import all_layers, submodel
+from mmkeras.graph import all_layers, compiled, submodel
 from mmkeras.models.entailment import SMALL_BERT
 from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.trunk import encoding, engines
@@ -228,11 +228,11 @@ def fine_tuning(data, rows, rounds, blocks=2):
             pipe.fit(df, validation_data=False, epochs=1, verbose=0, cache_dir=cache)
             order = Order(32, 0, target=pipe.task.target(df), outputs=("genres",))
             attached = pipe.trunk.attach(pipe.head, fine_tune=True)
-            sides[name] = attached.model, attached.dataset(df, order, pipe.trunk.cache.open())[0]
+            sides[name] = attached.model, attached.dataset(df, order, pipe.trunk.cache.open())
             if name == "cached":
                 columns = raw_values(df, pipe.modalities)
                 order = dataclasses.replace(order, lengths=token_lengths(pipe.prepare, columns))
-                whole, _ = batches(columns, order, prepare=pipe.prepare)
+                whole = batches(columns, order, prepare=compiled(pipe.prepare))
                 sides["whole"] = chain(pipe.encode, pipe.head), whole
         times = {name: [] for name in sides}
         for model, dataset in sides.values():

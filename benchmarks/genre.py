@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.data.batches import Order, batches
+from mmkeras.data.batches import Order, stream
 from mmkeras.data.columns import raw_values
 from mmkeras.graph import compiled, submodel
 from mmkeras.models.genre import DISTILBERT_BASE
@@ -119,9 +119,8 @@ def tower_batches(df, preset, **settings):
     prepare = mm.build_prepare([modality])
     columns = raw_values(df, [modality])
     lengths = token_lengths(prepare, columns)
-    dataset, order = batches(columns, Order(BATCH, lengths=lengths), prepare=prepare)
-    run = compiled(mm.build_encode([modality], prepare))
-    return run, [tensors for (tensors,) in dataset], order
+    order, tensors = zip(*stream(columns, Order(BATCH, lengths=lengths), prepare=compiled(prepare)), strict=True)
+    return compiled(mm.build_encode([modality], prepare)), tensors, np.concatenate(order)
 
 
 def bare_pass(df, preset, name):
@@ -137,7 +136,7 @@ def bare_pass(df, preset, name):
     windows = encoding.windows_of(tower, columns, None)
     parts = list(encoding.cut_windows(tower.prepare, windows, None, engine.tokens))
     with tempfile.TemporaryDirectory() as folder:
-        sample = encoding.sample_of(tower.prepare, parts[0])
+        sample = tower.sample(columns)
         run = engine.open(model, engine.key(tower.fingerprint), folder=folder, rows=None, sample=sample)
 
     def once():

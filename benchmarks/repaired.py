@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 import mmkeras as mm
-from mmkeras.data.batches import Order, batches
+from mmkeras.data.batches import Order, stream
 from mmkeras.data.columns import raw_values
 from mmkeras.data.targets import Values
 from mmkeras.evaluation.metrics import interval
@@ -87,9 +87,12 @@ def text_features(modality, df):
     run = compiled(mm.build_encode([modality], prepare))
     columns = raw_values(df, [modality])
     lengths = token_lengths(prepare, columns)
-    dataset, order = batches(columns, Order(BATCH, lengths=lengths), prepare=prepare)
+    prepare = compiled(prepare)
     start = time.perf_counter()
-    features = np.concatenate([run(tensors)[modality.name].numpy() for (tensors,) in dataset])
+    parts = [
+        (rows, run(t)[modality.name]) for rows, t in stream(columns, Order(BATCH, lengths=lengths), prepare=prepare)
+    ]
+    order, features = (np.concatenate(side) for side in zip(*parts, strict=True))
     return time.perf_counter() - start, features[np.argsort(order)]
 
 

@@ -84,7 +84,7 @@ def test_batches_are_as_long_as_their_longest_caption_and_hold_every_pair_once()
     tokens = np.array([[2, 4, 5, 6, 3], [2, 5, 3, 0, 0], [2, 4, 3, 0, 0], [2, 6, 3, 0, 0]], "int32")
     sentences = Sentences([["a", "b"], ["c"], ["d"]], tokens, "y")
     rows = {"x": np.array([10.0, 20.0, 30.0], "float32")}
-    dataset, _ = batches(rows, Order(3, target=sentences))  # three sentences; so two images
+    dataset = batches(rows, Order(3, target=sentences))  # three sentences; so two images
     made = [(*(x[key].numpy().tolist() for key in ("x", "y.row", "y.tokens")), y.numpy().tolist()) for x, y in dataset]
     assert made == [
         ([20, 30], [0, 1], [[2, 4], [2, 6]], [[4, 3], [6, 3]]),
@@ -95,7 +95,7 @@ def test_batches_are_as_long_as_their_longest_caption_and_hold_every_pair_once()
 def test_weights_of_rows_weigh_each_of_their_captions():
     tokens = np.array([[2, 4, 3], [2, 5, 3], [2, 6, 3]], "int32")
     sentences = Sentences([["a", "b"], ["c"]], tokens, "y")
-    dataset, _ = batches({"x": np.arange(2.0)}, Order(4, target=sentences, weights=np.array([0.5, 2.0])))
+    dataset = batches({"x": np.arange(2.0)}, Order(4, target=sentences, weights=np.array([0.5, 2.0])))
     weights = {x["y.tokens"].numpy()[i, 1]: w for x, _, weight in dataset for i, w in enumerate(weight.numpy())}
     assert weights == {4: 0.5, 5: 0.5, 6: 2.0}
 

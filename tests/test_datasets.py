@@ -1,10 +1,12 @@
 """Reading columns, splitting frames, and the order of batches."""
 
+import os
 import re
 import threading
 import time
 import warnings
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.data import batches as datasets
-from mmkeras.data.batches import Order, batches, make_dataset, plan_batches, settle
+from mmkeras.data.batches import Order, batches, make_dataset, plan_batches, settle, stream
 from mmkeras.data.columns import (
     CategoryColumn,
     DateColumn,
@@ -342,22 +344,50 @@ def order_of(dataset):
 
 def test_batches_reshuffle_in_each_epoch_reproducibly():
     columns = {"row": np.arange(40, dtype="float32")}
-    dataset, order = batches(columns, Order(8, seed=5))
+    dataset = batches(columns, Order(8, seed=5))
     first, second = order_of(dataset), order_of(dataset)
-    assert order is None and first != second
-    again, _ = batches(columns, Order(8, seed=5))
+    assert first != second
+    again = batches(columns, Order(8, seed=5))
     assert [order_of(again), order_of(again)] == [first, second]
     assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(40))
 
 
-def test_batches_tell_the_order_of_an_unshuffled_pass():
+def test_a_stream_tells_the_rows_of_each_batch():
     lengths = np.array([5, 1, 4, 2, 3])
-    dataset, order = batches({"row": np.arange(5.0)}, Order(2, lengths=lengths))
-    assert order_of(dataset) == [[1, 3], [4, 2], [0]] and order_of(dataset) == [[1, 3], [4, 2], [0]]
-    assert order.tolist() == [1, 3, 4, 2, 0]
-    predictions = np.empty(5)
-    predictions[order] = np.concatenate(order_of(dataset))
-    assert predictions.tolist() == [0, 1, 2, 3, 4]
+    got = [
+        (rows.tolist(), tensors["row"].tolist())
+        for rows, tensors in stream({"row": np.arange(5.0)}, Order(2, lengths=lengths))
+    ]
+    assert got == [([1, 3], [1, 3]), ([4, 2], [4, 2]), ([0], [0])]
+    assert order_of(batches({"row": np.arange(5.0)}, Order(2, lengths=lengths))) == [[1, 3], [4, 2], [0]]
+
+
+def test_batches_are_prepared_ahead_in_their_order_and_their_errors_are_those_of_the_preparation():
+    running, most = [], []
+
+    def prepare(tensors):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.05 * (1 + float(tensors["row"][0]) % 2))
+        running.pop()
+        if tensors["row"][0] > 8:
+            raise tf.errors.InvalidArgumentError(None, None, "row 9 cannot be read")
+        return tensors
+
+    prepare.input = prepare.output = {"row": keras.Input((), name="row")}
+    columns = {"row": np.arange(9, dtype="float32")}
+    assert [tensors["row"].numpy().tolist() for _, tensors in stream(columns, Order(1), prepare=prepare)] == [
+        [i] for i in range(9)
+    ]
+    assert min(2, os.cpu_count()) <= max(most) <= os.cpu_count()
+    assert order_of(batches(columns, Order(1), prepare=prepare)) == [[i] for i in range(9)]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="row 9 cannot be read"):
+        list(stream({"row": np.arange(12, dtype="float32")}, Order(1), prepare=prepare))
+    next(made := stream(columns, Order(1), prepare=prepare))
+    made.close()  # the rest is not wanted
+    done = len(most)
+    time.sleep(0.4)
+    assert len(most) <= done + os.cpu_count()
 
 
 def test_batches_carry_targets_weights_and_cached_features_of_the_same_rows():
@@ -369,7 +399,7 @@ def test_batches_carry_targets_weights_and_cached_features_of_the_same_rows():
         padded = [np.pad(sequences[i], ((0, longest - len(sequences[i])), (0, 0))) for i in rows]
         return {"text": np.stack(padded)}
 
-    dataset, _ = batches({"row": np.arange(5.0)}, Order(2, 0, target=Values(target), weights=weights), fetch=fetch)
+    dataset = batches({"row": np.arange(5.0)}, Order(2, 0, target=Values(target), weights=weights), fetch=fetch)
     assert int(dataset.cardinality()) == 3
     seen = []
     for features, y, w in dataset:
@@ -390,11 +420,10 @@ def test_batches_cut_in_memory_are_those_that_python_makes(seed, outputs):
     passes = []
     for fetch in (None, lambda rows: {}):  # what is fetched is not in memory
         plan = Order(4, seed, lengths, Values(target), weights, outputs)
-        dataset, order = batches(columns, plan, fetch=fetch)
-        passes.append(([tf.nest.map_structure(lambda x: x.numpy(), batch) for batch in dataset.repeat(2)], order))
-    (gathered, first), (generated, second) = passes
+        dataset = batches(columns, plan, fetch=fetch)
+        passes.append([tf.nest.map_structure(lambda x: x.numpy(), batch) for batch in dataset.repeat(2)])
+    gathered, generated = passes
     np.testing.assert_equal(gathered, generated)
-    np.testing.assert_equal(first, second)
     assert len(gathered) == 12 and {len(weights) for _, _, weights in gathered} == {3, 4}
     if outputs:
         assert all((y["a"] == y["b"]).all() for _, y, _ in gathered)
@@ -411,7 +440,7 @@ def test_settle_waits_for_threads_that_are_at_work_in_python():
         time.sleep(0.3)
         return {}
 
-    dataset, _ = batches({"row": np.arange(8.0)}, Order(1), fetch=fetch)
+    dataset = batches({"row": np.arange(8.0)}, Order(1), fetch=fetch)
     settle()
     assert not datasets._python.running
     started.clear()
@@ -428,7 +457,7 @@ def test_batches_prepare_tensors(movies):
     modality = mm.Tabular(numeric=["runtime"]).adapt(movies)
     prepare = mm.build_prepare([modality])
     columns = raw_values(movies, [modality])
-    dataset, _ = batches(columns, Order(16), prepare=prepare)
+    dataset = batches(columns, Order(16), prepare=prepare)
     got = np.concatenate([features["tabular.numeric"] for (features,) in dataset])
     np.testing.assert_array_equal(got, prepare(columns)["tabular.numeric"])
 

@@ -1,10 +1,14 @@
-"""Arrays → tf.data: the order of batches, and the one pipeline that makes them.
+"""Arrays → batches: which rows share one, and how it is made of their raw values and cached features.
 
-All models share it, visible in `batches`: row numbers grouped by length → raw values of those rows →
-(prepared tensors) → prefetch. Nothing is copied for the whole table: a batch is cut out when it is needed.
+All models share it: `stream` for a single pass, `batches` as a tf.data pipeline for Keras's `fit`. Nothing is copied for the
+whole table: a batch is cut out, and prepared in a thread, when it is needed. That is not left to tf.data, which would
+instantiate the graph of the preparation anew for each pass: up to a second where there are images.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
+import os
 import threading
 import time
 
@@ -74,56 +78,110 @@ class Order:
 
 
 def batches(columns, order, *, prepare=None, fetch=None):
-    """The one tf.data pipeline: every training, validation, prediction and encoding pass is made here.
+    """The one tf.data pipeline, of every training and validation pass; `stream` gives a single pass without it.
 
     Args:
         columns: {name: array}, values by row; or of what gives arrays for row numbers, `Ragged` or `Files`.
         order: `Order`.
-        prepare: a Keras model from raw columns to tensors, or None to keep raw values.
+        prepare: a Keras model, or a graph of one, from raw columns to tensors, or None to keep raw values.
         fetch: function of row numbers → {name: array} of cached features, or None.
 
     Returns:
-        (dataset, row numbers): batches of ({name: tensor}[, answers[, weight]]), and the row numbers in the order of an
-        unshuffled pass (None when shuffled).
+        tf.data.Dataset of batches of ({name: tensor}[, answers[, weight]]).
     """
     rows, target = len(next(iter(columns.values()))), order.target
     fixed = order.plan(rows, 0) if order.seed is None else None
     epoch = iter(range(2**31))
 
-    # 1. which rows go together
     def next_plan():
         return fixed or order.plan(rows, next(epoch))
 
-    # 2. their raw values and cached features, apart, as names may be the same; their answers and weights
-    def take(numbers):
-        raw = {name: np.asarray(values[numbers]) for name, values in columns.items()}
-        cached, beside = {} if fetch is None else fetch(numbers), []
+    batch = _Batch(columns, order, prepare, fetch)
+    plain = prepare is None and (target is None or target.values is not None)
+    if plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values()):
+        dataset = _gathered(next_plan, batch)
+    else:
+        dataset = tf.data.Dataset.from_generator(
+            lambda: _python.watched(batch.each_of(next_plan())), output_signature=batch.signature(rows)
+        )
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(fixed or order.plan(rows, 0))))
+    # The next batches are made ready while the model works.
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def stream(columns, order, *, prepare=None, fetch=None):
+    """(row numbers, {name: tensor}) of each batch of one pass; see `batches`."""
+    plan = order.plan(len(next(iter(columns.values()))), 0)
+    made = _Batch(columns, order, prepare, fetch).each_of(plan)
+    for numbers, (tensors, *_) in zip(plan, made, strict=True):
+        yield numbers, tensors
+
+
+class _Batch:
+    """How a batch is made of row numbers; see `batches`."""
+
+    def __init__(self, columns, order, prepare, fetch):
+        self.columns, self.order, self.prepare, self.fetch = columns, order, prepare, fetch
+
+    def take(self, numbers):
+        """(raw values, cached features[, answers[, weights]]) of some rows; the first two apart, as names may be the same."""
+        raw = {name: np.asarray(values[numbers]) for name, values in self.columns.items()}
+        cached, beside, target = {} if self.fetch is None else self.fetch(numbers), [], self.order.target
         if target is not None:
             words, answers = target.take(numbers)
             cached, beside = {**cached, **words}, [answers]
-        if order.weights is not None:
-            beside.append(target.spread(order.weights, numbers))
+        if self.order.weights is not None:
+            beside.append(target.spread(self.order.weights, numbers))
         return (raw, cached, *beside)
 
-    plain = target is None or target.values is not None
-    if plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values()):
-        dataset = _gathered(next_plan, take, rows)
-    else:
-        dataset = _generated(next_plan, take, _signature(take(np.arange(min(rows, 1))), columns))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(fixed or order.plan(rows, 0))))
+    def finish(self, raw, cached, *beside):
+        """What the model gets: tokens, vocabularies, scaling, pixels of the raw values, and answers for each output."""
+        if self.prepare is not None:
+            raw = self.prepare({name: tf.convert_to_tensor(raw[name]) for name in self.prepare.input})
+        if self.order.target is not None and self.order.outputs:
+            beside = (dict.fromkeys(self.order.outputs, beside[0]), *beside[1:])
+        return ({**cached, **raw}, *beside)
 
-    # 3. tokens, vocabularies, scaling, pixels: several batches at once, in order
-    def prepared(raw, cached, *beside):
-        tensors = raw if prepare is None else prepare({name: raw[name] for name in prepare.input})
-        if target is not None and order.outputs:
-            beside = (dict.fromkeys(order.outputs, beside[0]), *beside[1:])
-        return ({**cached, **tensors}, *beside)
+    def make(self, numbers):
+        """A batch."""
+        return self.finish(*self.take(numbers))
 
-    prepared = tf.autograph.experimental.do_not_convert(prepared)
-    dataset = dataset.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    # 4. the next batches are made ready while the model works
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    return dataset, None if fixed is None else np.concatenate(fixed)
+    def each_of(self, plan):
+        """The batches of a plan, in turn; those that are prepared are made ahead, as many at once as there are cores."""
+        if self.prepare is None:
+            yield from map(self.make, plan)
+            return
+        cores, made = os.cpu_count() or 1, collections.deque()
+        pool = concurrent.futures.ThreadPoolExecutor(cores)
+        try:
+            for numbers in plan:
+                made.append(pool.submit(self.make, numbers))
+                if len(made) > cores:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def signature(self, rows):
+        """tf.TensorSpecs of a batch; the batch axis, and the time axis of sequences, vary."""
+
+        def spec(value, shape=None):
+            value = np.asarray(value)
+            shape = [None, *(value.shape if shape is None else shape)[1:]]
+            if value.ndim == 3 or (value.ndim == 2 and value.dtype == np.int32):  # sequences of vectors, of words
+                shape[1] = None
+            return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
+
+        raw, cached, *beside = self.take(np.arange(min(rows, 1)))
+        if self.prepare is None:
+            given = {name: spec(value, getattr(self.columns[name], "shape", None)) for name, value in raw.items()}
+        else:
+            given = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in self.prepare.output.items()}
+        beside = [spec(value) for value in beside]
+        if beside and self.order.outputs:
+            beside[0] = dict.fromkeys(self.order.outputs, beside[0])
+        return ({**{name: spec(value) for name, value in cached.items()}, **given}, *beside)
 
 
 class _Python:
@@ -167,18 +225,13 @@ _python = _Python()
 settle = _python.settle
 
 
-def _generated(next_plan, take, signature):
-    """Batches that Python makes one by one, for what is too large for memory, or of many lengths."""
-    return tf.data.Dataset.from_generator(lambda: _python.watched(map(take, next_plan())), output_signature=signature)
-
-
-def _gathered(next_plan, take, rows):
+def _gathered(next_plan, batch):
     """Batches that TensorFlow cuts from tensors of all rows: Python is asked once per epoch."""
-    everything = tf.nest.map_structure(tf.convert_to_tensor, take(slice(None)))
+    everything = tf.nest.map_structure(tf.convert_to_tensor, batch.take(slice(None)))
 
     def planned():
         plan = next_plan()
-        yield np.concatenate(plan), [len(batch) for batch in plan]
+        yield np.concatenate(plan), [len(numbers) for numbers in plan]
 
     @tf.autograph.experimental.do_not_convert
     def split(order, sizes):
@@ -186,26 +239,11 @@ def _gathered(next_plan, take, rows):
 
     @tf.autograph.experimental.do_not_convert
     def gather(numbers):
-        return tf.nest.map_structure(lambda values: tf.gather(values, numbers), everything)
+        return batch.finish(*tf.nest.map_structure(lambda values: tf.gather(values, numbers), everything))
 
     vector = tf.TensorSpec([None], tf.int64)
     plans = tf.data.Dataset.from_generator(lambda: _python.watched(planned()), output_signature=(vector, vector))
     return plans.flat_map(split).map(gather)
-
-
-def _signature(example, columns):
-    """tf.TensorSpecs of a generator's items; the batch axis, and the time axis of sequences, vary."""
-
-    def spec(value, shape=None):
-        value = np.asarray(value)
-        shape = [None, *(value.shape if shape is None else shape)[1:]]
-        if value.ndim == 3 or (value.ndim == 2 and value.dtype == np.int32):  # sequences of vectors, of words
-            shape[1] = None
-        return tf.TensorSpec(shape, tf.string if value.dtype == object else value.dtype)
-
-    raw, cached, *beside = example
-    known = {name: spec(value, getattr(columns[name], "shape", None)) for name, value in raw.items()}
-    return (known, {name: spec(value) for name, value in cached.items()}, *map(spec, beside))
 
 
 def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):
@@ -240,5 +278,5 @@ def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=
     if training:
         order.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         order.lengths = lengths(modalities, columns)
-    dataset, _ = batches(columns, order)
+    dataset = batches(columns, order)
     return dataset if task is not None else dataset.map(lambda features: features)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.batches import Order, batches
+from mmkeras.data.batches import Order, batches, stream
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.data.files import Files, examine
 from mmkeras.graph import compiled, consumers, functional, submodel
@@ -118,23 +118,22 @@ class Attached:
                 return
             parts = [(rows, {**fetch(slice(None)), **self._part.run(raw)})]
         else:
-            dataset, order = self._batches(read, Order(batch_size))
-            parts = _numbered(dataset, order)
+            parts = self._batches(read, Order(batch_size), stream)
         for rows, tensors in parts:
             gone = {key: tf.zeros_like(tensors[key]) for key in absent if key in tensors}
             yield rows, each(self.run({**tensors, **gone}), rows)
 
-    def _batches(self, read, order):
+    def _batches(self, read, order, make=batches):
         raw, fetch, size = read
         rows, files = len(next(iter(raw.values()))), any(isinstance(values, Files) for values in raw.values())
         prepared = None if files else self._part.in_memory(raw, IN_MEMORY)
         if prepared is None:
             order.lengths = token_lengths(self._prepare, raw)
-            return batches(raw, order, prepare=self._part.run, fetch=fetch)
+            return make(raw, order, prepare=self._part.run, fetch=fetch)
         columns, order.lengths = prepared
         if size * rows > IN_MEMORY:
-            return batches(columns, order, fetch=fetch)
-        return batches({**fetch(slice(None)), **columns}, order)
+            return make(columns, order, fetch=fetch)
+        return make({**fetch(slice(None)), **columns}, order)
 
     @functools.cached_property
     def _run_whole(self):
@@ -156,15 +155,6 @@ class Attached:
 def keep_all(outputs, rows):
     """All outputs of a batch as arrays."""
     return {key: np.asarray(value) for key, value in outputs.items()}
-
-
-def _numbered(dataset, order):
-    """(row numbers, tensors) of each batch."""
-    done = 0
-    for (tensors,) in dataset:
-        rows = order[done : done + len(next(iter(tensors.values())))]
-        done += len(rows)
-        yield rows, tensors
 
 
 def _encoded(modality, tower, store, columns, **how):

@@ -5,7 +5,6 @@ The next rows are read, decoded or tokenised while a tower runs; rows of tokens 
 
 import collections
 import functools
-import itertools
 import time
 import warnings
 
@@ -13,13 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.batches import Order, batches, settle
+from mmkeras.data.batches import Order, stream
 from mmkeras.graph import compiled, submodel
 from mmkeras.modalities.base import PADDING
 from mmkeras.trunk import engines
 from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.store import TOWERS, layout_of, pack
 
+EXAMPLES = 8  # rows on which engines are compared where nothing else is known
 WINDOW = 1024  # rows that are tokenised together, before they are sorted by length
 MOST_ROWS = 64  # of short texts that a tower takes at a time
 
@@ -32,15 +32,16 @@ class Tower:
         model: keras.Model, see `stages.cut_frozen`.
         describe: str, what `mmkeras cache info` shows for it.
         heavy: bool, whether rows take so long to prepare that others should be encoded meanwhile.
+        examples: {column: array} of the raw values of a few rows, always the same, see `example_values`; or None.
 
     Attributes:
         layout: see `store.layout_of`.
         opened: {what: graph} that were made for it, and stay.
     """
 
-    def __init__(self, prepare, model, describe="", heavy=False):
+    def __init__(self, prepare, model, describe="", heavy=False, *, examples=None):
         self.prepare, self.model, self.describe, self.heavy = prepare, model, describe, heavy
-        self.layout, self.opened = layout_of(model), {}
+        self.layout, self.opened, self._examples = layout_of(model), {}, examples
 
     @functools.cached_property
     def fingerprint(self):
@@ -51,6 +52,29 @@ class Tower:
     def run_prepare(self):
         """The preparation as one graph."""
         return compiled(self.prepare)
+
+    def open(self, engine, key, *, folder, rows, columns):
+        """`run` of an engine for this tower, see `engines.open_tower`; what was opened stays open.
+
+        Args:
+            engine: one that `engines.candidates` gave. key: its key of this tower.
+            folder: where converted towers are kept.
+            rows: see `OpenVINO.open`.
+            columns: {column: array} of raw values, on which it is tried where the tower has no examples.
+        """
+        if (key, rows) not in self.opened:
+            self.opened[key, rows] = engines.open_tower(
+                engine, self.model, key, folder=folder, rows=rows, sample=self.sample(columns)
+            )
+        return self.opened[key, rows]
+
+    def sample(self, columns):
+        """(tensors of a few rows, their lengths or None), on which engines are compared: of its examples, or of `columns`."""
+        raw = self._examples or {name: np.asarray(values[:EXAMPLES]) for name, values in columns.items()}
+        tensors = self.run_prepare(raw)
+        return {name: value.numpy() for name, value in tensors.items()}, longest_of(
+            tensors, padding_masks(self.prepare)
+        )
 
 
 def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_size=None, verbose=1, keep=True):
@@ -81,22 +105,17 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         if not todo:
             return keys, {}
         size = min(batch_size or candidate.rows, len(todo)) if tower.heavy else None
-        windows = windows_of(tower, {name: values[todo] for name, values in columns.items()}, size)
-        first = next(windows)
+        rows = {name: values[todo] for name, values in columns.items()}
         try:
-            if (key, size) not in tower.opened:
-                sample = sample_of(tower.prepare, first)
-                tower.opened[key, size] = candidate.open(
-                    tower.model, key, folder=store.path / TOWERS, rows=size, sample=sample
-                )
+            run = tower.open(candidate, key, folder=store.path / TOWERS, rows=size, columns=rows)
             if verbose:
                 what = tower.model.name.removesuffix("_frozen")
                 print(f"Encoding {len(todo):,} rows of {what!r} by {candidate}; {candidate.why}")
             fresh = {}
             if keep:
                 store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
-            parts = cut_windows(tower.prepare, itertools.chain([first], windows), batch_size, candidate.tokens)
-            run, todo_keys = tower.opened[key, size], [keys[row] for row in todo]
+            parts = cut_windows(tower.prepare, windows_of(tower, rows, size), batch_size, candidate.tokens)
+            todo_keys = [keys[row] for row in todo]
             write = store.write if keep else fresh.update
             _write_features(write, run, parts, layout=tower.layout, keys=todo_keys, verbose=verbose)
             return keys, fresh
@@ -151,16 +170,8 @@ def windows_of(tower, columns, batch_size):
             count = min(WINDOW, rows - start)
             yield np.arange(start, start + count), longest_of(tensors, masks), tensors
         return
-    dataset, order = batches(columns, Order(batch_size), prepare=tower.run_prepare)
-    done = 0
-    try:
-        for (tensors,) in dataset:
-            count = len(next(iter(tensors.values())))
-            yield order[done : done + count], None, tensors
-            done += count
-    except BaseException:  # the rest is not wanted
-        settle()
-        raise
+    for rows, tensors in stream(columns, Order(batch_size), prepare=tower.run_prepare):
+        yield rows, None, tensors
 
 
 def cut_windows(prepare, windows, most_rows, most_tokens):
@@ -208,16 +219,6 @@ def plan_parts(lengths, most_rows, most_tokens, padding=0.05):
             start, tokens = position, 0
         tokens += lengths[row]
     yield order[start:]
-
-
-def sample_of(prepare, window, most=8):
-    """(tensors of a few rows of a window, their lengths or None); of the shorter half, as both engines must run them."""
-    rows, lengths, _ = window
-    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")[: len(rows) // 2 + 1]
-    _, lengths, tensors = rows_of(
-        prepare, window, order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).astype(int))]
-    )
-    return tensors, lengths
 
 
 def padding_masks(prepare):

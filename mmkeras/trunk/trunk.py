@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mmkeras.data.batches import Order, settle
+from mmkeras.data.columns import example_values
 from mmkeras.graph import arithmetic, submodel
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
@@ -168,7 +169,8 @@ class Trunk:
                         {key: self.prepare.output[key] for key in model.input},
                         name=f"{modality.name}_prepare",
                     )
-                    towers[modality.name] = Tower(before, model, repr(modality), modality.preparing == "heavy")
+                    heavy, examples = modality.preparing == "heavy", example_values(modality)
+                    towers[modality.name] = Tower(before, model, repr(modality), heavy, examples=examples)
             self._cuts[fine_tune] = (cut, towers)
         return self._cuts[fine_tune]
 
@@ -212,7 +214,7 @@ class Trunk:
 
             def dataset(rows, seed=None):
                 order = Order(plan.batch_size, seed, None, rows.target, rows.weights, tuple(training.losses))
-                return attached.dataset(rows.df, order, store, engine=self.engine, verbose=plan.verbose)[0]
+                return attached.dataset(rows.df, order, store, engine=self.engine, verbose=plan.verbose)
 
             learnt = dataset(rows, plan.seed + first)
             judged = None if validation is None else dataset(validation)

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from mmkeras import layers
-from mmkeras.data.batches import Order, batches
+from mmkeras.data.batches import Order, stream
 from mmkeras.data.columns import raw_values
+from mmkeras.graph import compiled
 from mmkeras.layers.text import plain_spaces
 from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText
 from mmkeras.search.autokeras.blocks import ClassificationHead, RegressionHead
@@ -132,9 +133,9 @@ class ImageSource(Source):
 
     def array(self, df):
         raw = raw_values(df, [self.modality])
-        dataset, order = batches(raw, Order(64), prepare=self.prepare(()))
-        pixels = np.concatenate([tensors["image.pixels_0"].numpy() for (tensors,) in dataset])
-        return pixels[np.argsort(order)]
+        return np.concatenate(
+            [t["image.pixels_0"] for _, t in stream(raw, Order(64), prepare=compiled(self.prepare(())))]
+        )
 
     def prepare(self, steps):
         """Raw files → {"image.pixels_0": (B, H, W, 3), "image.each_present", "image.present"}."""
