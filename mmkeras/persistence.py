@@ -6,6 +6,7 @@ The folder holds `pipeline.json` and a subfolder with the files it names. Saving
 
 import collections
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -250,30 +251,49 @@ def write_text(path, text):
 
 
 def write_bytes(path, data):
-    """Write a file beside its place, then rename: readers see the old or the new one, never half.
-
-    Args:
-        path: the file; its folder is made if absent.
-        data: bytes.
+    """Write a file of bytes, see `writing`.
 
     Returns:
         pathlib.Path of the file.
+    """
+    with writing(path) as fresh, _telling(path):
+        fresh.write_bytes(data)
+    return pathlib.Path(path).expanduser()
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Yield an empty file beside a place, which it takes in the end: readers see the old or the new one, never half.
+
+    Args:
+        path: the place; its folder is made if absent.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: no file can be written there.
     """
     path = pathlib.Path(path).expanduser()
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise _not_writable(error, path, "path") from error
+        with _telling(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            fresh.touch()
+        yield fresh
+        with _telling(path):
+            os.replace(fresh, path)
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink()
-    return path
+
+
+@contextlib.contextmanager
+def _telling(path):
+    """Errors of the system, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_writable(error, path, "path") from error
 
 
 def write_changed(path, data):

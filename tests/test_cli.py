@@ -1,10 +1,13 @@
 """The command line, as a person would use it."""
 
 import ast
+import io
 import pathlib
 import re
 import subprocess
 import sys
+import types
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,8 @@ import pytest
 
 import mmkeras as mm
 from mmkeras.__main__ import main
-from mmkeras.cli import commands, options
+from mmkeras.cli import commands, options, predictions
+from mmkeras.data.tables import read_table
 from mmkeras.fusion import Fusion
 from mmkeras.modalities.base import Modality
 from mmkeras.registry import names, subclasses
@@ -369,11 +373,147 @@ def test_captions_are_predicted_as_they_are(tmp_path):
     assert pd.read_csv(tmp_path / "p.csv", index_col=0).columns.tolist() == ["caption", "score"]
 
 
+# === Predictions part by part ===
+
+
+def fits(decide=None, told=""):
+    """What `write_predictions` reads of a fitted model: it predicts half of a column "x"."""
+
+    def predict(df, keep):
+        assert len(df) <= predictions.BLOCK and not keep
+        if told:
+            warnings.warn(told.format(len(df)), stacklevel=1)
+        return pd.to_numeric(df["x"]).to_numpy("float64")[:, None] / 2
+
+    task = types.SimpleNamespace(
+        column="half",
+        frame=lambda values, index: pd.DataFrame(values, index, ["half"]),
+        decide=decide or (lambda values: values[:, 0].tolist()),
+    )
+    return types.SimpleNamespace(predict=predict, task=task, trunk=types.SimpleNamespace(modalities=[]))
+
+
+def rows_of(count):
+    return pd.DataFrame({"x": np.arange(count), "note": ["007", "", "nan", "x,y"] * (count // 4)})
+
+
+def write(df, out, rows, fitted=None):
+    """Write predictions of a table that comes in parts."""
+    parts = [(df.iloc[start : start + rows], 0.5) for start in range(0, max(len(df), 1), rows)]
+    return predictions.write_predictions(fitted or fits(), lambda: iter(parts), str(out))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_predictions_do_not_depend_on_the_parts(tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    df = rows_of(5000)
+    for rows in (1, 700, 1024, 5000):
+        if ending == "csv" or rows > 1:
+            assert write(df, tmp_path / f"{rows}.{ending}", rows) == 5000
+    written = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(written) == 1
+    if ending == "csv":
+        assert written == {(df[["x"]] / 2).set_axis(["half"], axis=1).to_csv().encode()}
+    else:
+        table = pd.read_parquet(tmp_path / "700.parquet")
+        assert table.index.equals(pd.RangeIndex(5000)) and (table["half"] == df["x"] / 2).all()
+
+
+def test_blocks_are_as_large_from_parts_of_any_size():
+    df = rows_of(1000)
+    for sizes in ([1000], [3] * 332 + [4], [0, 512, 0, 488], [999, 1]):
+        ends = np.cumsum(sizes)
+        parts = [(df.iloc[end - size : end], 0.0) for size, end in zip(sizes, ends, strict=True)]
+        made = [block for block, _ in predictions.blocks(parts, 64)]
+        assert [len(block) for block in made] == [64] * 15 + [40] and pd.concat(made).equals(df)
+    assert [len(block) for block, _ in predictions.blocks([(df.head(0), 1.0)])] == [0]
+
+
+def test_decisions_that_differ_in_late_rows_only_stand_in_all(tmp_path):
+    clipped = fits(lambda values: np.minimum(values[:, 0], 2000).tolist())
+    for rows in (500, 5000):
+        write(rows_of(5000), tmp_path / f"{rows}.csv", rows, clipped)
+    table = pd.read_csv(tmp_path / "500.csv", index_col=0)
+    assert table.columns.tolist() == ["predicted", "half"] and table["predicted"].max() == 2000 and len(table) == 5000
+    assert (tmp_path / "500.csv").read_bytes() == (tmp_path / "5000.csv").read_bytes()
+
+
+def test_cells_of_decisions_are_written_each_for_itself(tmp_path):
+    few = fits(lambda values: [None if value > 600 else int(value) for value in values[:, 0]])
+    write(rows_of(2048), tmp_path / "p.csv", 2048, few)
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[3] == "2,1,1.0" and lines[-1] == "2047,,1023.5"
+
+
+@pytest.mark.parametrize("error", [ValueError("row 3000"), KeyboardInterrupt()])
+def test_a_run_that_ends_early_leaves_an_older_output(tmp_path, error):
+    (tmp_path / "p.csv").write_text("older")
+
+    def parts():
+        yield rows_of(2048), 0.5
+        assert len(list(tmp_path.iterdir())) == 2 and (tmp_path / "p.csv").read_text() == "older"
+        raise error
+
+    with pytest.raises(type(error)):
+        predictions.write_predictions(fits(), parts, str(tmp_path / "p.csv"))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("p.csv", "older")]
+
+
+def test_warnings_of_a_sort_are_given_once_and_counted(tmp_path):
+    told = "Column 'x': {} values are no numbers (for example 'y') and are treated as missing."
+    with pytest.warns(UserWarning) as caught:
+        write(rows_of(5000), tmp_path / "p.csv", 5000, fits(told=told))
+    assert [str(warning.message) for warning in caught] == [
+        told.format(1024), "The same was found in further rows, 4 times in blocks of 1,024.",
+    ]  # fmt: skip
+
+
+def test_progress_is_shown_to_a_person(tmp_path, monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    for screen, shown in ((Screen(), ["1,024 rows", "2,048 rows", "5,000 rows"]), (io.StringIO(), [])):
+        monkeypatch.setattr(sys, "stderr", screen)
+        write(rows_of(5000), tmp_path / "p.csv", 5000)
+        assert all(text in screen.getvalue() for text in shown) and bool(shown) == bool(screen.getvalue())
+
+
+def test_a_file_is_predicted_in_parts_as_in_one(trained, capsys):
+    df = pd.concat([mm.samples.movies(240, seed=1)] * 5, ignore_index=True)
+    df["budget"] = df["budget"].astype(object)
+    df.loc[900:905, "budget"] = ["", "n/a", "007", "1e6", "12,5", "x"]
+    df.to_csv(trained / "long.csv", index=False)
+    given = ["predict", f"{trained}/out", "--csv", f"{trained}/long.csv", "--out"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cells that are no numbers
+        for rows in ("100", "9999"):
+            assert main([*given, f"{trained}/{rows}.csv", "--chunk-rows", rows]) == 0
+        whole = mm.load(trained / "out" / "model").predict(read_table(trained / "long.csv"))
+    assert (trained / "100.csv").read_bytes() == (trained / "9999.csv").read_bytes()
+    table = pd.read_csv(trained / "100.csv", index_col=0)
+    np.testing.assert_allclose(table.drop(columns="predicted"), whole, atol=1e-5)
+    assert "Wrote 1200 rows" in capsys.readouterr().out
+    assert main([*given, f"{trained}/p.csv", "--chunk-rows", "0"]) == 2
+    assert "--chunk-rows must be 1 or more" in capsys.readouterr().err
+    with open(trained / "long.csv", "a", encoding="utf-8") as file:
+        file.write("a,row,too,short\n")
+    capsys.readouterr()
+    before = sorted(trained.iterdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([*given, f"{trained}/100.csv", "--chunk-rows", "100"]) == 2
+    assert "Every row must have as many cells" in capsys.readouterr().err and sorted(trained.iterdir()) == before
+    assert main([*given, str(trained)]) == 2
+    assert "must be writable" in capsys.readouterr().err
+
+
 def test_interrupted_commands_say_so_in_one_line(trained, capsys, monkeypatch):
     def interrupt(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "read_table", interrupt)
+    monkeypatch.setattr(commands, "read_parts", interrupt)
     capsys.readouterr()
     assert main(["predict", f"{trained}/out", "--csv", f"{trained}/movies.csv"]) == 130
     assert capsys.readouterr().err == "mmkeras predict: interrupted.\n"

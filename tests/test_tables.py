@@ -1,6 +1,7 @@
 """Tables as people hold them: other kinds of DataFrame, labels that are no strings, files in any form."""
 
 import bz2
+import collections
 import datetime
 import decimal
 import gzip
@@ -19,7 +20,7 @@ import mmkeras as mm
 from mmkeras.cli import commands
 from mmkeras.data.encodings import guess
 from mmkeras.data.frames import as_frame, column_label, column_labels, frame_if_rows, is_table, like
-from mmkeras.data.tables import read_lines, read_table
+from mmkeras.data.tables import read_lines, read_parts, read_table
 
 INTEGER = 2**62 + 1  # that no float holds
 MOMENT = datetime.datetime(2020, 1, 2, 3, 4, 5, 6)
@@ -512,6 +513,53 @@ def test_files_of_arrow_keep_their_dtypes(tmp_path, ending, monkeypatch):
 
 
 # === Times as text ===
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "csv.zip", "parquet", "feather"])
+@pytest.mark.parametrize("rows", [1, 7, 10, 100])
+def test_parts_hold_the_cells_of_the_whole(tmp_path, ending, rows):
+    path, df = (
+        tmp_path / f"a.{ending}",
+        pd.DataFrame({"code": ["007", "1", "12"], "size": [1, 2, 3], "full": [1, 2, 3]}),
+    )
+    df = pd.concat([df] * 10, ignore_index=True).astype({"size": "Int64"})
+    df.loc[20:, "code"], df.loc[:9, "size"] = ["NA", "a;b", 'x"\ny', None, "é"] * 2, None
+    if ending.startswith("csv"):
+        df.to_csv(path, index=False, encoding="utf-16-le" if rows == 7 else "utf-8")
+    else:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        getattr(df, f"to_{ending}")(path)
+    settings = {"encoding": "utf-16-le"} if rows == 7 and ending.startswith("csv") else {}
+    parts, shares = zip(*read_parts(path, rows, **settings), strict=True)
+    assert max(map(len, parts)) <= rows and len(parts) == -(-30 // rows)
+    assert 0 <= shares[0] <= shares[-1] and (shares[-1] == 1 or ending == "csv.zip")
+    joined, whole = pd.concat(parts), read_table(path, **settings)
+    assert joined.index.equals(whole.index)
+    pd.testing.assert_frame_equal(joined.astype(object), whole.astype(object))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather"])
+def test_parts_of_a_file_without_rows_and_of_a_damaged_one(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    if ending == "csv":
+        path.write_text("a,b\n")
+    else:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        getattr(pd.DataFrame({"a": [], "b": []}), f"to_{ending}")(path)
+    ((df, share),) = read_parts(path, 5)
+    assert (list(df), len(df), share) == (["a", "b"], 0, 1)
+    path.write_bytes(path.read_bytes()[:-4] + b'"x' if ending == "csv" else b"PAR1PAR1")
+    with pytest.raises(ValueError, match="a.csv|must be a whole"):
+        list(read_parts(path, 5))
+
+
+def test_parts_are_read_when_they_are_asked_for(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "1,2\n" * 200_000 + "3\n")
+    parts = read_parts(tmp_path / "a.csv", 1000)
+    df, share = next(parts)
+    assert len(df) == 1000 and share < 0.1
+    with pytest.raises(ValueError, match="in line 200002"):
+        collections.deque(parts, 0)
 
 
 @pytest.mark.parametrize(

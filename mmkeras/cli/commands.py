@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import io
 import pathlib
 import sys
 
@@ -11,17 +10,17 @@ from mmkeras import Pipeline  # first: the command loads everything with it
 from mmkeras.cli import quickstart as samples
 from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
 from mmkeras.cli.options import make_parser, read_early
+from mmkeras.cli.predictions import check_ending, first_predictions, write_predictions
 from mmkeras.cli.serve import serve
 from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
-from mmkeras.data.frames import column_label
-from mmkeras.data.tables import read_table
+from mmkeras.data.tables import read_parts, read_table
 from mmkeras.modalities.base import split_names
-from mmkeras.persistence import write_bytes, write_text
 from mmkeras.trunk import store
+from mmkeras.trunk.engines import refused
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
-NOT_WRITTEN = (".tsv", ".xlsx", ".xls", ".feather", ".json", ".gz", ".bz2", ".xz", ".zip")
+SHOWN = 10  # rows, where a table is printed
 
 
 def main(arguments=None):
@@ -95,49 +94,20 @@ def search(options):
 
 
 def predict(options):
-    _check_ending(options.out)
-    pipe, df = load_folder(options.model), _read(options, options.csv)
-    table = _predicted(pipe, df) if len(df) else _predicted(pipe, df.reindex([0])).iloc[:0]
+    check_ending(options.out)
+    if options.chunk_rows < 1:
+        raise ValueError(f"--chunk-rows must be 1 or more. Received: {options.chunk_rows}.")
+    fitted = load_folder(options.model).check_fitted()
+
+    def read(rows=options.chunk_rows):
+        return read_parts(options.csv, rows, options.sep, options.encoding, tell=_tell)
+
     if options.out:
-        _write(options.out, table)
-        print(f"Wrote {len(table)} rows to {options.out}.")
-    elif len(table):
-        print(table.head(10).round(3).to_string())
+        print(f"Wrote {write_predictions(fitted, read, options.out)} rows to {options.out}.")
+    elif len(table := first_predictions(fitted, read(SHOWN))):
+        print(table.round(3).to_string())
     else:
         print(f"{options.csv} holds no rows to predict.")
-
-
-def _predicted(pipe, df):
-    """Predictions as `Pipeline.predict` gives them, behind the decisions where those say more."""
-    fitted = pipe.check_fitted()
-    predictions = fitted.answer(df)
-    table, decisions = fitted.task.frame(predictions, df.index), list(fitted.task.decide(predictions))
-    if not (pipe.task.column in table and table[pipe.task.column].tolist() == decisions):
-        cells = ["|".join(map(str, cell)) if isinstance(cell, list) else cell for cell in decisions]
-        table.insert(0, "predicted", cells, allow_duplicates=True)  # a class may be called so, too
-    return table
-
-
-def _check_ending(out):
-    """Refuse what would be CSV under the name of something else."""
-    ending = pathlib.Path(out or "").suffix.lower()
-    if ending in NOT_WRITTEN:
-        raise ValueError(f"--out is written as .csv or .parquet. Received: {out!r}. Use one of these endings.")
-
-
-def _write(out, table):
-    """Write a table as Parquet or CSV, by the ending."""
-    if pathlib.Path(out).suffix.lower() != ".parquet":
-        write_text(out, table.to_csv())
-        return
-    data = io.BytesIO()
-    try:
-        table.set_axis([column_label(name) for name in table.columns], axis=1).to_parquet(data)
-    except ImportError as error:
-        raise ImportError(
-            f"Writing {out!r} needs the package pyarrow. Run `pip install pyarrow`, or write a .csv."
-        ) from error
-    write_bytes(out, data.getvalue())
 
 
 def caption(options):
@@ -177,6 +147,8 @@ def cache(options):
             print(f"The feature cache in {directory} is empty: only frozen pretrained towers fill it.")
         for tower in towers:
             print(f"{tower['rows']:>8} rows {tower['bytes'] / 2**20:>9.1f} MiB  {tower['created']}  {tower['tower']}")
+        for facts in refused(directory / store.TOWERS):
+            print(f"{facts['tower']!r} is not run by {facts['engine']}, tried on {facts['created']}: {facts['why']}")
 
 
 COMMANDS = {
@@ -241,4 +213,8 @@ def _rivals(pipe, rivals):
 
 def _read(options, path):
     """The table of a file, as options of the command say; what was guessed is told on stderr."""
-    return read_table(path, options.sep, options.encoding, tell=lambda sentence: print(sentence, file=sys.stderr))
+    return read_table(path, options.sep, options.encoding, tell=_tell)
+
+
+def _tell(sentence):
+    print(sentence, file=sys.stderr)

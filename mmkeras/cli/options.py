@@ -196,7 +196,11 @@ def _predict(parser, offers):
     _model(parser)
     _table(parser)
     parser.add_argument(
-        "--out", help="CSV or Parquet file, by its ending, for the predictions; without it the first rows are printed"
+        "--out",
+        help="CSV or Parquet file, by its ending, for the predictions; without it those of the first rows are printed",
+    )
+    parser.add_argument(
+        "--chunk-rows", type=int, default=8192, help="rows to read at once; predictions do not depend on it"
     )
 
 

@@ -18,12 +18,10 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from mmkeras.data import encodings
-from mmkeras.data.frames import as_frame
+from mmkeras.data import columnar, encodings
 
 SEPARATORS = (",", "\t", ";", "|")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-COLUMNAR = {".parquet": "read_parquet", ".feather": "read_feather"}
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError, RuntimeError)
 SAMPLE = 1 << 16  # bytes, or characters, that are looked at first
@@ -63,8 +61,8 @@ def read_table(path, sep=None, encoding=None, tell=_warn):
     """
     path = pathlib.Path(path).expanduser()
     _check(path)
-    if path.suffix.lower() in COLUMNAR:
-        return _columnar(path)
+    if path.suffix.lower() in columnar.READERS:
+        return columnar.read(path)
     with _told_of(path):
         encoding, sep = _form(path, sep, encoding, tell)
         with _text(path, encoding) as file, _long_cells():
@@ -73,6 +71,29 @@ def read_table(path, sep=None, encoding=None, tell=_warn):
             return _frame(*columns)
         with _text(path, encoding) as file, _long_cells():
             return _parsed(path, _records(path, file, sep), sep)[0]
+
+
+def read_parts(path, rows, sep=None, encoding=None, *, tell=_warn):
+    """The table of a file in parts, read when they are asked for: the same cells as `read_table` gives, whatever the parts.
+
+    A file of Feather is in memory as a whole.
+
+    Args:
+        path, sep, encoding, tell: see `read_table`, whose errors these are; of a row, when its part is read.
+        rows: int, most rows of a part.
+
+    Yields:
+        (DataFrame, share of the file that is read): rows are numbered on; without rows, one part.
+    """
+    path = pathlib.Path(path).expanduser()
+    _check(path)
+    is_text, done = path.suffix.lower() not in columnar.READERS, 0
+    parts = _text_parts(path, rows, sep, encoding, tell) if is_text else columnar.read_parts(path, rows)
+    for df, share in parts:
+        if isinstance(df.index, pd.RangeIndex):
+            df.index = pd.RangeIndex(done, done + len(df))
+        done += len(df)
+        yield df, share
 
 
 def read_lines(path, sep=None, encoding=None, *, mend=False, tell=_warn):
@@ -105,29 +126,22 @@ def _check(path):
         )
 
 
-def _columnar(path):
-    """A file of Parquet or Feather, with dtypes that lose nothing where cells are missing."""
-    try:
-        return as_frame(getattr(pd, COLUMNAR[path.suffix.lower()])(path, dtype_backend="numpy_nullable"))
-    except ImportError as error:
-        raise ImportError(
-            f"Reading {str(path)!r} needs the package pyarrow, which mmkeras does not install. Run `pip install pyarrow`, or save "
-            "the table as CSV."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{str(path)!r} must be a whole {path.suffix} file. Received: {error}. Save it again."
-        ) from error
-
-
 @contextlib.contextmanager
 def _bytes(path):
     """A file as it is before compression."""
-    if path.suffix.lower() != ".zip":
-        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+    with open(path, "rb") as raw, _unpacked(path, raw) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _unpacked(path, raw):
+    """An open file as it is before compression."""
+    suffix = path.suffix.lower()
+    if suffix != ".zip":
+        with OPENERS[suffix](raw) if suffix in OPENERS else contextlib.nullcontext(raw) as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(raw) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(names) != 1:
             raise ValueError(
@@ -139,8 +153,12 @@ def _bytes(path):
 
 @contextlib.contextmanager
 def _text(path, encoding):
-    with _bytes(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+    with _bytes(path) as file, _decoded(file, encoding) as text:
         yield text
+
+
+def _decoded(file, encoding):
+    return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
 @contextlib.contextmanager
@@ -263,6 +281,20 @@ def _separator(path, sample, tell):
 
 
 # --- its rows
+
+
+def _text_parts(path, rows, sep, encoding, tell):
+    """(DataFrame, share that is read) of parts of at most `rows`."""
+    size = max(path.stat().st_size, 1)
+    with _told_of(path):
+        encoding, sep = _form(path, sep, encoding, tell)
+        with open(path, "rb") as raw, _unpacked(path, raw) as file, _decoded(file, encoding) as text, _long_cells():
+            records = _records(path, text, sep)
+            header, first = list(itertools.islice(records, 1)), True
+            while (part := list(itertools.islice(records, rows))) or first:
+                share = raw.tell() / size if len(part) == rows else 1.0
+                yield _parsed(path, itertools.chain(header, part), sep)[0], share
+                first = False
 
 
 def _records(path, file, sep):
