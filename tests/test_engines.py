@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.data.columns import raw_values, row_keys
+from mmkeras.data.recent import Recent
 from mmkeras.evaluation import report as evaluation
 from mmkeras.graph import submodel
 from mmkeras.trunk import encoding, engines
@@ -30,11 +31,13 @@ from mmkeras.trunk.engines import (
     check_agreement,
     choice,
     converted,
+    refusals,
 )
 from mmkeras.trunk.engines.choice import bfloat16_units
 from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.stages import cut_frozen
 from mmkeras.trunk.store import TOWERS, open_store
+from mmkeras.trunk.trunk import Trunk
 
 ROOT = pathlib.Path(engines.__file__).parent.parent
 needs_openvino = pytest.mark.skipif(not converted.installed(), reason="openvino is not installed")
@@ -361,7 +364,7 @@ def test_a_tower_that_is_not_equal_is_refused_with_the_figure(store, units, monk
     message = r"OpenVINO in bfloat16 must give the features.*cosine of 0.999 or more. Received: -1.00000"
     with pytest.raises(EngineError, match=message):
         encode(store, parts, NUMBERS, "openvino")
-    assert not (store.path / TOWERS).exists()
+    assert [path.name.endswith(".refused.json") for path in (store.path / TOWERS).iterdir()] == [True]
     with pytest.warns(UserWarning, match="Received: -1.00000.*TensorFlow encodes in float32 instead"):
         got = encode(store, parts, NUMBERS, "auto")["text"]
     np.testing.assert_allclose(got, parts[2]({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
@@ -405,13 +408,130 @@ def test_a_tower_that_cannot_be_converted(store, units):
     np.testing.assert_allclose(got[:, 0], 1 - np.exp(-NUMBERS["x"]), atol=1e-5)  # the gamma distribution of shape 1
 
 
+@pytest.fixture
+def another_process(monkeypatch):
+    """A function after which what engines refused is known from files alone."""
+    monkeypatch.setattr(refusals, "_known", Recent(9))  # nothing that other tests have tried
+    return refusals._known.clear
+
+
+@needs_openvino
+def test_what_was_refused_is_not_converted_by_another_process(store, units, conversions, another_process, monkeypatch):
+    parts = light_parts(Igamma())
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow encodes in float32 instead"):
+            encode(store, parts, NUMBERS, "auto")
+        another_process()
+        features.close_store(store.path)
+        store = open_store(store.path)
+        store.write([])
+    with pytest.raises(
+        EngineError, match=r"Received: Igamma\..* It was tried on 2.*`mmkeras cache clear` forgets that"
+    ):
+        encode(store, parts, NUMBERS + 10, "openvino")
+    assert conversions == ["text_frozen"]
+    (facts,) = engines.refused(store.path / TOWERS)
+    assert (facts["tower"], facts["engine"]) == ("text", "OpenVINO in bfloat16") and "Igamma" in facts["why"]
+    monkeypatch.setattr(converted, "_version", lambda: "9999.1")  # which may know the operation
+    for times in (2, 3):
+        with pytest.raises(EngineError, match="Igamma"):
+            encode(store, parts, NUMBERS + 20, "openvino")
+        assert len(conversions) == times
+        features.clear(store.path)
+        another_process()
+        store = open_store(store.path)
+        assert engines.refused(store.path / TOWERS) == []
+
+
+@needs_openvino
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"why": "x"}', '{"why'])
+def test_a_damaged_note_of_a_refusal_counts_as_none(store, light, units, conversions, text):
+    engine, (_, prepare, tower) = OpenVINO("bf16"), light
+    (store.path / TOWERS).mkdir()
+    place = store.path / TOWERS / f"{engine.key(fingerprint(prepare, tower)).hex()}-{engine.versions}.refused.json"
+    place.write_text(text, encoding="utf-8")
+    encode(store, light, NUMBERS, "openvino")
+    assert conversions and engines.refused(store.path / TOWERS) == []
+
+
+@needs_openvino
+def test_a_refusal_that_cannot_be_noted_is_one_all_the_same(store, units, another_process):
+    (store.path / TOWERS).write_text("a file where the folder should be")
+    with pytest.raises(EngineError, match="Igamma"):
+        encode(store, light_parts(Igamma()), NUMBERS, "openvino")
+
+
+# === The rows on which engines are compared ===
+
+
+def samples_of(modality, tables, monkeypatch):
+    """The samples on which a Trunk tries OpenVINO, of one table after another."""
+    seen = []
+
+    def open_(self, tower, key, *, folder, rows, sample):
+        seen.append(sample)
+        return TensorFlow().open(tower, key, folder=folder, rows=rows, sample=sample)
+
+    monkeypatch.setattr(OpenVINO, "open", open_)
+    modality = modality.adapt(tables[0])
+    for df in tables:
+        trunk = Trunk([modality], engine="openvino")
+        assert len(trunk.features(df)[modality.name]) == len(df)
+    return seen
+
+
+def assert_same(samples):
+    (first, lengths), (second, others) = samples
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key])
+    np.testing.assert_array_equal(lengths, others)
+
+
+@needs_openvino
+def test_texts_are_tried_on_the_same_sentences_whatever_rows_there_are(tiny_bert, monkeypatch):
+    text = mm.Text("a", encoder=tiny_bert, sequence_length=64, name="words")
+    tables = [pd.DataFrame({"a": ["x", ""]}), pd.DataFrame({"a": ["zz zz " * 9]})]
+    samples = samples_of(text, tables, monkeypatch)
+    assert_same(samples)
+    tensors, lengths = samples[0]
+    tokens = tensors["words.token_ids"]
+    assert len(tokens) == 8 and len(set(lengths)) > 2 and lengths.max() == 64
+    assert tokens.min() >= 0 and tokens.max() < 60 and len(np.unique(tokens)) > 20  # of the vocabulary's 60
+    np.testing.assert_array_equal(tensors["words.padding_mask"].sum(axis=1), lengths)
+
+
+@needs_openvino
+def test_pictures_are_tried_on_the_same_photos_whatever_rows_there_are(pictures, monkeypatch):
+    image = mm.Image("photo", "MobileNetV2", weights=None, image_size=(32, 32))
+    samples = samples_of(image, [pictures.head(2), pictures.tail(3)], monkeypatch)
+    assert_same(samples)
+    ((pixels, _), _) = samples
+    (pixels,) = (values.astype(float) for values in pixels.values() if values.ndim == 4)
+    assert pixels.shape == (6, 32, 32, 3) and (pixels.std(axis=(1, 2, 3)) > 0.05 * np.ptp(pixels)).all()
+    steps = np.abs(np.diff(pixels, axis=1)).mean()
+    assert steps < 0.5 * np.abs(pixels - pixels[:, ::-1]).mean()  # neighbours are alike, which noise is not
+
+
+@needs_openvino
+def test_other_towers_are_tried_on_the_first_rows(store, light, units, monkeypatch):
+    seen, real = [], OpenVINO.open
+    monkeypatch.setattr(
+        OpenVINO, "open", lambda *args, sample, **how: seen.append(sample) or real(*args, sample=sample, **how)
+    )
+    tower = tower_of(light)
+    encode(store, light, pd.DataFrame({"x": np.arange(20.0)}), "openvino", tower=tower)
+    encode(store, light, pd.DataFrame({"x": np.arange(30.0)}), "openvino", tower=tower)
+    ((tensors, lengths),) = seen
+    assert tensors["text.x"][:, 0].tolist() == list(range(8)) and lengths is None
+
+
 @needs_openvino
 def test_a_refused_tower_is_let_go(tmp_path):
     sample = {"text.x": np.ones((2, 1), "float32")}, None
     tower = light_parts(Igamma())[2]
     for _ in range(2):
         with contextlib.suppress(EngineError):
-            OpenVINO().open(tower, b"k" * 16, folder=tmp_path, rows=None, sample=sample)
+            engines.open_tower(OpenVINO(), tower, b"k" * 16, folder=tmp_path, rows=None, sample=sample)
             pytest.fail("it ran")
     known = weakref.ref(tower)
     del tower

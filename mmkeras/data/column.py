@@ -54,6 +54,10 @@ class Column(abc.ABC):
         """(rows,) ints that padding depends on; 0 where nothing is padded."""
         return 0
 
+    def examples(self):
+        """Raw values like those that people have, always the same, on which engines can be compared; None where there are none."""
+        return None
+
     def gaps(self, values):
         """(rows,) bools: which raw values stand for a missing cell."""
         return values == "" if values.dtype == object else values != values

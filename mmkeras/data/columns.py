@@ -59,6 +59,25 @@ def raw_values(df, modalities, beside=()):
     return {name: column.values(df[name]) for name, column in columns.items()}
 
 
+def example_values(modality):
+    """{column: array} of a few made-up rows, always the same; None where a column has no examples.
+
+    Args:
+        modality: a modality.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> values = example_values(mm.Text(["text_1", "text_2"], encoder="lexical"))
+        >>> [texts[0] for texts in values.values()]
+        ['Thanks.', 'A dog runs along the beach.']
+    """
+    values = {name: column.examples() for name, column in modality.readers.items()}
+    if any(examples is None for examples in values.values()):
+        return None
+    rows = min(map(len, values.values()), default=0)
+    return {name: np.roll(examples[:rows], -place) for place, (name, examples) in enumerate(values.items())} or None
+
+
 def row_keys(modality, values):
     """A 16-byte digest of the raw values of each row: equal rows have equal keys in every process.
 
@@ -72,8 +91,7 @@ def row_keys(modality, values):
 
 __all__ = [
     "CategoryColumn", "Column", "DateColumn", "NumberColumn", "TextColumn", "check_frame", "columns_of", "digest",
-    "inputs_of", "lengths",
-    "raw_values", "row_keys",
+    "example_values", "inputs_of", "lengths", "raw_values", "row_keys",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.data.column import Column
+from mmkeras.data.examples import sentences
 from mmkeras.layers.scripts import valid
 
 LARGEST_WHOLE = 2**53  # beyond it, floats skip whole numbers
@@ -23,6 +24,9 @@ class TextColumn(Column):
 
     def lengths(self, values):
         return np.array([len(value) for value in values])
+
+    def examples(self):
+        return sentences()
 
 
 def texts(series):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.data.columns import Column, raw_values
+from mmkeras.data.examples import photos
 from mmkeras.data.files import Files
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import Application, ImageEncoder
@@ -36,6 +37,9 @@ class ImageColumn(Column):
 
     def digests(self, values):
         return values.digests
+
+    def examples(self):
+        return photos()
 
 
 @dataclasses.dataclass(frozen=True)

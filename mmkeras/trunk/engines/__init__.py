@@ -7,6 +7,7 @@ NumPy arrays. Only `encode_rows` uses engines. A converted tower is kept in a fo
 from mmkeras.trunk.engines.base import EngineError, TensorFlow, check_agreement
 from mmkeras.trunk.engines.choice import ENGINES, candidates, check_engine
 from mmkeras.trunk.engines.converted import OpenVINO
+from mmkeras.trunk.engines.refusals import open_tower, refused
 
 __all__ = [
     "ENGINES",
@@ -16,4 +17,6 @@ __all__ = [
     "candidates",
     "check_agreement",
     "check_engine",
+    "open_tower",
+    "refused",
 ]

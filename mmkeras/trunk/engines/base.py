@@ -30,6 +30,8 @@ class TensorFlow:
     def __str__(self):
         return f"TensorFlow in {self.precision}"
 
+    versions = tf.__version__  # on which it depends what it can run
+
     def key(self, fingerprint):
         """16 bytes that stand for a tower's features by this engine."""
         return fingerprint if self.precision == "float32" else feature_key(fingerprint, str(self))

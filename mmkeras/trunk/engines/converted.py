@@ -13,11 +13,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.recent import Recent
 from mmkeras.graph import all_layers
 from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_precision
-
-_refused = Recent(256)  # key of features → what the EngineError said: it will not do better in the same process
 
 
 def installed():
@@ -40,11 +37,15 @@ class OpenVINO:
     def __str__(self):
         return f"OpenVINO in {'bfloat16' if self.precision == 'bf16' else 'float32'}"
 
+    @property
+    def versions(self):
+        return f"{_version()}-{tf.__version__}"
+
     def key(self, fingerprint):
         return feature_key(fingerprint, str(self))
 
     def open(self, tower, key, *, folder, rows, sample):
-        """`run` for a tower.
+        """`run` for a tower, as often as it is asked; see `open_tower`, which remembers what was refused.
 
         Args:
             tower: keras.Model with dicts of tensors for inputs and outputs.
@@ -52,27 +53,21 @@ class OpenVINO:
             folder: where converted towers are kept.
             rows: int, the rows of every batch but the last, where nothing else of their shapes varies; or None.
             sample: (tensors of a few rows, their lengths or None), on which both engines are compared when the tower is
-                converted.
+                converted; the same for the same tower, see `encoding.Tower.sample`.
 
         Raises:
             EngineError: it cannot be converted, or gives other features.
         """
-        if _refused.get(key):
-            raise EngineError(_refused.get(key))
         place = pathlib.Path(folder) / f"{key.hex()}-{_version()}"
-        try:
-            model = _read(place)
-            if model is not None:
-                return self._runner(model, tower, rows)
-            exact, model = _convert(tower)
-            run = self._runner(model, tower, rows)
-            tensors, lengths = sample
-            if check_agreement(str(self), next(run([tensors])), exact(tensors), lengths):
-                _keep(model, place)
-            return run
-        except EngineError as error:
-            _refused.put(key, str(error))
-            raise
+        model = _read(place)
+        if model is not None:
+            return self._runner(model, tower, rows)
+        exact, model = _convert(tower)
+        run = self._runner(model, tower, rows)
+        tensors, lengths = sample
+        if check_agreement(str(self), _in_batches(run, tensors, rows), exact(tensors), lengths):
+            _keep(model, place)
+        return run
 
     def _runner(self, model, tower, rows):
         network = self._compile(model, tower, rows)
@@ -131,6 +126,14 @@ class OpenVINO:
                 model = model.clone()
                 model.reshape({port: [rows, *tower.input[names[_name(port)]].shape[1:]] for port in model.inputs})
             return core().compile_model(model, "CPU", settings)
+
+
+def _in_batches(run, tensors, rows):
+    """{name: array} that `run` gives for tensors, in batches of at most `rows` rows."""
+    count = len(next(iter(tensors.values())))
+    starts = range(0, count, rows or count)
+    outputs = list(run({name: value[i : i + (rows or count)] for name, value in tensors.items()} for i in starts))
+    return {name: np.concatenate([batch[name] for batch in outputs]) for name in outputs[0]}
 
 
 @contextlib.contextmanager
