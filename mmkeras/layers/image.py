@@ -1,5 +1,7 @@
 """Layers of images: encoded bytes → pixels."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -49,7 +51,8 @@ class DecodeImage(keras.layers.Layer):
 
     def call(self, images):
         pixels = tf.TensorSpec((*self.image_size, 3), tf.uint8)
-        return tf.map_fn(self._decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
+        decode = _traced(self.image_size, self.max_pixels)
+        return tf.map_fn(decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
 
     def _decode(self, data):
         # Most images are JPEGs: they take the short way.
@@ -85,11 +88,9 @@ class DecodeImage(keras.layers.Layer):
             tf.reduce_any(tf.equal(webp, [b"RIFFWEBPVP8 ", b"RIFFWEBPVP8L", b"RIFFWEBPVP8X"])),
         ]
         kind = tf.argmax(tf.cast(tf.stack([*formats, True]), tf.int32), output_type=tf.int32)  # the first that holds
-        rare = [self._gif, self._bmp, self._unknown]
-        if not tf.executing_eagerly():  # apart, or the graph would pass over all their operations for each JPEG
-            settings = {"autograph": False, "experimental_attributes": {"_noinline": True}}
-            rare = [tf.function(read, **settings) for read in rare]
-        gif, bmp, unknown = rare
+        # Apart, or the graph would pass over all their operations for each JPEG.
+        settings = {"autograph": False, "experimental_attributes": {"_noinline": True}}
+        gif, bmp, unknown = (tf.function(read, **settings) for read in (self._gif, self._bmp, self._unknown))
         readers = [self._absent, self._png, gif, bmp, self._webp, unknown]
         return tf.switch_case(kind, [lambda read=read: read(data) for read in readers])
 
@@ -196,6 +197,13 @@ class DecodeImage(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}
+
+
+@functools.lru_cache(64)
+def _traced(image_size, max_pixels):
+    """The reader of one image as a graph, for all graphs of a process: to trace it takes half a second."""
+    decode = DecodeImage(image_size, max_pixels)._decode
+    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 def _bytes(data, zeros):

@@ -128,10 +128,7 @@ def letters(texts):
         "café 'straße'"
     """
 
-    def change(words):
-        return compose(tf.strings.lower(_clean(words), encoding="utf-8"))
-
-    return _by_word(tf.strings.lower(texts), change)
+    return _by_word(tf.strings.lower(texts), _letters)
 
 
 def spaced(texts):
@@ -190,7 +187,7 @@ class SpaceCharacters(keras.layers.Layer):
         self.supports_jit = False  # strings
 
     def call(self, texts):
-        return _by_word(beginning(texts, self.max_words), lambda words: spaced(compose(_clean(words), "bare")))
+        return _by_word(beginning(texts, self.max_words), _bare)
 
     def compute_output_spec(self, texts):
         return keras.KerasTensor(texts.shape, "string")
@@ -202,6 +199,22 @@ class SpaceCharacters(keras.layers.Layer):
 # === Texts that need it ===
 
 
+def _graph(function):
+    """A function of (B,) strings as one graph for all graphs of a process: to trace it takes half a second."""
+    return tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+
+@_graph
+def _letters(texts):
+    return compose(tf.strings.lower(_clean(texts), encoding="utf-8"))
+
+
+@_graph
+def _bare(texts):
+    return spaced(compose(_clean(texts), "bare"))
+
+
+@_graph
 def _plain(texts):
     text = tf.strings.lower(_clean(texts), encoding="utf-8")
     for letter, equal in FREQUENT.items():
