@@ -4,7 +4,12 @@ Every function takes weights (S, n): S resamples of n rows (how often each row w
 All ones give the plain metric. n = rows, C = classes.
 """
 
+import functools
+
 import numpy as np
+
+BLOCK = 2_000_000  # drawn rows that are worked on together
+KEPT = 8_000_000  # drawn rows that are remembered
 
 
 def average_precision(positive, scores, weights):
@@ -17,17 +22,28 @@ def average_precision(positive, scores, weights):
         (S,) values in [0, 1]; NaN where a resample has no positive row.
     """
     order = np.argsort(-scores, kind="stable")
-    positive, drawn = positive[order], weights[:, order]
+    positive = positive[order]
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # rows of equal score count together
     hits = np.cumsum(positive)[ends]
     rising = np.flatnonzero(np.diff(hits, prepend=0))  # recall, and so the area, grows at these ends only
-    seen = np.cumsum(drawn, axis=1)[:, ends[rising]]
-    right = np.cumsum(drawn[:, positive], axis=1)[:, hits[rising] - 1]
-    precision = right / np.maximum(seen, 1e-12)
-    gained = np.diff(right, axis=1, prepend=0)
-    total = right[:, -1] if len(rising) else np.zeros(len(weights))
+    if not len(rising):
+        return np.full(len(weights), np.nan)
+    last, drawn = ends[rising], weights.T
+    gained = _sums(drawn, order[positive], hits[rising])
+    seen = np.cumsum(_sums(drawn, order[: last[-1] + 1], last + 1), axis=0)
+    right = np.cumsum(gained, axis=0)
+    total = right[-1].copy()
+    right /= np.maximum(seen, 1e-12, out=seen)  # precision, in its place: these are what takes memory
+    right *= gained
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (gained * precision).sum(axis=1) / total
+        return right.sum(axis=0) / total
+
+
+def _sums(drawn, rows, ends):
+    """(parts, S) sums of some rows of `drawn` (n, S): of `rows[:ends[0]]`, of `rows[ends[0]:ends[1]]`, and so on."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((np.ones(len(rows)), rows, np.append(0, ends)), shape=(len(ends), len(drawn))) @ drawn
 
 
 def counts(target, decisions, weights):
@@ -96,14 +112,30 @@ def bootstrap(function, rows, samples=1000, seed=0):
         ({metric: float}, {metric: (samples,) array}).
     """
     point = {name: float(values[0]) for name, values in function(np.ones((1, rows))).items()}
-    generator = np.random.default_rng(seed)
-    step = max(1, min(samples, 2_000_000 // max(rows, 1)))
-    blocks = []
-    for start in range(0, samples, step):
-        size = min(step, samples - start)
-        drawn = generator.multinomial(rows, np.full(rows, 1 / rows), size=size).astype("float64")
-        blocks.append(function(drawn))
+    blocks = [function(np.asfortranarray(drawn, "float64")) for drawn in _draws(rows, samples, seed)]
     return point, {name: np.concatenate([block[name] for block in blocks]) for name in point}
+
+
+def _draws(rows, samples, seed):
+    """How often each row is drawn in each resample, as ints (some of the samples, rows) at a time."""
+    if rows * samples <= KEPT:
+        drawn = _kept_draws(rows, samples, seed)
+        step = max(1, BLOCK // max(rows, 1))
+        return (drawn[start : start + step] for start in range(0, samples, step))
+    return _new_draws(rows, samples, seed)
+
+
+def _new_draws(rows, samples, seed):
+    generator, step = np.random.default_rng(seed), max(1, min(samples, BLOCK // max(rows, 1)))
+    for start in range(0, samples, step):
+        yield generator.multinomial(rows, np.full(rows, 1 / rows), size=min(step, samples - start))
+
+
+@functools.lru_cache(2)
+def _kept_draws(rows, samples, seed):
+    """All of them: a model, its rivals and its subsets are judged on the same."""
+    dtype = np.min_scalar_type(rows)
+    return np.concatenate([drawn.astype(dtype) for drawn in _new_draws(rows, samples, seed)])
 
 
 def interval(values, level=0.95):
