@@ -1,10 +1,12 @@
 """Layers of dates: as people write them, and as parts of the calendar."""
 
+import functools
 import math
 
 import keras
 import tensorflow as tf
 
+from mmkeras.graph import traced_once
 from mmkeras.layers.cells import BLANKS
 
 PACKAGE = "mmkeras"
@@ -85,7 +87,12 @@ def read_dates(texts, dayfirst=False):
     """
     texts = tf.reshape(tf.convert_to_tensor(texts), [-1])
     plain = tf.strings.regex_full_match(texts, f"(?:{CANONICAL})?")
-    return tf.cond(tf.reduce_all(plain), lambda: tf.identity(texts), lambda: _read(texts, dayfirst))
+    return tf.cond(tf.reduce_all(plain), lambda: tf.identity(texts), lambda: _reading(dayfirst)(texts))
+
+
+@functools.cache
+def _reading(dayfirst):
+    return traced_once(functools.partial(_read, dayfirst=dayfirst))
 
 
 def _read(texts, dayfirst):

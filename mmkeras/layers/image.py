@@ -5,6 +5,8 @@ import functools
 import keras
 import tensorflow as tf
 
+from mmkeras.graph import traced_once
+
 PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
 MAX_PIXELS = 100_000_000
@@ -201,9 +203,8 @@ class DecodeImage(keras.layers.Layer):
 
 @functools.lru_cache(64)
 def _traced(image_size, max_pixels):
-    """The reader of one image as a graph, for all graphs of a process: to trace it takes half a second."""
-    decode = DecodeImage(image_size, max_pixels)._decode
-    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    """The reader of one image."""
+    return traced_once(DecodeImage(image_size, max_pixels)._decode, shape=())
 
 
 def _bytes(data, zeros):

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.graph import traced_once
+
 PACKAGE = "mmkeras"
 # A text is read up to so many characters, and to so many for each word that is wanted.
 FEWEST_CHARACTERS, CHARACTERS_OF_A_WORD = 10_000, 100
@@ -199,22 +201,17 @@ class SpaceCharacters(keras.layers.Layer):
 # === Texts that need it ===
 
 
-def _graph(function):
-    """A function of (B,) strings as one graph for all graphs of a process: to trace it takes half a second."""
-    return tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-
-
-@_graph
+@traced_once
 def _letters(texts):
     return compose(tf.strings.lower(_clean(texts), encoding="utf-8"))
 
 
-@_graph
+@traced_once
 def _bare(texts):
     return spaced(compose(_clean(texts), "bare"))
 
 
-@_graph
+@traced_once
 def _plain(texts):
     text = tf.strings.lower(_clean(texts), encoding="utf-8")
     for letter, equal in FREQUENT.items():
