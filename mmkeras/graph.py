@@ -157,8 +157,3 @@ def compiled(model, before=None):
 
     run.input, run.output = inputs, model.output
     return run
-
-
-def traced_once(function, shape=(None,)):
-    """A function of a tensor of strings as one graph, which all graphs of a process call; others would trace it anew each."""
-    return tf.function(function, input_signature=[tf.TensorSpec(shape, tf.string)], autograph=False)

@@ -6,8 +6,8 @@ import math
 import keras
 import tensorflow as tf
 
-from mmkeras.graph import traced_once
 from mmkeras.layers.cells import BLANKS
+from mmkeras.layers.once import traced_once
 
 PACKAGE = "mmkeras"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

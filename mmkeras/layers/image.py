@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from mmkeras.graph import traced_once
+from mmkeras.layers.once import traced_once
 
 PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.

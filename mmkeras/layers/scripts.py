@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.graph import traced_once
+from mmkeras.layers.once import traced_once
 
 PACKAGE = "mmkeras"
 # A text is read up to so many characters, and to so many for each word that is wanted.
