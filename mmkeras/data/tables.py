@@ -88,7 +88,7 @@ def read_parts(path, rows, sep=None, encoding=None, *, tell=_warn):
     path = pathlib.Path(path).expanduser()
     _check(path)
     is_text, done = path.suffix.lower() not in columnar.READERS, 0
-    parts = _text_parts(path, rows, sep, encoding, tell) if is_text else columnar.read_parts(path, rows)
+    parts = _text_parts(path, rows, sep, encoding, tell=tell) if is_text else columnar.read_parts(path, rows)
     for df, share in parts:
         if isinstance(df.index, pd.RangeIndex):
             df.index = pd.RangeIndex(done, done + len(df))
@@ -283,7 +283,7 @@ def _separator(path, sample, tell):
 # --- its rows
 
 
-def _text_parts(path, rows, sep, encoding, tell):
+def _text_parts(path, rows, sep, encoding, *, tell):
     """(DataFrame, share that is read) of parts of at most `rows`."""
     size = max(path.stat().st_size, 1)
     with _told_of(path):
