@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mmkeras.data.recent import Recent
 
+KEPT = 1 << 26  # bytes of files that a column keeps after it has read them for their digests
 Known = collections.namedtuple("Known", "fault digest tried")
 _known = Recent(200_000)  # (path, size, time of change) → Known, so that a file is read and tried once; about 100 MB
 _faults = Recent(100_000)  # digest → fault, so that the bytes of a cell are tried once, too; about 20 MB
@@ -38,7 +39,7 @@ class Files:
 
     def __init__(self, cells, index, column, attempt, *, on_error="raise", trust=None):
         self.cells = [_cell(cell, column) for cell in cells]
-        self.faulty = 0
+        self.faulty, self._kept = 0, {}  # row: bytes that were read for their digest, until they are asked for
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
         self._look(trust)
 
@@ -56,8 +57,17 @@ class Files:
         return self.faulty > before
 
     def _look(self, trust):
+        kept, size = self._kept, sum(map(len, self._kept.values()))
+
+        def look(row):
+            nonlocal size
+            known, data = _examine(self.cells[row], self._attempt, trust, kept.get(row))
+            if data is not None and row not in kept and size + len(data) <= KEPT:
+                kept[row], size = data, size + len(data)  # threads may both find room: a file more does no harm
+            return known
+
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            known = list(pool.map(lambda cell: _examine(cell, self._attempt, trust), self.cells))
+            known = list(pool.map(look, range(len(self.cells))))
         faulty = [row for row, cell in enumerate(known) if cell.fault]
         self.faulty += len(faulty)
         if faulty:
@@ -73,6 +83,7 @@ class Files:
             warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {where}.", stacklevel=3)
         for row in faulty:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
+            kept.pop(row, None)
         self.digests = [cell.digest for cell in known]
 
     def marks(self):
@@ -86,12 +97,13 @@ class Files:
         column = object.__new__(Files)
         numbers = np.arange(len(self.cells))[rows]
         column.cells = [self.cells[i] for i in numbers]
+        column._kept = {row: self._kept.pop(i) for row, i in enumerate(numbers.tolist()) if i in self._kept}
         column.digests = [self.digests[i] for i in numbers]
         return column
 
     def __array__(self, dtype=None, copy=None):
         values = np.empty(len(self.cells), dtype=object)
-        values[:] = [_read(cell) for cell in self.cells]
+        values[:] = [self._kept.pop(row) if row in self._kept else _read(cell) for row, cell in enumerate(self.cells)]
         return values
 
 
@@ -123,23 +135,23 @@ def _read(cell):
         return file.read()
 
 
-def _examine(cell, attempt, trust):
-    """Known of a cell; from memory when its file has not changed."""
+def _examine(cell, attempt, trust, data=None):
+    """(Known of a cell, the bytes of its file or None); from memory when its file has not changed, or `data` was read."""
     key = None
     try:
         if not isinstance(cell, bytes):
             if tf.io.gfile.isdir(cell):
-                return Known("a folder, not a file", b"", True)
+                return Known("a folder, not a file", b"", True), None
             state = tf.io.gfile.stat(cell)
             key = (cell, state.length, state.mtime_nsec)
             known = _known.get(key)
             if known and (known.tried or trust):
-                return known
-        data = _read(cell)
+                return known, None
+        data = _read(cell) if data is None else data
     except tf.errors.NotFoundError:
-        return Known("there is no file of this name", b"", True)
+        return Known("there is no file of this name", b"", True), None
     except tf.errors.OpError as error:
-        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"", True)
+        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"", True), None
     digest = _digest(data)
     if not data:
         known = Known("a file of zero bytes" if key else "", digest, True)
@@ -149,7 +161,7 @@ def _examine(cell, attempt, trust):
         known = Known(_fault(data, digest, attempt), digest, True)
     if key is not None:
         _known.put(key, known)
-    return known
+    return known, data if key else None
 
 
 def _fault(data, digest, attempt):
