@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import threading
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import mmkeras as mm
 from mmkeras.data.categories import CategoryColumn, spelled
 from mmkeras.data.numbers import NumberColumn
+from mmkeras.data.telling import quiet
 from mmkeras.layers import Spell
 from mmkeras.layers.cells import read_numbers
 
@@ -327,3 +329,23 @@ def test_a_loss_or_prediction_that_is_no_number_is_an_error(pipe):
     before.head.set_weights([value * NAN for value in before.head.get_weights()])
     with pytest.raises(ValueError, match="Predictions must be finite"):
         before.predict(df)
+
+
+def test_what_is_left_out_in_one_thread_is_told_in_others():
+    cells = pd.Series(["1", "x"], name="n")
+    entered, go_on = threading.Event(), threading.Event()
+
+    def silent():
+        with quiet():
+            entered.set()
+            go_on.wait(10)
+            NumberColumn().values(cells)
+
+    thread = threading.Thread(target=silent)
+    with pytest.warns(UserWarning, match="1 values are not numbers") as told:
+        thread.start()
+        entered.wait(10)
+        NumberColumn().values(cells)
+        go_on.set()
+        thread.join()
+    assert len(told) == 1

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from mmkeras.data.telling import quiet
+
 MOST_ROWS = 10_000  # that are looked at, evenly spread
 FEWEST_ROWS = 20  # of which anything can be said
 COLUMNS = ("modality", "read as", "rows", "missing", "unread", "different", "finding")
@@ -48,8 +50,7 @@ def warn_of_columns(df, modalities, what, fewest=FEWEST_ROWS):
 
 def _look(column, series):
     """(cells missing, cells unread, different values, what is wrong or '') of a column."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what cannot be read is told of when the rows are
+    with quiet():  # what cannot be read is told of when the rows are
         values = column.values(series)
     empty, gaps = series.isna().to_numpy(dtype=bool), column.gaps(values)
     known = values[~gaps]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmkeras import layers
 from mmkeras.data.column import Column
-from mmkeras.data.numbers import is_gap, tell
+from mmkeras.data.numbers import is_gap, tell_missing
 from mmkeras.layers.dates import read_dates
 
 AT_ONCE = 100_000  # distinct strings that are read together
@@ -81,7 +81,7 @@ class DateColumn(Column):
         if unread.any():
             unread[unread] = [not is_gap(cell) for cell in series[unread]]
         hint = NUMBERS_ELSEWHERE if getattr(series.dtype, "kind", "O") in "iuf" else ""
-        tell(unread, series, "not dates", hint)
+        tell_missing(unread, series, "not dates", hint)
         return dates
 
     def read(self, raw, name):

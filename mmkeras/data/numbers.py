@@ -12,6 +12,7 @@ import pandas as pd
 from mmkeras import layers
 from mmkeras.data.categories import factorize
 from mmkeras.data.column import Column
+from mmkeras.data.telling import quiet, tell
 from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
 AT_ONCE = 100_000  # distinct strings that are read together
@@ -78,8 +79,7 @@ class NumberColumn(Column):
                 stacklevel=4,
             )
         column = dataclasses.replace(self, decimal=decimal, unit=unit, wide=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what cannot be read is told of when the rows are
+        with quiet():  # what cannot be read is told of when the rows are
             known = column.values(series)
         return dataclasses.replace(column, wide=_is_wide(known[~np.isnan(known)]))
 
@@ -97,7 +97,7 @@ class NumberColumn(Column):
         unread = np.isnan(numbers) & ~series.isna().to_numpy(dtype=bool)
         if unread.any():
             unread[unread] = [not is_gap(cell) for cell in series[unread]]
-        tell(unread, series, "not numbers")
+        tell_missing(unread, series, "not numbers")
         return self._narrowed(numbers, series)
 
     def _narrowed(self, numbers, series):
@@ -105,7 +105,7 @@ class NumberColumn(Column):
         with np.errstate(over="ignore"):
             narrow = numbers.astype("float32")
         infinite = np.isinf(narrow)
-        tell(infinite, series, "infinite")
+        tell_missing(infinite, series, "infinite")
         values = numbers if self.wide else narrow
         return np.where(infinite, np.nan, values) if infinite.any() else values
 
@@ -222,11 +222,11 @@ def _seconds(series):
     return np.where(np.isnat(values), np.nan, values.astype("int64") * (count / per_second))
 
 
-def tell(flags, series, what, hint=""):
+def tell_missing(flags, series, what, hint=""):
     """Warn of the flagged cells of a column, if there are any, and add the hint."""
     if flags.any():
         example = series.iloc[[int(np.flatnonzero(flags)[0])]].to_numpy(dtype=object)[0]
-        warnings.warn(
+        tell(
             f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {repr(example)[:200]}) and are treated as missing.{hint}",
             stacklevel=4,
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmkeras.data.columns import DateColumn
 from mmkeras.data.frames import as_frame, column_label, column_labels, take_rows
+from mmkeras.data.telling import quiet
 from mmkeras.layers.cells import GAPS
 
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
@@ -119,8 +120,7 @@ def _times(column):
         if not no_numbers.any():
             return numbers
     reader = DateColumn().adapt(column)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what cannot be read is an error here
+    with quiet():  # what cannot be read is an error here
         read = reader.values(column)
     dates = pd.to_datetime(pd.Series(read).replace("", None), errors="coerce", format="ISO8601", utc=True)
     unread = dates.isna().to_numpy() & ~empty

@@ -1,12 +1,11 @@
 """Texts: cells of any dtype as strings."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
 from mmkeras.data.column import Column
 from mmkeras.data.examples import sentences
+from mmkeras.data.telling import tell
 from mmkeras.layers.scripts import valid
 
 LARGEST_WHOLE = 2**53  # beyond it, floats skip whole numbers
@@ -69,7 +68,7 @@ def _tell(cells, values, name):
     """Warn of cells in which something had to be replaced."""
     wrong = [place for place, text in enumerate(values) if "\ufffd" in text and _is_broken(cells[place])]
     if wrong:
-        warnings.warn(
+        tell(
             f"Column {name!r}: {len(wrong)} values are not valid Unicode (for example {cells[wrong[0]]!r:.200}); U+FFFD stands for "
             "what cannot be read. Decode bytes of other encodings first, for example with .str.decode('latin-1').",
             stacklevel=4,

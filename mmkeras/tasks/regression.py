@@ -1,7 +1,6 @@
 """The task whose answer is a number."""
 
 import dataclasses
-import warnings
 
 import keras
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from mmkeras import layers
 from mmkeras.data.columns import check_frame
 from mmkeras.data.numbers import NumberColumn
+from mmkeras.data.telling import quiet
 from mmkeras.evaluation import metrics
 from mmkeras.losses import ExactLoss
 from mmkeras.tasks.base import check_target
@@ -92,8 +92,7 @@ class Regression(Decisions):
     def _numbers(self, series, column):
         """(rows,) float64 of the cells, all of which must be numbers."""
         check_target(series)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an error says it
+        with quiet():  # an error says it
             values = column.values(series)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
