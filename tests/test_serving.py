@@ -23,12 +23,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import uvicorn
 from PIL import Image as Picture
 
 import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.serving import answers as serving_answers
 from mmkeras.serving import app as serving_app
+from mmkeras.serving import prompt
 from mmkeras.serving.answers import Answer, Answers, Part
 from mmkeras.serving.batching import MOST_WAITING, Batcher
 from mmkeras.serving.hearing import all_warnings
@@ -356,6 +358,44 @@ def test_a_client_that_hangs_up_disturbs_nobody(server):
             place.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, at once
     assert server.predict({"instances": [FILM]})[0] == 200
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_does_not_say_what_it_wants_is_cut_off(monkeypatch):
+    monkeypatch.setattr(prompt, "SECONDS", 0.3)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def ask(place, *parts, pause):
+        with socket.create_connection(place.getsockname(), timeout=10) as client:
+            heard = b""
+            for part in parts:
+                client.sendall(part)
+                time.sleep(pause)
+            with contextlib.suppress(ConnectionResetError):
+                while data := client.recv(1000):
+                    heard += data
+            return heard
+
+    async def run():
+        server = uvicorn.Server(uvicorn.Config(app, http=prompt.PromptProtocol, lifespan="off", log_level="critical"))
+        with listen("127.0.0.1", 0) as place:
+            running = asyncio.create_task(server.serve([place]))
+            head = b"GET / HTTP/1.1\r\nHost: x\r\n"
+            heard = await asyncio.gather(
+                asyncio.to_thread(ask, place, b"", pause=0),
+                asyncio.to_thread(ask, place, head, b"Slow: 1\r\n", pause=0.1),
+                asyncio.to_thread(ask, place, head, b"Connection: close\r\n\r\n", pause=0.1),
+                asyncio.to_thread(ask, place, head + b"\r\n", head, pause=0.1),
+            )
+            server.should_exit = True
+            await running
+        return heard
+
+    nothing, slow, prompt_enough, second_slow = asyncio.run(run())
+    assert (nothing, slow) == (b"", b"")
+    assert prompt_enough.endswith(b"ok") and second_slow.endswith(b"ok") and second_slow.count(b"200 OK") == 1
 
 
 def test_many_clients_get_what_each_would_get_alone(server):

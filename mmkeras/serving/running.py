@@ -8,6 +8,7 @@ import socket
 import uvicorn
 
 from mmkeras.serving.app import make_app
+from mmkeras.serving.prompt import PromptProtocol
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -60,7 +61,7 @@ def serve(pipes, place, *, token=None, limits=None, ready=None):
     """
     app = make_app(pipes, token, limits)
     settings = {"log_level": "warning", "access_log": False, "server_header": False}
-    config = uvicorn.Config(app, timeout_graceful_shutdown=30, **settings)
+    config = uvicorn.Config(app, http=PromptProtocol, timeout_graceful_shutdown=30, **settings)
     with _calm():
         if ready is not None:
             ready()
