@@ -73,7 +73,7 @@ class Recipe:
             raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
         return hold_out(df, validation_data, seed)
 
-    def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=()):
+    def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=(), series=None):
         """(`Fitted`, History of all phases) from the rows that `rows` gave.
 
         Args:
@@ -81,20 +81,22 @@ class Recipe:
             plan: `Plan`. cache: `CacheFolder`.
             sample_weight: name of a column of weights, or None.
             callbacks: Keras callbacks.
+            series: `Series` that this fit is one of, or None.
         """
-        task = self.task.adapt(train)
-        target = task.target(train)
+        task, alone = self.task.adapt(train), series is None
+        series, target = series or Series(), task.target(train)
         weights = _weights(task.weights(target, plan.class_weight), train, sample_weight)
         loss, rows = task.choose_loss(plan.loss, target), Rows(train, target, weights)
-        validation = _judged(task, train, validation)
+        validation = series.validation or _judged(task, train, validation)
         keras.utils.set_random_seed(plan.seed)
-        adapted = [adapt(modality, train) for modality in self.modalities]
-        trunk = Trunk(adapted, cache=cache, engine=self.engine)
+        trunk = self._trunk(train, validation, cache, series)
         head = task.build_head(trunk.head_inputs(), target, **self.head)
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
         watching = task.watch(fitted.predict, None if validation is None else validation.df)
         settings = {"validation": validation, "callbacks": [*watching, *callbacks]}
         training = task.training(head, loss)
+        if not alone and not settings["callbacks"]:  # nobody watches, and some metrics cost as much as the training
+            training.metrics, settings["validation"] = {}, None
         history = trunk.train(training, rows, plan, fine_tune=not plan.fine_tune_epochs, **settings)
         if plan.fine_tune_epochs:
             first = history.epoch[-1] + 1
@@ -104,7 +106,33 @@ class Recipe:
                 history.history.setdefault(name, []).extend(values)
         if validation is not None:
             fitted.tune()
+        series.trunk, series.validation = trunk, validation
+        if alone:
+            fitted.trunk = trunk.over()
         return fitted, history
+
+    def _trunk(self, train, validation, cache, series):
+        """A `Trunk` with new weights, on which each of these rows is read once."""
+        if series.trunk is not None:
+            return series.trunk.anew()
+        trunk = Trunk([adapt(modality, train) for modality in self.modalities], cache=cache, engine=self.engine)
+        return trunk.over(train, *series.judged, *([] if validation is None else [validation.df]))
+
+
+@dataclasses.dataclass
+class Series:
+    """Fits of one `Recipe` on the same rows one after another, of which only the predictions are wanted.
+
+    What modalities learn of the rows, and what is read and prepared of them, is so once; weights are each fit's own.
+
+    Attributes:
+        judged: DataFrames that all will predict.
+        trunk, validation: of the fit before.
+    """
+
+    judged: tuple = ()
+    trunk: Trunk | None = None
+    validation: Rows | None = None
 
 
 def _weights(weights, df, column):
@@ -215,7 +243,9 @@ class Fitted:
             return {}
         if verbose:
             print(f"Fitting baselines on {len(rows.df):,} training rows, once …", flush=True)
-        bench = Bench(self.task, self.trunk.modalities, rows, self.trunk, self.validation, self.settings, self.plan)
+        judged = [] if self.validation is None else [self.validation.df]
+        trunk = self.trunk.over(*judged, model=self.head)
+        bench = Bench(self.task, trunk.modalities, rows, trunk, self.validation, self.settings, self.plan)
         return fit_rivals(kinds, bench)
 
     # --- keeping and serving

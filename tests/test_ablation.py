@@ -113,6 +113,11 @@ def test_numbers_are_ablated_too():
         assert errors.shape == target.shape
 
 
+def test_settings_are_those_of_fit():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        mm.ablate(MODALITIES, mm.MultiClass("label"), rows(), epoch=3)
+
+
 @pytest.mark.parametrize(("settings", "message"), [
     ({"losses": ["hinge"]}, r"`losses` must be some of \['standard', 'weighted', 'focal'\] for MultiClass. Received: \['hinge'\]"),
     ({"class_weight": "balanced"}, r"sets class_weight itself. Received: \['class_weight'\]. Choose `losses`"),

@@ -8,7 +8,7 @@ from mmkeras.data.batches import Order
 from mmkeras.data.columns import raw_values
 from mmkeras.data.ragged import Ragged, lengths_of
 from mmkeras.modalities.base import adapt
-from mmkeras.trunk import attached, prepared
+from mmkeras.trunk import prepared, reading
 from mmkeras.trunk.trunk import Trunk
 
 PADDED = np.array([[5, 6, 7], [8, 1, 1], [1, 1, 1], [9, 3, 1]])
@@ -59,7 +59,7 @@ def test_rows_in_memory_give_the_same_batches_as_rows_prepared_one_batch_at_a_ti
     monkeypatch.setattr(prepared, "CHUNK", 30)
     part = trunk._part(trunk.prepare.output)
     raw = raw_values(df, trunk.modalities)
-    columns, lengths = part.in_memory(raw, attached.IN_MEMORY)
+    columns, lengths = part.in_memory(raw, reading.IN_MEMORY)
     for rows in Order(16, 3, lengths).plan(len(df), 0):
         expected = part.run({name: values[rows] for name, values in raw.items()})
         for key, tensor in expected.items():

@@ -1,5 +1,6 @@
 """An evaluation: a fitted model, its rivals and its subsets of modalities, scored on the same rows."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -31,7 +32,8 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
             f"An evaluation needs a row that can be judged. Received: none. {' '.join(told)} Check the target."
         )
     target = task.target(df)
-    names = [modality.name for modality in trunk.modalities]
+    trunk = trunk.over(df, model=fitted.head)
+    fitted, names = dataclasses.replace(fitted, trunk=trunk), [modality.name for modality in trunk.modalities]
     predictions = fitted.predict(df, verbose)
     judgement, sections = Judgement(task, target, predictions), []
     sections.append(Section("columns", "Columns as they were read", check_columns(df, trunk.modalities)))

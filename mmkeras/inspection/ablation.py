@@ -3,20 +3,23 @@
 import contextlib
 import dataclasses
 import gc
-import itertools
+import inspect
 import tempfile
 import warnings
 
 import numpy as np
 
+from mmkeras.data.check import warn_of_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.report import indent, scores
 from mmkeras.evaluation.rivals import Bench
+from mmkeras.fitting import Recipe, Series
 from mmkeras.pipeline import Pipeline
 from mmkeras.trunk.stages import check_modalities
-from mmkeras.trunk.store import close_store
+from mmkeras.trunk.store import CacheFolder, close_store
+from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
 
 NO_WAY = "–"  # of baselines, which know only one way to be trained
@@ -98,6 +101,7 @@ def ablate(
         `Ablation`.
 
     Raises:
+        TypeError: settings that `Pipeline.fit` does not take.
         ValueError: unknown losses, settings that `ablate` makes itself, a modality named "all", a class with fewer rows than
             folds.
 
@@ -110,6 +114,7 @@ def ablate(
         ['modalities', 'loss']
     """
     check_modalities(modalities)
+    inspect.signature(Pipeline.fit).bind_partial(**fit)  # a TypeError names what it does not take
     ways = _chosen_ways(task, losses, fit)
     if "all" in [modality.name for modality in modalities]:
         raise ValueError("No modality may be named 'all': the table calls all of them so. Received: one. Rename it.")
@@ -135,22 +140,43 @@ def ablate(
         if cache_dir is None:
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stack.callback(close_store, cache_dir)
+        settings = {"validation_data": None if task.tunes else False, "seed": seed, "cache_dir": cache_dir, **fit}
         splits = _splits(df, test_data, task, folds=folds, seed=seed)
         for number, (train, test) in enumerate(splits):
             tested.append(test)
             for name, rival in _simple(train, modalities, task):
                 judged.setdefault((name, NO_WAY), []).append((task, rival.predict(None, test)))
-            for (name, chosen), (way, settings) in itertools.product(subsets.items(), ways.items()):
-                pipe = Pipeline(chosen, written, fusion, **_head_of(chosen, head or {}))
-                settings = {"validation_data": None if task.tunes else False, **fit, **settings}
-                pipe.fit(train, seed=seed, cache_dir=cache_dir, verbose=0, **settings)
-                fitted = pipe.check_fitted()
-                judged.setdefault((name, way), []).append((fitted.task, fitted.predict(test)))
-                del pipe, fitted  # each holds graphs and, in reference cycles, its rows' features
-                gc.collect()
-                if verbose:
-                    print(f"{number + 1} of {len(splits)}: {name}, {way}", flush=True)
+            for name, chosen in subsets.items():
+                recipe = Recipe(chosen, written, {"fusion": fusion, **_head_of(chosen, head or {})})
+                for way, learnt, predictions in _learnt(recipe, (train, test), ways, settings):
+                    judged.setdefault((name, way), []).append((learnt, predictions))
+                    if verbose:
+                        print(f"{number + 1} of {len(splits)}: {name}, {way}", flush=True)
     return _summary(task, tested, judged, notes)
+
+
+def _learnt(recipe, split, ways, fit):
+    """(way, task, predictions) of a recipe that is learnt in each way; what is the same in all is done once.
+
+    Args:
+        recipe: `Recipe`.
+        split: (training rows, judged rows).
+        ways: see `_chosen_ways`.
+        fit: settings of `Pipeline.fit`.
+    """
+    fit, (train, test) = dict(fit), split
+    weight, callbacks = fit.pop("sample_weight", None), fit.pop("callbacks", ())
+    cache, series = CacheFolder(fit.pop("cache_dir")), Series((test,))
+    train, validation = recipe.rows(train, fit.pop("validation_data"), fit["seed"], weight)
+    how = {"sample_weight": weight, "callbacks": callbacks, "series": series}
+    for way, settings in ways.items():
+        first = series.trunk is None
+        fitted, _ = recipe.learn(train, validation, Plan(verbose=0, **fit, **settings), cache, **how)
+        if first:
+            warn_of_columns(train, fitted.trunk.modalities, "training rows")
+        yield way, fitted.task, fitted.predict(test)
+        del fitted  # it holds graphs and, in reference cycles, its rows' features
+        gc.collect()
 
 
 def _chosen_ways(task, losses, fit):

@@ -6,17 +6,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mmkeras.data.batches import Order, batches, stream
+from mmkeras.data.batches import Order, stream
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.data.files import Files, examine
 from mmkeras.graph import compiled, consumers, functional, submodel
 from mmkeras.layers import Present
 from mmkeras.modalities.base import PRESENT
-from mmkeras.trunk.encoding import encode_rows, token_lengths
+from mmkeras.trunk.encoding import encode_rows
+from mmkeras.trunk.reading import Reading
 from mmkeras.trunk.stages import chain
-from mmkeras.trunk.store import row_bytes
 
-IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 AT_ONCE = 2048  # rows that go through the graphs as they are: a tf.data pipeline takes longer to begin
 LARGE = 10**7  # weights of a model that is better run on batches of rows of one length
 
@@ -59,19 +58,8 @@ class Attached:
         self.modalities = [modality for modality in modalities if modality.name in read]
         self._others = [modality for modality in modalities if modality.name not in read]
 
-    def dataset(self, df, order, store, **how):
-        """Encode what is not yet cached, then give batches of what `model` takes; see `data.batches.batches`.
-
-        Args:
-            df: DataFrame.
-            order: `data.batches.Order`; lengths are found here.
-            store: `Store` of the features.
-            **how: see `read`.
-        """
-        return self._batches(self.read(df, store, **how), order)
-
     def read(self, df, store, *, engine="auto", verbose=0, keep=True):
-        """(raw values of what is prepared anew, function of row numbers → cached features, bytes of a row of those).
+        """The `Reading` of the rows of a DataFrame; what is not yet in the cache is encoded.
 
         Args:
             df: DataFrame.
@@ -83,57 +71,46 @@ class Attached:
         columns = raw_values(df, self.modalities, self._others)
         raw = self._raw(columns)
         examine(raw.values())  # these are decoded in each epoch
-        stored, size = [], 0
+        stored = []
         for modality in self.modalities:
             tower = self._towers.get(modality.name)
             if tower is not None:
                 keys, fresh = _encoded(modality, tower, store, columns, engine=engine, verbose=verbose, keep=keep)
                 stored.append((np.array(keys, dtype=object), tower.layout, fresh))
-                size += row_bytes(tower.layout)
+        return Reading(self._part, raw, stored, store)
 
-        def fetch(rows):
-            features = {}
-            for keys, layout, fresh in stored:
-                features.update(store.read(keys[rows], layout, fresh))
-            return features
+    def batches(self, reading, order):
+        """Batches of what `model` takes; see `data.batches.batches`.
 
-        return raw, fetch, size
+        Args:
+            reading: `Reading`, of this or of a model that takes more.
+            order: `data.batches.Order`; lengths are found here.
+        """
+        return reading.batches(order, self.model.input)
 
-    def outputs(self, df, store, *, batch_size, each, absent=(), **how):
+    def outputs(self, reading, *, batch_size, each, absent=(), again=False):
         """What `each` makes of the model's outputs for batches of rows, in turn, and the numbers of those rows.
 
         Args:
-            df, store: see `dataset`.
+            reading: see `batches`.
             batch_size: int.
             each: function of {key: tensor} and row numbers.
             absent: keys of tensors that are taken for 0.
-            **how: see `read`.
+            again: bool, whether the rows are read more than once, so that they are worth keeping in memory.
         """
-        read = raw, fetch, _ = self.read(df, store, **how)
-        small = len(df) <= batch_size or (len(df) <= AT_ONCE and self.model.count_params() < LARGE and each is keep_all)
-        if small and not any(isinstance(values, Files) for values in raw.values()):
-            rows = np.arange(len(df))
-            if not self._towers and not absent:
-                yield rows, each(self._run_whole(raw), rows)
+        count, keys = len(reading), self.model.input
+        small = count <= batch_size or (count <= AT_ONCE and self.model.count_params() < LARGE and each is keep_all)
+        if small and not reading.files:
+            rows = np.arange(count)
+            if not self._towers and not absent and not again:
+                yield rows, each(self._run_whole(reading.raw), rows)
                 return
-            parts = [(rows, {**fetch(slice(None)), **self._part.run(raw)})]
+            parts = [(rows, reading.at_once(keys, again))]
         else:
-            parts = self._batches(read, Order(batch_size), stream)
+            parts = reading.batches(Order(batch_size), keys, stream)
         for rows, tensors in parts:
             gone = {key: tf.zeros_like(tensors[key]) for key in absent if key in tensors}
             yield rows, each(self.run({**tensors, **gone}), rows)
-
-    def _batches(self, read, order, make=batches):
-        raw, fetch, size = read
-        rows, files = len(next(iter(raw.values()))), any(isinstance(values, Files) for values in raw.values())
-        prepared = None if files else self._part.in_memory(raw, IN_MEMORY)
-        if prepared is None:
-            order.lengths = token_lengths(self._prepare, raw)
-            return make(raw, order, prepare=self._part.run, fetch=fetch)
-        columns, order.lengths = prepared
-        if size * rows > IN_MEMORY:
-            return make(columns, order, fetch=fetch)
-        return make({**fetch(slice(None)), **columns}, order)
 
     @functools.cached_property
     def _run_whole(self):

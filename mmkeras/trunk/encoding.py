@@ -48,6 +48,12 @@ class Tower:
         """16 bytes, see `fingerprint`; taken once, so that a tower with other weights is another object."""
         return fingerprint(self.prepare, self.model)
 
+    def equals(self, other):
+        """Whether another tower on the same preparation has the same weights; quicker than a fingerprint."""
+        own, others = self.model.weights, other.model.weights
+        same = self.model.input.keys() == other.model.input.keys() and self.layout == other.layout
+        return same and len(own) == len(others) and all(map(np.array_equal, own, others))
+
     @functools.cached_property
     def run_prepare(self):
         """The preparation as one graph."""

@@ -11,6 +11,13 @@ from mmkeras.modalities.base import PADDING
 CHUNK = 1024  # rows that are prepared together
 
 
+def longest_rows(tensors):
+    """(rows,) how long the longest sequence of tokens of each row is, of {key: array or `Ragged`}; None without tokens."""
+    masks = [values for key, values in tensors.items() if key.endswith(PADDING)]
+    lengths = [lengths_of([mask]) if (own := getattr(mask, "lengths", None)) is None else own for mask in masks]
+    return np.max(lengths, axis=0) if lengths else None
+
+
 class PreparePart:
     """Some of what `prepare` gives.
 
@@ -34,13 +41,11 @@ class PreparePart:
         return compiled(self.model)
 
     def in_memory(self, raw, most):
-        """({key: array or `Ragged`}, (rows,) how long the longest sequence of tokens of each row is), or None if they are large.
+        """({key: array or `Ragged`}, see `longest_rows`), or None if they are large.
 
         Args:
             raw: {column: array} of raw values.
             most: int, bytes that they may have together.
-
-        Where there are no tokens, there are no lengths but None.
         """
         rows, chunks, size = len(next(iter(raw.values()))), [], 0
         for start in range(0, rows, CHUNK):
@@ -53,8 +58,7 @@ class PreparePart:
             key: (Ragged.joined if key in self._varying else np.concatenate)([chunk[key] for chunk in chunks])
             for key in chunks[0]
         }
-        masks = [tensors[key].lengths for key in tensors if key.endswith(PADDING)]
-        return tensors, np.max(masks, axis=0) if masks else None
+        return tensors, longest_rows(tensors)
 
     @functools.cached_property
     def _varying(self):

@@ -17,6 +17,7 @@ from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.prepared import PreparePart
+from mmkeras.trunk.reading import Readings
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import PlainLogs, StopAtNaN, compile_for_training, make_loss_means, quiet_tracing
@@ -56,7 +57,7 @@ class Trunk:
         self.prepare = build_prepare(self.modalities) if prepare is None else prepare
         self.encode = build_encode(self.modalities, self.prepare) if encode is None else encode
         self.cache = CacheFolder() if cache is None else cache
-        self.engine = engine
+        self.engine, self._readings, self._known = engine, Readings(), {}
         self._parts, self._cuts, self._attached, self._lock = {}, {}, collections.OrderedDict(), threading.RLock()
         # Whether a phase that fine-tunes differs from one that does not.
         self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
@@ -100,11 +101,10 @@ class Trunk:
             {key: (rows, …) array}, in the order of `df`.
         """
         gone = [f"{name}{suffix}" for name in absent for suffix in (PRESENT, EACH_PRESENT)]
-        how = {"engine": self.engine, "verbose": verbose, "keep": keep}
-        attached, store = self.attach(model), self.cache.open()
-        order, kept = zip(
-            *attached.outputs(df, store, batch_size=batch_size, each=each, absent=gone, **how), strict=True
-        )
+        attached = self.attach(model)
+        reading, again = self._read(attached, df, verbose=verbose, keep=keep)
+        batches = attached.outputs(reading, batch_size=batch_size, each=each, absent=gone, again=again)
+        order, kept = zip(*batches, strict=True)
         back = np.argsort(np.concatenate(order))
         return {key: _joined([np.asarray(batch[key]) for batch in kept])[back] for key in kept[0]}
 
@@ -120,6 +120,33 @@ class Trunk:
         outputs = {key: inputs(key) for name in inputs.names for key in (name, f"{name}{PRESENT}")}
         copies = {key: keras.layers.Identity(dtype=tensor.dtype)(tensor) for key, tensor in outputs.items()}
         return self.outputs(keras.Model(inputs.inputs, copies), df, verbose=verbose)
+
+    def _read(self, attached, df, **how):
+        """(`Reading` of a DataFrame, whether it is kept for other models)."""
+
+        def read(reader):
+            return reader.read(df, self.cache.open(), engine=self.engine, **how)
+
+        kept = self._readings.find(df, attached, read)
+        return (read(attached), False) if kept is None else (kept, True)
+
+    def over(self, *dfs, model=None):
+        """The same trunk, but it reads the rows of some DataFrames once for all that is run and trained on them.
+
+        Args:
+            dfs: the DataFrames; these objects, not others of like rows.
+            model: keras.Model of features whose reading serves others that need less; None reads as is asked for first.
+        """
+        twin = copy.copy(self)
+        twin._readings = Readings(dfs, None if model is None else self.attach(model))
+        return twin
+
+    def anew(self):
+        """A trunk of the same modalities, cache and kept readings, whose weights are made anew; frozen ones are known already."""
+        twin = Trunk(self.modalities, self.prepare, cache=self.cache, engine=self.engine)
+        twin._parts, twin._readings = self._parts, self._readings
+        twin._known = self._cuts[False][1] if False in self._cuts else {}
+        return twin
 
     def branch(self):
         """A trunk with the same frozen towers and cache, and new weights in what trains of `encode`, which it leaves alone."""
@@ -170,7 +197,9 @@ class Trunk:
                         name=f"{modality.name}_prepare",
                     )
                     heavy, examples = modality.preparing == "heavy", example_values(modality)
-                    towers[modality.name] = Tower(before, model, repr(modality), heavy, examples=examples)
+                    tower = Tower(before, model, repr(modality), heavy, examples=examples)
+                    known = self._known.get(modality.name)
+                    towers[modality.name] = known if known and known.equals(tower) else tower
             self._cuts[fine_tune] = (cut, towers)
         return self._cuts[fine_tune]
 
@@ -208,13 +237,14 @@ class Trunk:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
-        store = self.cache.open()
+        if fine_tune and self._tunes:  # features will be others
+            self._readings.stop()
         with self._phase(fine_tune):
             attached = self.attach(training.model, fine_tune=fine_tune)
 
             def dataset(rows, seed=None):
                 order = Order(plan.batch_size, seed, None, rows.target, rows.weights, tuple(training.losses))
-                return attached.dataset(rows.df, order, store, engine=self.engine, verbose=plan.verbose)
+                return attached.batches(self._read(attached, rows.df, verbose=plan.verbose)[0], order)
 
             learnt = dataset(rows, plan.seed + first)
             judged = None if validation is None else dataset(validation)

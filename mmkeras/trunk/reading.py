@@ -1,0 +1,118 @@
+"""The rows of a DataFrame as models read them: what is prepared of them, and what frozen towers gave."""
+
+import functools
+
+from mmkeras.data.batches import batches
+from mmkeras.data.files import Files
+from mmkeras.trunk.encoding import token_lengths
+from mmkeras.trunk.prepared import longest_rows
+from mmkeras.trunk.store import row_bytes
+
+IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
+
+
+class Reading:
+    """What was read of some rows for one model; it serves others that need no more.
+
+    Args:
+        part: `PreparePart`, what is prepared for each row.
+        raw: {column: array} of the raw values that it needs.
+        stored: list of (keys, layout, {key: features that are not kept}) of the rows' features of each frozen tower.
+        store: `Store` that has them.
+
+    Attributes:
+        keys: of all that it gives.
+        files: bool, whether rows are read from files.
+    """
+
+    def __init__(self, part, raw, stored, store):
+        self.part, self.raw, self._stored, self._store = part, raw, stored, store
+        self.keys = frozenset(part.model.output).union(*(layout for _, layout, _ in stored))
+        self.files = any(isinstance(values, Files) for values in raw.values())
+
+    def __len__(self):
+        return len(next(iter(self.raw.values())))
+
+    def fetch(self, rows, keys=None):
+        """{key: array} of the features of some rows, from the cache; of those of `keys`, unless they are None."""
+        features = {}
+        for row_keys, layout, fresh in self._stored:
+            if keys is None or set(layout) & set(keys):
+                features.update(self._store.read(row_keys[rows], layout, fresh))
+        return features
+
+    @functools.cached_property
+    def prepared(self):
+        """{key: array or `Ragged`} of all rows, or None where that is too large, or read from files."""
+        held = None if self.files else self.part.in_memory(self.raw, IN_MEMORY)
+        return held and held[0]
+
+    @functools.cached_property
+    def features(self):
+        """{key: array} of all rows, or None where that is too large."""
+        size = sum(row_bytes(layout) for _, layout, _ in self._stored)
+        return self.fetch(slice(None)) if size * len(self) <= IN_MEMORY else None
+
+    def serves(self, keys):
+        """Whether it gives all of `keys`, and does not prepare more than them each time."""
+        return set(keys) <= self.keys and (self.prepared is not None or set(self.part.model.output) <= set(keys))
+
+    def at_once(self, keys, again=False):
+        """{key: tensor} of all rows; `again` keeps them in memory for the next time."""
+        if not again or self.prepared is None:
+            return {**self.fetch(slice(None), keys), **self.part.run(self.raw)}
+        features = self.fetch(slice(None), keys) if self.features is None else self.features
+        return {**features, **{key: values[:] for key, values in self.prepared.items() if key in keys}}
+
+    def batches(self, order, keys, make=batches):
+        """Batches of what a model takes, see `data.batches.batches`.
+
+        Args:
+            order: `data.batches.Order`; lengths are found here.
+            keys: of what it takes.
+            make: `batches` or `stream`.
+        """
+        fetch = functools.partial(self.fetch, keys=keys)
+        if self.prepared is None:
+            order.lengths = token_lengths(self.part.model, self.raw)
+            return make(self.raw, order, prepare=self.part.run, fetch=fetch)
+        columns = {key: values for key, values in self.prepared.items() if key in keys}
+        order.lengths = longest_rows(columns)
+        if self.features is None:
+            return make(columns, order, fetch=fetch)
+        return make({**{key: value for key, value in self.features.items() if key in keys}, **columns}, order)
+
+
+class Readings:
+    """Readings of some DataFrames, each made once for all models that need the same or less.
+
+    Args:
+        dfs: the DataFrames.
+        reader: `Attached`, whose reading serves models that need less; None reads as is asked for first.
+    """
+
+    def __init__(self, dfs=(), reader=None):
+        self._dfs, self._reader, self._kept = dfs, reader, []
+
+    def find(self, df, attached, read):
+        """The `Reading` of a DataFrame for an `Attached`; None for other DataFrames.
+
+        Args:
+            df: DataFrame.
+            attached: `Attached`.
+            read: function of an `Attached` to its `Reading` of `df`.
+        """
+        if not any(df is own for own in self._dfs):
+            return None
+        keys = set(attached.model.input)
+        wide = self._reader is not None and keys <= set(self._reader.model.input)
+        for reader in ([self._reader] if wide else []) + [attached]:
+            for own, reading in self._kept:
+                if own is df and reading.serves(keys):
+                    return reading
+            self._kept.append((df, read(reader)))
+        return self._kept[-1][1]
+
+    def stop(self):
+        """Give and keep nothing from now on."""
+        self._dfs, self._reader, self._kept = (), None, []
