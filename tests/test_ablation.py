@@ -21,10 +21,10 @@ def test_every_row_is_judged_once_by_models_that_did_not_see_it(tmp_path, capsys
     df = rows()
     df.index = df.index + 1000
     found = mm.ablate(
-        MODALITIES, mm.MultiClass("label"), df, folds=3, fusion="bilinear", epochs=25, learning_rate=1e-2,
+        MODALITIES, mm.MultiClass("label"), df, folds=2, fusion="bilinear", epochs=40, learning_rate=1e-2,
         head={"units": 32, "dropout": 0.0}, cache_dir=tmp_path / "cache",
     )  # fmt: skip
-    assert capsys.readouterr().out.count("3 of 3: ") == 9
+    assert capsys.readouterr().out.count("2 of 2: ") == 9
     assert found.rows == len(df) and found.primary == "macro_f1"
     assert set(zip(found.table["modalities"], found.table["loss"], strict=True)) == {
         *((name, loss) for name in ("all", "text", "number") for loss in ("standard", "weighted", "focal")),
@@ -75,7 +75,7 @@ def test_modalities_need_names_that_the_table_can_tell_apart():
 def test_ways_are_those_of_the_task():
     df = mm.samples.movies(60, seed=0)
     modalities = [mm.Tabular(numeric=["budget"], name="money")]
-    found = mm.ablate(modalities, mm.MultiLabel("genres"), df, folds=2, epochs=1, verbose=0)
+    found = mm.ablate(modalities, mm.MultiLabel("genres"), df.head(40), df.tail(20), epochs=1, verbose=0)
     assert set(found.table["loss"]) == {"standard", "weighted", "focal", "–"}
     assert set(found.table["modalities"]) >= {"money"}
     assert "all" not in set(found.table["modalities"])  # one modality: all is the same
@@ -86,7 +86,7 @@ def test_ways_are_those_of_the_task():
 def test_class_weighted_is_another_name_of_weighted():
     settings = {"df": rows(60), "test_data": rows(20, seed=1), "epochs": 1, "verbose": 0}
     found = [
-        mm.ablate(MODALITIES, mm.MultiClass("label"), losses=[name], **settings)
+        mm.ablate(MODALITIES[1:], mm.MultiClass("label"), losses=[name], **settings)
         for name in ("class-weighted", "weighted")
     ]
     pd.testing.assert_frame_equal(found[0].table, found[1].table)

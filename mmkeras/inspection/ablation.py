@@ -175,8 +175,8 @@ def _learnt(recipe, split, ways, fit):
         if first:
             warn_of_columns(train, fitted.trunk.modalities, "training rows")
         yield way, fitted.task, fitted.predict(test)
-        del fitted  # it holds graphs and, in reference cycles, its rows' features
-        gc.collect()
+    del fitted, series  # they hold graphs and, in reference cycles, the rows' features
+    gc.collect()
 
 
 def _chosen_ways(task, losses, fit):
