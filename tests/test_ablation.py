@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import mmkeras as mm
+from mmkeras.trunk import encoding
 
 MODALITIES = [mm.Text("note", encoder="lexical"), mm.Tabular(numeric=["x"], name="number")]
 
@@ -111,6 +112,24 @@ def test_numbers_are_ablated_too():
         errors = found.predictions[key][:, 0]
         assert row["r2_low"] < row["r2"] < row["r2_high"] or key[0] == "mean"
         assert errors.shape == target.shape
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_its_models_are_those_of_pipelines_of_their_own(tiny_bert, tuned, monkeypatch):
+    """What the fits share of the rows, of towers and of graphs changes nothing."""
+    taken, real = [], encoding.fingerprint
+    monkeypatch.setattr(encoding, "fingerprint", lambda *models: taken.append(1) or real(*models))
+    bert = mm.Text("note", encoder=str(tiny_bert), name="bert", pooling="mean", trainable=1 if tuned else False)
+    modalities, task = [bert] if tuned else [bert, MODALITIES[0]], mm.MultiClass("label")
+    fit = {"epochs": 2, "seed": 3, "validation_data": False, "verbose": 0, "fine_tune_epochs": int(tuned)}
+    train, test = rows(40), rows(20, seed=1)
+    found = mm.ablate(modalities, task, train, test, losses=["standard", "focal"], **fit)
+    if not tuned:
+        assert len(taken) == 2  # of the tower beside others, and alone; not anew for each loss
+    pipe = mm.Pipeline(modalities, task)
+    pipe.fit(train, loss="focal", **fit)
+    own = found.predictions["bert" if tuned else "all", "focal"]
+    np.testing.assert_allclose(pipe.predict(test).to_numpy(), own, atol=1e-6)
 
 
 def test_settings_are_those_of_fit():

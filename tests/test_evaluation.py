@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.data.texts import TextColumn
 from mmkeras.evaluation.rivals import Rival
+from mmkeras.trunk import attached, reading
+from mmkeras.trunk.prepared import PreparePart
 
 QUICK = {"epochs": 2, "learning_rate": 1e-2, "verbose": 0}
 
@@ -177,6 +180,29 @@ def test_a_missing_modality_is_as_if_its_cells_were_empty(fitted, judged):
         for metric, value in fitted.evaluate(rows, verbose=0).metrics.items():
             assert report.missing.loc[name, metric] == pytest.approx(value, abs=1e-6), (name, metric)
     assert report.missing["map"].nunique() == 3
+
+
+def test_the_judged_rows_are_read_and_prepared_once(fitted, judged, monkeypatch):
+    """For the model, its subsets and its rivals; only the table of the columns reads them for itself."""
+    fitted.evaluate(judged, verbose=0)  # fits the rivals
+    read, prepared = [], []
+    values, in_memory = TextColumn.values, PreparePart.in_memory
+    monkeypatch.setattr(TextColumn, "values", lambda *args: read.append(1) or values(*args))
+    monkeypatch.setattr(PreparePart, "in_memory", lambda *args: prepared.append(1) or in_memory(*args))
+    fitted.evaluate(judged, verbose=0)
+    once = len(read)
+    assert once <= 3 and len(prepared) == 1
+    fitted.evaluate(judged, verbose=0, missing=True)
+    assert len(read) == 2 * once and len(prepared) == 2
+
+
+def test_rows_too_many_to_be_held_are_judged_alike(fitted, judged, monkeypatch):
+    report = fitted.evaluate(judged, verbose=0, missing=True)
+    monkeypatch.setattr(reading, "IN_MEMORY", 10)
+    monkeypatch.setattr(attached, "AT_ONCE", 10)
+    again = fitted.evaluate(judged, verbose=0, missing=True)
+    pd.testing.assert_frame_equal(report.missing, again.missing, atol=1e-6)
+    pd.testing.assert_frame_equal(report.baselines, again.baselines, atol=1e-6)
 
 
 # === Rivals of one's own ===
