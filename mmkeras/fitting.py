@@ -200,10 +200,16 @@ class Fitted:
             raise Diverged(fault)
         return predictions
 
-    def answer(self, df, verbose=0):
-        """Predictions for a user, who is warned of columns that cannot be what they should be."""
+    def answer(self, df, verbose=0, cache=False):
+        """Predictions for a user, who is warned of columns that cannot be what they should be; see `Pipeline.predict`."""
+        check_frame(df, columns_of(self.trunk.modalities))
         warn_of_columns(df, self.trunk.modalities, "rows to predict", MOST_UNCHECKED)
-        return self.predict(df, verbose, keep=False)
+        return self.predict(df, verbose, keep=cache)
+
+    def formed(self, form, df, verbose, cache):
+        """`form` of predictions and their index, which is that of `df`; for no rows it has none, but is the same otherwise."""
+        rows = df if len(df) else df.iloc[:0].set_axis(range(0)).reindex([0])  # of nothing but gaps
+        return form(self.answer(rows, verbose, cache), rows.index).iloc[: len(df)].set_axis(df.index)
 
     def replace_head(self, model):
         """Predict by another head, which must read and give what this one does, by names and shapes."""

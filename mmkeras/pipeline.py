@@ -178,12 +178,13 @@ class Pipeline:
 
     # --- prediction
 
-    def predict(self, df, verbose=0):
+    def predict(self, df, verbose=0, *, cache=False):
         """Predictions as a DataFrame on the index of `df`, of its kind: a polars DataFrame for one, say.
 
         Args:
-            df: pandas DataFrame with the modalities' columns; one row or many.
+            df: pandas DataFrame with the modalities' columns; other columns are left alone.
             verbose: 1 shows progress of encoding.
+            cache: bool, whether what frozen towers give for new rows goes to the cache, which grows with each of them.
 
         Returns:
             DataFrame in the task's own form, such as a probability column per class, or the target's numbers.
@@ -191,18 +192,18 @@ class Pipeline:
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
         """
-        fitted, rows = self.check_fitted(), as_frame(df)
-        return like(fitted.task.frame(fitted.answer(rows, verbose), rows.index), df)
+        fitted = self.check_fitted()
+        return like(fitted.formed(fitted.task.frame, as_frame(df), verbose, cache), df)
 
-    def predict_labels(self, df, verbose=0):
+    def predict_labels(self, df, verbose=0, *, cache=False):
         """Decisions as a Series on the index of `df`, of its kind, such as a list of labels, a class, or a number for each row.
 
         A class is a cell as the training rows hold it, in their dtype: ints for ints, categories for categories.
 
-        Args and errors are those of `predict`: df, and verbose.
+        Args and errors are those of `predict`: df, verbose and cache.
         """
-        fitted, rows = self.check_fitted(), as_frame(df)
-        return like(fitted.task.series(fitted.answer(rows, verbose), rows.index), df)
+        fitted = self.check_fitted()
+        return like(fitted.formed(fitted.task.series, as_frame(df), verbose, cache), df)
 
     def check(self, df):
         """How the columns of `df` are read and what is wrong with them, a row for each; see `data.check.check_columns`."""

@@ -508,3 +508,36 @@ def test_a_pipeline_shows_what_it_is_and_warns_of_its_target_among_the_columns()
     with pytest.warns(UserWarning, match="The target 'y' is also read by a modality.*Take it out"):
         pipe.fit(df, validation_data=False, epochs=1, verbose=0)
     assert repr(pipe).endswith("concat, fitted>")
+
+
+# === rows to predict, in any form ===
+
+
+def test_rows_to_predict_may_have_other_columns_another_order_and_any_index(fitted, rows):
+    df = rows[1].head(7)
+    expected = fitted.predict(df)
+    for index in (pd.RangeIndex(3, 10), list("abcdefg"), pd.date_range("2020-01-01", periods=7), [5] * 7):
+        changed = df[df.columns[::-1]].assign(more=object()).set_index(pd.Index(index))
+        got = fitted.predict(changed)
+        assert got.index.equals(changed.index)
+        np.testing.assert_array_equal(got.to_numpy(), expected.to_numpy())
+
+
+@pytest.mark.parametrize("index", [pd.RangeIndex(0), pd.MultiIndex.from_arrays([[], []], names=["a", "b"])])
+def test_no_rows_have_no_predictions_in_the_same_columns(fitted, rows, index):
+    df = rows[1].head(3)
+    none = df.head(0).set_index(index)
+    one, empty = fitted.predict(df), fitted.predict(none)
+    assert len(empty) == 0 and empty.index.equals(index)
+    pd.testing.assert_series_equal(empty.dtypes, one.dtypes)
+    labels = fitted.predict_labels(none)
+    assert len(labels) == 0 and labels.dtype == fitted.predict_labels(df).dtype and labels.name == "genres"
+    with pytest.raises(KeyError, match="needs the column 'runtime'"):
+        fitted.predict(none.drop(columns="runtime"))
+
+
+def test_many_rows_without_a_column_name_the_nearest(fitted, rows):
+    many = pd.concat([rows[1]] * 5).rename(columns={"runtime": "runtimes"})
+    assert len(many) > 100
+    with pytest.raises(KeyError, match="needs the column 'runtime'.*'runtimes'"):
+        fitted.predict(many)

@@ -30,7 +30,7 @@ import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.serving import answers as serving_answers
 from mmkeras.serving import app as serving_app
-from mmkeras.serving import prompt
+from mmkeras.serving import running as serving_running
 from mmkeras.serving.answers import Answer, Answers, Part
 from mmkeras.serving.batching import MOST_WAITING, Batcher
 from mmkeras.serving.hearing import all_warnings
@@ -361,7 +361,7 @@ def test_a_client_that_hangs_up_disturbs_nobody(server):
 
 
 def test_a_client_that_does_not_say_what_it_wants_is_cut_off(monkeypatch):
-    monkeypatch.setattr(prompt, "SECONDS", 0.3)
+    monkeypatch.setattr(serving_running, "HEADER_SECONDS", 0.3)
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -379,7 +379,9 @@ def test_a_client_that_does_not_say_what_it_wants_is_cut_off(monkeypatch):
             return heard
 
     async def run():
-        server = uvicorn.Server(uvicorn.Config(app, http=prompt.PromptProtocol, lifespan="off", log_level="critical"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=serving_running.PromptProtocol, lifespan="off", log_level="critical")
+        )
         with listen("127.0.0.1", 0) as place:
             running = asyncio.create_task(server.serve([place]))
             head = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -6,11 +6,12 @@ import signal
 import socket
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mmkeras.serving.app import make_app
-from mmkeras.serving.prompt import PromptProtocol
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HEADER_SECONDS = 10.0  # from a connection, or the first byte of a further request, to the end of its headers
 
 
 def listen(host, port):
@@ -77,3 +78,24 @@ def _calm():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class PromptProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a time limit for headers: uvicorn waits for them without end, and holds the connection."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def on_message_begin(self):
+        super().on_message_begin()
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def on_headers_complete(self):
+        self._deadline.cancel()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc):
+        self._deadline.cancel()
+        super().connection_lost(exc)

@@ -12,11 +12,11 @@ from mmkeras.data.files import Files, examine
 from mmkeras.graph import compiled, consumers, functional, submodel
 from mmkeras.layers import Present
 from mmkeras.modalities.base import PRESENT
-from mmkeras.trunk.encoding import encode_rows
+from mmkeras.trunk.encoding import encode_rows, padding_masks
 from mmkeras.trunk.reading import Reading
 from mmkeras.trunk.stages import chain
 
-AT_ONCE = 2048  # rows that go through the graphs as they are: a tf.data pipeline takes longer to begin
+AT_ONCE = 2048  # rows that go through the graphs together: batches, one after another, take longer
 LARGE = 10**7  # weights of a model that is better run on batches of rows of one length
 
 
@@ -99,7 +99,9 @@ class Attached:
             again: bool, whether the rows are read more than once, so that they are worth keeping in memory.
         """
         count, keys = len(reading), self.model.input
-        small = count <= batch_size or (count <= AT_ONCE and self.model.count_params() < LARGE and each is keep_all)
+        # Rows of tokens would all be padded to the longest.
+        light = self.model.count_params() < LARGE and not padding_masks(self.model.input) and each is keep_all
+        small = count <= batch_size or (count <= AT_ONCE and light)
         if small and not reading.files:
             rows = np.arange(count)
             if not self._towers and not absent and not again:

@@ -79,7 +79,7 @@ class Tower:
         raw = self._examples or {name: np.asarray(values[:EXAMPLES]) for name, values in columns.items()}
         tensors = self.run_prepare(raw)
         return {name: value.numpy() for name, value in tensors.items()}, longest_of(
-            tensors, padding_masks(self.prepare)
+            tensors, padding_masks(self.prepare.output)
         )
 
 
@@ -170,7 +170,7 @@ def windows_of(tower, columns, batch_size):
         batch_size: int, of heavy rows.
     """
     if not tower.heavy:  # words take so little time that tf.data would take more to begin
-        masks, rows = padding_masks(tower.prepare), len(next(iter(columns.values())))
+        masks, rows = padding_masks(tower.prepare.output), len(next(iter(columns.values())))
         for start in range(0, rows, WINDOW):
             tensors = tower.run_prepare({name: values[start : start + WINDOW] for name, values in columns.items()})
             count = min(WINDOW, rows - start)
@@ -227,9 +227,9 @@ def plan_parts(lengths, most_rows, most_tokens, padding=0.05):
     yield order[start:]
 
 
-def padding_masks(prepare):
-    """Keys of what says which positions of sequences are no padding."""
-    return [key for key in prepare.output if key.endswith(PADDING)]
+def padding_masks(keys):
+    """Those of some keys of what says which positions of sequences are no padding."""
+    return [key for key in keys if key.endswith(PADDING)]
 
 
 def longest_of(tensors, masks):
@@ -241,7 +241,7 @@ def longest_of(tensors, masks):
 
 def token_lengths(prepare, columns, chunk=1024):
     """The longest tokenised length of each row over all token sequences, or None when there are none."""
-    masks = padding_masks(prepare)
+    masks = padding_masks(prepare.output)
     if not masks:
         return None
     rows = len(next(iter(columns.values())))
