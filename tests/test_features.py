@@ -1,6 +1,7 @@
 """The feature cache: rows are encoded once, and what was written survives crashes, full disks and other processes."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mmkeras as mm
 from mmkeras import Tabular, Text, build_encode, build_prepare, split_frame
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.trunk import encoding
@@ -107,6 +109,29 @@ def child(code, *args, **settings):
 
 
 # === Rows are encoded once ===
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched(mm.Regression):
+    """Numbers whose predictions of the validation rows are noted after each epoch."""
+
+    def watch(self, predict, df):
+        return [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: SEEN.append(predict(df)))]
+
+
+SEEN = []
+
+
+def test_who_watches_a_tower_that_trains_sees_it_as_it_is(tiny_bert, tmp_path):
+    df = pd.DataFrame({"overview": ["a b", "c", "d e f", "g"], "y": [1.0, 2.0, 3.0, 4.0]})
+    text = Text("overview", encoder=str(tiny_bert), sequence_length=8, trainable=True)
+    pipe = mm.Pipeline([text], Watched("y"))
+    SEEN.clear()
+    pipe.fit(df, validation_data=df, epochs=3, learning_rate=1e-2, verbose=0, cache_dir=tmp_path)
+    assert len(SEEN) == 3 and np.abs(SEEN[1] - SEEN[2]).max() > 1e-3
+    np.testing.assert_allclose(SEEN[2][:, 0], pipe.predict(df).to_numpy()[:, 0], atol=1e-5)
+    (tower,) = open_store(tmp_path).info()  # what others gave on the way is of no use
+    assert tower["rows"] == 4
 
 
 @pytest.mark.parametrize("batch_size", [32, 2])
@@ -360,6 +385,7 @@ def test_fingerprint_changes_with_the_vocabulary(bert, tiny_bert, tmp_path):
 
 FINGERPRINT = """
 import sys, keras, pandas as pd
+import mmkeras as mm
 from mmkeras import Tabular, Text, build_encode, build_prepare
 from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.stages import cut_frozen

@@ -57,7 +57,8 @@ class Trunk:
         self.prepare = build_prepare(self.modalities) if prepare is None else prepare
         self.encode = build_encode(self.modalities, self.prepare) if encode is None else encode
         self.cache = CacheFolder() if cache is None else cache
-        self.engine, self._readings, self._known = engine, Readings(), {}
+        self.engine = engine
+        self._readings, self._known, self._changing = Readings(), {}, False
         self._parts, self._cuts, self._attached, self._lock = {}, {}, collections.OrderedDict(), threading.RLock()
         # Whether a phase that fine-tunes differs from one that does not.
         self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
@@ -101,6 +102,9 @@ class Trunk:
             {key: (rows, …) array}, in the order of `df`.
         """
         gone = [f"{name}{suffix}" for name in absent for suffix in (PRESENT, EACH_PRESENT)]
+        if self._changing:  # towers train meanwhile: nothing of them is as it was at the last call, or worth keeping
+            self._cuts.pop(False, None)
+            self._attached, keep = collections.OrderedDict(), False
         attached = self.attach(model)
         reading, again = self._read(attached, df, verbose=verbose, keep=keep)
         batches = attached.outputs(reading, batch_size=batch_size, each=each, absent=gone, again=again)
@@ -251,6 +255,7 @@ class Trunk:
             steps = int(learnt.cardinality())
             compile_for_training(attached.model, training, plan, plan.schedule(steps, callbacks))
             make_loss_means(attached.model, rows.target.take(np.arange(1))[1])
+            self._changing = fine_tune and self._tunes
             settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
             try:
                 with quiet_tracing():
@@ -270,9 +275,10 @@ class Trunk:
                 settle()
                 raise
             finally:
-                if fine_tune and self._tunes:  # the towers have other weights now
+                if self._changing:  # the towers have other weights now
                     self._cuts.clear()
                     self._attached.clear()
+                self._changing = False
 
 
 def _joined(batches):
