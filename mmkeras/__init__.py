@@ -28,6 +28,7 @@ if not _waiting:
     from mmkeras.inference.generate import generate
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
+    from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Image, Tabular, Text
     from mmkeras.models.captioner import build_captioner
     from mmkeras.models.entailment import build_entailment_classifier
@@ -48,6 +49,8 @@ __all__ = [
     "Regression",
     "Caption",
     # one model of one DataFrame
+    "suggest",
+    "Suggestion",
     "Pipeline",
     "load",
     "embed",

@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | train | search | predict | caption | evaluate | export | serve | cache."""
+"""The command line: mmkeras quickstart | suggest | train | search | predict | caption | evaluate | export | serve | cache."""
 
 import argparse
 import dataclasses
@@ -49,6 +49,17 @@ def main(arguments=None):
 
 def quickstart(options):
     samples.run(options.task, pathlib.Path(options.out), rows=options.rows, seed=options.seed, finish=finish)
+
+
+def suggest(options):
+    df = _read(options, options.csv)
+    target = options.target if options.target in df.columns else split_names(options.target)
+    suggestion = mm.suggest(df, target[0] if len(target) == 1 else target)
+    settings = "".join(
+        f", {name}={value!r}" for name in ("sep", "encoding") if (value := getattr(options, name)) is not None
+    )
+    reading = ["from mmkeras.data.tables import read_table", "", f"df = read_table({options.csv!r}{settings})"]
+    print(dataclasses.replace(suggestion, code="\n".join([*reading, suggestion.code])))
 
 
 def train(options):
@@ -153,7 +164,7 @@ def cache(options):
 
 COMMANDS = {
     function.__name__: function
-    for function in (quickstart, train, search, predict, caption, evaluate, export, serve, cache)
+    for function in (quickstart, suggest, train, search, predict, caption, evaluate, export, serve, cache)
 }
 
 

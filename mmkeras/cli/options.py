@@ -113,6 +113,16 @@ def _quickstart(parser, offers):
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
+def _suggest(parser, offers):
+    _table(parser)
+    parser.add_argument(
+        "--target",
+        required=True,
+        metavar="COLUMN",
+        help="what is to be predicted; columns of 0 and 1, separated by commas",
+    )
+
+
 def _train(parser, offers):
     _data(parser, offers, towers=True)
     parser.add_argument("--fusion", default=HEAD["fusion"], choices=offers.fusions, help="how modalities are joined")
@@ -247,6 +257,7 @@ def _model(parser):
 # name → (function that adds its options, what it does)
 COMMANDS = {
     "quickstart": (_quickstart, "Train on an embedded sample and look at the result; no download, no GPU."),
+    "suggest": (_suggest, "Look at a CSV file: what its columns are, and the Python that would learn one of them."),
     "train": (_train, "Train on a CSV file; write model, report and served model to a folder."),
     "search": (_search, "Search modalities, fusion, head and training on a CSV file; write what train writes."),
     "predict": (_predict, "Predict the rows of a CSV file with a saved model."),

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from mmkeras import layers
-from mmkeras.data.column import Column
+from mmkeras.data.column import Claim, Column
 from mmkeras.layers.cells import BLANKS
 
+FEW = 20  # names that are surely a list
+MEASURED = re.compile(r"[^\w]*\d[\d.,]*[^\d]+$")
 MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
 
 # Spelling: [pattern, replacement] that Python and TensorFlow understand alike. Always:
@@ -85,6 +87,20 @@ class CategoryColumn(Column):
     def read(self, raw, name):
         return layers.Spell(self.rules, name=name)(raw) if self.rules else raw
 
+    def claim(self, sample):
+        different, codes = len(sample.distinct), sample.codes
+        if not different or sample.lists is not None or sample.dtype_letter in "mM":
+            return None
+        strength, doubt = _strength(sample)
+        if strength == 0:
+            return None
+        listed = ", ".join(_shown(cell) for cell in sample.distinct[:3]) + (", …" if different > 3 else "")
+        if different == 1:
+            why = f"only {listed}, or nothing: it says whether there is one"
+        else:
+            why = f"{different:,} names that recur, each {sample.repeated:,.1f} times on average: {listed}"
+        return Claim(strength, why, self.reads, doubt, values=codes)
+
     def findings(self, series, values):
         found, present = [], values[values != ""]
         if self.known and len(present):
@@ -99,6 +115,43 @@ class CategoryColumn(Column):
                 f"nearly every cell is another category ({len(set(present)):,} of {len(present):,}), as of an id"
             )
         return found
+
+
+def _strength(sample):
+    """(strength, doubt) of a claim on cells that may be names from a list; strength 0 where they hardly repeat."""
+    different = len(sample.distinct)
+    if sample.dtype_letter == "b" or isinstance(sample.series.dtype, pd.CategoricalDtype):
+        return 0.95, ""
+    if different == 1:
+        return (0.6, "") if (sample.codes < 0).any() else (0, "")
+    if sample.repeated < 2:
+        return (0, "") if sample.unique or sample.repeated < 1.2 else (0.45, "few of them recur")
+    cells = np.asarray(sample.distinct, dtype=object)
+    numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
+    if numbers.notna().mean() > 0.9:
+        return _strength_of_numbers(numbers.dropna(), [str(cell).strip() for cell in cells])
+    if sample.share(MEASURED.match) > 0.5:
+        return 0.5, "they look like numbers with units"
+    if different <= FEW:
+        return 0.85, "they have several words, which may say more: mm.Text reads those" if sample.words >= 4 else ""
+    return (0.8 if sample.words < 2 else 0.7) - (0.1 if sample.repeated < 4 else 0), ""
+
+
+def _strength_of_numbers(numbers, written):
+    if (numbers % 1 != 0).any():
+        return (0.45 if len(written) <= FEW else 0), ""
+    if len(written) <= 2:
+        return 0.8, ""
+    if sum(text[0] == "0" and text[1:2].isdigit() for text in written) > 0.02 * len(written):
+        return 0.9, ""
+    return (0.55 if len(written) <= FEW else 0.4), ""
+
+
+def _shown(cell):
+    """A cell in a sentence: without NumPy's type, and a whole number, which a gap made a float, as an int."""
+    cell = cell.item() if hasattr(cell, "item") else cell
+    cell = int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+    return repr(f"{cell[:30]}…" if isinstance(cell, str) and len(cell) > 30 else cell)
 
 
 def factorize(series):

@@ -9,6 +9,32 @@ from mmkeras.persistence import argument_name
 
 
 @dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a reader says of the cells of a column, or of a target: that they may be its own, how likely that is, and why.
+
+    Args:
+        strength: float: 1 where nothing else can be meant, as of datetimes; .9 where the form of the cells says so; .8 where it
+            follows from how they repeat; .5 where another reading may be right.
+        why: str, what was seen, such as "numbers from 3 to 20".
+        reads: str, in a word what they would be read as.
+        doubt: str, what speaks against it, or ''.
+        settings: {name: value} of the modality, or task, that would read them.
+        unread: list of some cells that it could not read.
+        of_things: bool, whether a cell names a thing that several rows may be about, such as a picture.
+        values: (rows,) what it reads of the sampled rows; None where nothing is compared with it.
+    """
+
+    strength: float
+    why: str
+    reads: str
+    doubt: str = ""
+    settings: dict = dataclasses.field(default_factory=dict)
+    unread: list = dataclasses.field(default_factory=list)
+    of_things: bool = False
+    values: object = dataclasses.field(default=None, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Column(abc.ABC):
     """How the cells of a column become raw values, one for each row.
 
@@ -61,6 +87,10 @@ class Column(abc.ABC):
     def gaps(self, values):
         """(rows,) bools: which raw values stand for a missing cell."""
         return values == "" if values.dtype == object else values != values
+
+    def claim(self, sample):
+        """`Claim` on a column by some of its cells, a `data.sample.Sample`; None where they are not its own, or nobody should guess."""
+        return None
 
     def findings(self, series, values):
         """Sentences about cells that, as read, tell a model nothing, such as a category that is never known.

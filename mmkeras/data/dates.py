@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mmkeras import layers
-from mmkeras.data.column import Column
+from mmkeras.data.column import Claim, Column
 from mmkeras.data.numbers import is_gap, tell_missing
+from mmkeras.data.telling import quiet
 from mmkeras.layers.dates import read_dates
 
 AT_ONCE = 100_000  # distinct strings that are read together
@@ -84,6 +85,30 @@ class DateColumn(Column):
         tell_missing(unread, series, "not dates", hint)
         return dates
 
+    def claim(self, sample):
+        if not _may_hold_dates(sample):
+            return None
+        with warnings.catch_warnings(record=True) as doubts, quiet():
+            warnings.simplefilter("always")
+            column = self.adapt(sample.series)
+            first = column.values(sample.known.drop_duplicates().head(TRIED))
+            if (first != "").mean() < 0.5:
+                return None
+            dates = column.values(sample.series)
+        known = dates[dates != ""]
+        share = len(known) / max(1, len(sample.known))
+        if share < 0.5:
+            return None
+        how = f", {column.how}" if column.how else ""
+        why = f"dates from {known.min()[:10]} to {known.max()[:10]}{how}"
+        unread = list(pd.unique(sample.series[(dates == "") & (sample.codes >= 0)])) if share < 1 else []
+        if unread:
+            why += f"; {share:.1%} of the cells, and others, such as {unread[0]!r:.40}, count as missing"
+        told = [str(doubt.message).partition(": ")[2].rstrip(".") for doubt in doubts]
+        doubt = told[0] if told else "many cells are no dates" if share < 0.95 else ""
+        strength = 1.0 if sample.dtype_letter == "M" else 0.97 * share
+        return Claim(strength, why, self.reads, doubt, unread=unread, values=dates)
+
     def read(self, raw, name):
         return layers.ReadDates(bool(self.dayfirst), name=name)(raw)
 
@@ -98,6 +123,37 @@ def year_statistics(dates):
     if not len(years):
         return 0.0, 1.0
     return float(years.mean()), float(years.var()) if np.ptp(years) > 0 else 1.0
+
+
+TRIED = 200  # distinct cells, before all are read
+LONGEST = 40  # signs of a date
+YEARS = (1900, 2100)  # of days that are written as numbers
+
+
+def _may_hold_dates(sample):
+    """Whether cells look like dates at a glance. Years alone are numbers, and other numbers dates where all are days such as 20210603."""
+    if sample.dtype_letter == "M":
+        return len(sample.known) > 0
+    if sample.dtype_letter in "iuf":
+        numbers = np.asarray(sample.distinct[:TRIED], "float64")
+        if not len(numbers) or numbers.min() < 10**4 * YEARS[0]:
+            return False
+        return all(map(_is_day, map(_text, numbers)))
+    texts = sample.texts
+    if texts is None:
+        cells = sample.known.head(TRIED).tolist() if sample.dtype_letter == "O" else []
+        return any(isinstance(cell, datetime.date | np.datetime64 | pd.Period) for cell in cells)
+    first = texts[:50]
+    if all(text.isdigit() for text in first):
+        return bool(first) and all(map(_is_day, first))
+    fitting = [4 < len(text) <= LONGEST and any(sign.isdigit() for sign in text) for text in first]
+    return sum(fitting) >= 0.5 * len(first)
+
+
+def _is_day(text):
+    return (
+        len(text) in (8, 14) and text.isdigit() and YEARS[0] <= int(text[:4]) <= YEARS[1] and 1 <= int(text[4:6]) <= 12
+    )
 
 
 def _either(distinct):

@@ -191,3 +191,40 @@ def _digest(data):
 
 def _shown(cell):
     return f"{len(cell)} bytes" if isinstance(cell, bytes) else repr(cell)
+
+
+LOOKED_FOR = 200  # files of a column
+
+
+def looks_like(sample, endings, beginnings):
+    """(share of cells that are paths or bytes of a kind of file, share of the paths' files that are there) of a column.
+
+    Args:
+        sample: `data.sample.Sample`.
+        endings: tuple of str, of paths, in lower case.
+        beginnings: tuple of bytes that such files begin with; b"." stands for any byte.
+
+    Example:
+        >>> import pandas as pd
+        >>> from mmkeras.data.sample import Sample
+        >>> looks_like(Sample(pd.Series(["no such file.png", b"\\x89PNG"])), (".png",), (b"\\x89PNG",))
+        (1.0, 0.5)
+    """
+    if not sample.may_hold_text or sample.lists is not None:
+        return 0.0, 0.0
+    cells = sample.known.drop_duplicates().head(LOOKED_FOR).tolist()
+    patterns = [re.compile(re.escape(beginning).replace(rb"\.", b"."), re.DOTALL) for beginning in beginnings]
+    there = []
+    for cell in cells:
+        if isinstance(cell, bytes | bytearray | memoryview):
+            data = bytes(cell[:16])
+            there += [True] if any(pattern.match(data) for pattern in patterns) else []
+        elif isinstance(cell, str | os.PathLike) and os.fspath(cell).strip().lower().endswith(endings):
+            there.append(_is_there(os.fspath(cell).strip()))
+    return len(there) / max(1, len(cells)), sum(there) / max(1, len(there))
+
+
+def _is_there(path):
+    if "://" in path:
+        return False  # looking for it may take long
+    return os.path.isfile(path)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmkeras import layers
 from mmkeras.data.categories import factorize
-from mmkeras.data.column import Column
+from mmkeras.data.column import Claim, Column
 from mmkeras.data.telling import quiet, tell
 from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
@@ -137,6 +137,32 @@ class NumberColumn(Column):
     def read(self, raw, name):
         return layers.ReadNumbers(self.decimal or ".", self.unit, name=name)(raw) if raw.dtype == "string" else raw
 
+    def claim(self, sample):
+        if sample.dtype_letter in "bM" or not _may_hold_numbers(sample):
+            return None
+        with warnings.catch_warnings(record=True) as doubts, quiet():
+            warnings.simplefilter("always")
+            column = self.adapt(sample.series)
+        with quiet():
+            values = dataclasses.replace(column, wide=True).values(sample.series)
+        known = values[~np.isnan(values)]
+        share = len(known) / max(1, sample.count)
+        if share < 0.5:
+            return None
+        strength, why, doubt = _judged(known, sample)
+        if column.unit and sample.share(lambda text: text[:1].isalpha()) < 0.5:
+            strength = max(strength, 0.9)  # a unit behind a number, or a currency before it, is of no code
+        doubts = [str(doubt.message).partition(": ")[2] for doubt in doubts]
+        unread = []
+        if share < 1:
+            strength *= share
+            unread = list(pd.unique(sample.series[np.isnan(values) & (sample.codes >= 0)]))
+            why += f"; {share:.1%} of the cells, and others, such as {unread[0]!r:.40}, count as missing"
+            doubt = doubt or ("many cells are no numbers" if share < 0.95 else "")
+        why += f", {column.how}" if column.how else ""
+        doubt = doubts[0].rstrip(".") if doubts else doubt
+        return Claim(strength, why, self.reads, doubt, unread=unread, values=values)
+
     def findings(self, series, values):
         known = values[~np.isnan(values)].astype("float64")
         if len(known) < 2:
@@ -149,6 +175,53 @@ class NumberColumn(Column):
                 f"{before:,} different cells become {after:,} different numbers: the rest is beyond their precision"
             ]
         return []
+
+
+# Seconds since 1970 from 2000 to 2035, which no quantity but time is likely to keep to; and the same in milliseconds.
+SINCE_1970 = (946_684_800, 2_051_222_400)
+FEW = 20  # whole numbers that may as well be codes
+ZEROS = re.compile(r"\D*0\d+\D*$")
+NAMES_OF_CODES = re.compile(r"(?:^|[\W_])(?:id|key|code|nr|no|zip|index|idx)$|[a-z](?:Id|ID|Key|Code|Nr|No)$", re.ASCII)
+
+
+def _written(number):
+    """A number in a sentence."""
+    if number == np.floor(number) and abs(number) < 1e15:
+        return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:.0f}"
+    return f"{number:,.6g}"
+
+
+def _may_hold_numbers(sample):
+    """Whether the first cells have digits in them, or are none of text."""
+    if sample.texts is None:
+        return sample.lists is None and sample.count > 0
+    first = sample.texts[:50]
+    return sum(any(sign.isdigit() for sign in text) for text in first) >= 0.5 * max(1, len(first))
+
+
+def _judged(known, sample):
+    """(strength, why, doubt) of numbers that a column holds."""
+    if sample.dtype_letter == "m":
+        return 1.0, f"durations from {known.min():,.6g} to {known.max():,.6g} seconds", ""
+    span, different = f"from {_written(known.min())} to {_written(known.max())}", len(np.unique(known))
+    if (known != np.floor(known)).any():
+        return 0.9, f"numbers {span}", ""
+    if sample.share(ZEROS.match) > 0.02:
+        return 0.3, f"digits with zeros before them {span}", "zeros before them would be lost"
+    if different <= 2:
+        return 0.4, f"whole numbers {span}", ""
+    for factor, unit in ((1, "s"), (1000, "ms")):
+        if SINCE_1970[0] * factor <= known.min() and known.max() <= SINCE_1970[1] * factor and different > FEW:
+            first, last = (str(np.datetime64(int(number // factor), "s"))[:10] for number in (known.min(), known.max()))
+            doubt = f"they may be times: pd.to_datetime(df[{sample.name!r}], unit={unit!r}) makes dates from {first} to {last}"
+            return 0.8, f"whole numbers {span}", doubt
+    if different <= FEW:
+        return 0.6, f"{different} different whole numbers {span}", ""
+    zeros = (known == 0).mean()
+    hint = ""
+    if known.min() == 0 and zeros > 0.1:
+        hint = f"; 0 in {zeros:.0%} of them: name the column in zero_is_missing, too, if that means unknown"
+    return 0.8, f"whole numbers {span}{hint}", ""
 
 
 def _is_wide(known):

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from mmkeras.data.column import Column
+from mmkeras.data.column import Claim, Column
 from mmkeras.data.examples import sentences
 from mmkeras.data.telling import tell
 from mmkeras.layers.scripts import valid
 
+FEW = 20  # texts that are surely a list of names
+ONE_WORD = 1.2  # words on average
 LARGEST_WHOLE = 2**53  # beyond it, floats skip whole numbers
 
 
@@ -21,11 +23,53 @@ class TextColumn(Column):
     def values(self, series):
         return texts(series)
 
+    def claim(self, sample):
+        if sample.lists is not None:
+            return _claim_on_lists(sample)
+        if sample.texts is None or sample.share(lambda text: any(map(str.isalpha, text))) < 0.5:
+            return None
+        words, strength = sample.words, _strength(sample)
+        if sample.share(lambda text: text[:1] in "[{" and text[-1:] in "]}") > 0.9:
+            return Claim(0.85, "lists that are written as text, read as words", self.reads, settings=_length(sample))
+        if len(sample.distinct) > FEW and sample.share(lambda text: "|" in text or ";" in text) > 0.3:
+            return Claim(
+                0.8, "lists of names with signs between them, read as words", self.reads, settings=_length(sample)
+            )
+        if strength == 0:
+            return None
+        kind = "names" if words < 4 else "sentences" if words < 40 else "texts"
+        recur = "hardly any twice" if sample.unique else f"each {sample.repeated:,.1f} times on average"
+        why = f"{kind} of {words:.1f} words on average, {recur}"
+        return Claim(strength, why, self.reads, settings=_length(sample))
+
     def lengths(self, values):
         return np.array([len(value) for value in values])
 
     def examples(self):
         return sentences()
+
+
+def _strength(sample):
+    """Of a claim on cells of text, by their words and by how often they recur."""
+    words, few = sample.words, len(sample.distinct) <= FEW
+    if words <= ONE_WORD or (words <= 3 and sample.share(lambda text: text[:1].isdigit()) > 0.5):
+        return 0.4 if sample.repeated < 2 else 0
+    if sample.repeated < 2:
+        return (0.9 if words >= 4 else 0.75) - (0 if sample.unique else 0.05)
+    return 0.65 if words >= 2 and not few else 0
+
+
+def _length(sample):
+    """The setting of how many words are read: a power of two that nearly no text exceeds."""
+    return {"sequence_length": int(2 ** np.clip(np.ceil(np.log2(sample.most_words + 1)), 4, 9))}
+
+
+def _claim_on_lists(sample):
+    """Claim on cells that hold others: names are words; of numbers and alike nobody reads anything."""
+    entries = [entry for cell in sample.lists for entry in (cell if isinstance(cell, dict) else list(cell))][:1000]
+    if not entries or not any(isinstance(entry, str | bytes | dict) for entry in entries):
+        return None
+    return Claim(0.85, "lists of names, read as words", "text", settings={"sequence_length": 64})
 
 
 def texts(series):

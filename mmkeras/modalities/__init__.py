@@ -7,7 +7,17 @@ from mmkeras.modalities.tabular import Tabular
 from mmkeras.modalities.text import Text
 from mmkeras.registry import subclasses
 
-__all__ = ["AdoptedImage", "AdoptedTabular", "AdoptedText", "Image", "Modality", "Tabular", "Text", "with_options"]
+__all__ = [
+    "AdoptedImage",
+    "AdoptedTabular",
+    "AdoptedText",
+    "Image",
+    "Modality",
+    "Tabular",
+    "Text",
+    "with_claims",
+    "with_options",
+]
 
 
 def with_options():
@@ -17,3 +27,9 @@ def with_options():
     """
     classes = dict.fromkeys((Text, Image, Tabular, *subclasses(Modality)))
     return list({cls.option: cls for cls in classes if vars(cls).get("option")}.values())
+
+
+def with_claims():
+    """The modalities that say what they would read a column as; those that write `claims` themselves."""
+    classes = dict.fromkeys((Text, Image, Tabular, *subclasses(Modality)))
+    return [cls for cls in classes if "claims" in vars(cls)]

@@ -1,6 +1,8 @@
 """The contract of a modality: what some columns mean, and how they become features."""
 
 import dataclasses
+import itertools
+import re
 
 from mmkeras.data.columns import check_frame, inputs_of, raw_values
 from mmkeras.data.frames import column_labels
@@ -65,6 +67,8 @@ class Modality(Learner):
     # The command line's option for its columns, without dashes, and what it says of it; None for no option.
     option = None
     option_help = ""
+    # A sentence that `mm.suggest` says of one that it suggests.
+    advice = ""
 
     @property
     def columns_read(self):
@@ -158,6 +162,19 @@ class Modality(Learner):
         columns = getattr(options, cls.option.replace("-", "_")) if cls.option else []
         return [cls(columns)] if columns else []
 
+    @classmethod
+    def claims(cls, sample):
+        """What it would read a column as, by some of its cells, a `data.sample.Sample`: a list of `data.column.Claim`.
+
+        A class that takes part in `mm.suggest` writes it itself.
+        """
+        return []
+
+    @classmethod
+    def of_claims(cls, claims, sequences=False):
+        """The modalities, a list, of columns that are its own, {column: `Claim`}; `sequences` where the task reads those."""
+        return [cls(list(claims))]
+
 
 class EncodedModality(Modality):
     """Base of modalities with `columns` and a setting `encoder`, of which an `encoders.Encoder` makes the features."""
@@ -233,3 +250,23 @@ def check_name(name):
     """Names of modalities become parts of layer names."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"`name` must be a Python identifier such as 'text'. Received: {name!r}. Rename the modality.")
+
+
+def unique_names(columns, what):
+    """{column: name of a modality that reads it alone}: different identifiers that begin with `what`.
+
+    Args:
+        columns: names of columns; the name of a lone one is `what`.
+        what: str, an identifier.
+
+    Example:
+        >>> unique_names(["title", "plot (in short)", "Title"], "text")
+        {'title': 'text_title', 'plot (in short)': 'text_plot_in_short', 'Title': 'text_Title_2'}
+    """
+    names, columns = {}, list(columns)
+    for column in columns if len(columns) > 1 else []:
+        name = f"{what}_{re.sub('[^A-Za-z0-9]+', '_', column).strip('_')}".rstrip("_")
+        taken = {other.lower() for other in names.values()}
+        numbers = (f"{name}_{number}" for number in itertools.count(2))
+        names[column] = next(each for each in itertools.chain([name], numbers) if each.lower() not in taken)
+    return names or dict.fromkeys(columns, what)

@@ -9,13 +9,17 @@ import keras
 import tensorflow as tf
 
 from mmkeras import layers
+from mmkeras.data.column import Claim
 from mmkeras.data.columns import Column, raw_values
 from mmkeras.data.examples import photos
-from mmkeras.data.files import Files
+from mmkeras.data.files import Files, looks_like
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import Application, ImageEncoder
 
 POOLINGS = ("avg", "max", None)
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP")  # any byte for a point
+SMALL = (96, 96)  # pixels, for a network that trains with the head
 WIDE_DROPOUT = [0.93, 0.5, 0.8]
 
 
@@ -40,6 +44,14 @@ class ImageColumn(Column):
 
     def examples(self):
         return photos()
+
+    def claim(self, sample):
+        share, there = looks_like(sample, ENDINGS, BEGINNINGS)
+        if share < 0.5 or there == 0:
+            return None
+        missing = {} if share == there == 1 else {"on_error": "missing"}
+        told = "" if share == there == 1 else f"; of those that were looked for, {share * there:.0%} are there"
+        return Claim(0.98, f"pictures, as files or bytes{told}", self.reads, settings=missing, of_things=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +103,10 @@ class Image(EncodedModality):
     family, usual = ImageEncoder, Application
     preparing = "heavy"
     option = "image"
+    advice = (
+        "Pictures go through a small network that learns from these rows alone. A pretrained one sees more, and is downloaded: "
+        "mm.Image(…, encoder='MobileNetV2', image_size=(224, 224))."
+    )
 
     def __post_init__(self):
         self._set(columns=column_names(self.columns, "`columns` of `Image`"))
@@ -151,6 +167,19 @@ class Image(EncodedModality):
 
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=True) if self.pretrained and trainable is True else self
+
+    @classmethod
+    def claims(cls, sample):
+        claim = ImageColumn().claim(sample)
+        return [claim] if claim else []
+
+    @classmethod
+    def of_claims(cls, claims, sequences=False):
+        """All columns through a small network that needs no download; pretrained ones are a setting away."""
+        settings = {"pooling": None} if sequences else {}
+        for claim in claims.values():
+            settings.update(claim.settings)
+        return [cls(list(claims), "scratch", image_size=SMALL, **settings)]
 
     @classmethod
     def add_options(cls, parser, towers=True):

@@ -163,6 +163,16 @@ class Tabular(Modality):
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
 
     @classmethod
+    def claims(cls, sample):
+        claims = [column.claim(sample) for column in (NumberColumn(), CategoryColumn(), DateColumn())]
+        return [claim for claim in claims if claim]
+
+    @classmethod
+    def of_claims(cls, claims, sequences=False):
+        groups = (("numeric", NumberColumn), ("categorical", CategoryColumn), ("datetime", DateColumn))
+        return [cls(**{group: [n for n, c in claims.items() if c.reads == kind.reads] for group, kind in groups})]
+
+    @classmethod
     def add_options(cls, parser, towers=True):
         for option, told in (
             ("--numeric", "columns of numbers"),

@@ -5,7 +5,7 @@ import os
 
 from mmkeras import layers
 from mmkeras.data.columns import TextColumn
-from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names
+from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names, unique_names
 from mmkeras.modalities.encoders import KerasHub, TextEncoder
 from mmkeras.modalities.encoders.base import strings
 
@@ -63,6 +63,10 @@ class Text(EncodedModality):
 
     family, usual = TextEncoder, KerasHub
     option = "text"
+    advice = (
+        "Texts are read as bags of words, which needs no download. A pretrained encoder knows more: mm.Text(…, "
+        "encoder='distil_bert_base_en_uncased', pooling='mean'), or the folder of one; both beside each other are often best."
+    )
 
     def __post_init__(self):
         self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=os.fspath(self.encoder))
@@ -143,6 +147,17 @@ class Text(EncodedModality):
                 name = f"{'text' if tokens else 'words'}_{len(modalities)}"
                 modalities.append(cls(column, encoder, options.sequence_length, name=name, **settings))
         return modalities
+
+    @classmethod
+    def claims(cls, sample):
+        claim = TextColumn().claim(sample)
+        return [claim] if claim else []
+
+    @classmethod
+    def of_claims(cls, claims, sequences=False):
+        """One for each column, of words and word pairs: they need no download, and pretrained encoders are a setting away."""
+        names = unique_names(claims, "text")
+        return [cls(column, "lexical", name=names[column], **claim.settings) for column, claim in claims.items()]
 
 
 def _trainable(text):

@@ -52,6 +52,18 @@ class Task(Learner):
         """What it decides by, tuned on validation rows; None where nothing is."""
         return None
 
+    # --- suggestions
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        """`data.column.Claim` on target columns by some of their cells; None where they are not its own, or nobody should guess.
+
+        Args:
+            samples: list of `data.sample.Sample`, one unless a user named several columns.
+            modalities: what would be read to answer it.
+        """
+        return None
+
     # --- rows
 
     @property

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
+from mmkeras.data.sample import Sample
 from mmkeras.data.targets import Sentences
 from mmkeras.data.texts import texts as read_texts
 from mmkeras.decoding import as_captions, decode
@@ -84,6 +86,23 @@ class Caption(Task):
             raise ValueError(f"`label_smoothing` must lie in [0, 1). Received: {self.label_smoothing!r}.")
         if self.vocabulary is not None:
             self._set(vocabulary=tuple(self.vocabulary))
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        """Sentences, where there are pictures that they can be about."""
+        sample, pictures = samples[0], [c for m in modalities for c in m.columns_read.values() if c.picture]
+        if len(samples) > 1 or not pictures or (sample.texts is None and sample.lists is None):
+            return None
+        if sample.lists is not None:
+            texts = [text for cell in sample.lists for text in cell]
+            if not texts or not all(isinstance(text, str) for text in texts):
+                return None
+            import pandas as pd
+
+            sample = Sample(pd.Series(texts, name=sample.name))
+        if sample.words < 3 or sample.repeated > 2:
+            return None
+        return Claim(0.97, f"sentences of {sample.words:.0f} words on average, beside pictures", "caption")
 
     @property
     def decode_settings(self):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from mmkeras.data.categories import CategoryColumn
+from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import confusion_section, label_section
@@ -15,6 +16,9 @@ from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.answers import ClassValues, listed, natural_order, warn_of_names
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
+
+FEW = 10  # numbers that are more likely classes
+MANY = 200  # names that are less likely classes
 
 
 @keras.saving.register_keras_serializable("mmkeras", name="_Values")
@@ -127,6 +131,23 @@ class MultiClass(Classes):
     def __post_init__(self):
         super().__post_init__()
         self.check_classes()
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        (sample, *others), different = samples, len(samples[0].distinct)
+        names = CategoryColumn().claim(sample)
+        if others or different < 2 or (names is None and different > 2):
+            return None
+        strength = 0.95 if different == 2 else max(names.strength, 0.6) if different <= FEW else names.strength
+        strength -= 0.3 if different > MANY else 0
+        blank = (
+            [cell for cell in sample.series.unique() if isinstance(cell, str) and not cell.strip()]
+            if sample.texts
+            else []
+        )
+        counts = np.bincount(sample.codes[sample.codes >= 0])
+        doubt = f"{(counts == 1).sum()} of the classes occur once" if (counts == 1).any() else ""
+        return Claim(strength, f"{different} different classes", "class", doubt, unread=blank)
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")

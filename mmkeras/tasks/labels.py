@@ -8,6 +8,7 @@ import warnings
 import keras
 import numpy as np
 
+from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.frames import column_labels
 from mmkeras.evaluation import metrics
@@ -16,7 +17,7 @@ from mmkeras.evaluation.thresholds import tune_thresholds
 from mmkeras.losses import WeightedBinaryCrossentropy, label_weights
 from mmkeras.tasks.answers import ClassValues, natural_order, warn_of_names
 from mmkeras.tasks.classes import Classes, StartValues
-from mmkeras.tasks.label_cells import LabelError, Labels, choose_separator, flag, read_labels
+from mmkeras.tasks.label_cells import CLOSING, LabelError, Labels, choose_separator, flag, read_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,37 @@ class MultiLabel(Classes):
     @property
     def columns(self):
         return (self.column,) if self.flags is None else self.flags
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        if len(samples) > 1:
+            flags = all(flag(cell) is not None for sample in samples for cell in sample.distinct)
+            return Claim(1.0, f"{len(samples)} columns of 0 and 1", "labels") if flags else None
+        sample, settings = samples[0], {}
+        if sample.lists is None and (sample.texts is None or not any(map(str.strip, sample.texts))):
+            return None
+        cells, strength = sample.lists or sample.texts, 1.0
+        if sample.texts:
+            separator, told = choose_separator(sample.texts)
+            written = sample.share(lambda text: text[:1] in CLOSING and text[-1:] in CLOSING.values())
+            split = sample.share(lambda text: separator in text)
+            names = sample.share(lambda text: any(map(str.isalpha, text))) > 0.5  # "1,5" is a number
+            if written < 0.9 and not (split and (separator == "|" or (told and names))):
+                return None
+            strength = 0.97 if written >= 0.9 or separator == "|" else 0.85
+            settings = {"separator": separator} if written < 0.9 and separator != "|" else {}
+        try:
+            labels = [read_labels(cell, settings.get("separator", "|")).names for cell in cells]
+        except LabelError:
+            return None
+        rows = np.bincount(sample.codes[sample.codes >= 0]).tolist() if sample.texts else [1] * len(labels)
+        counts = collections.Counter()
+        for names, times in zip(labels, rows, strict=True):
+            counts.update(dict.fromkeys(names, times))
+        few = len(counts) <= 0.5 * counts.total()
+        shown = ", ".join(f"{name!r:.24}" for name, _ in counts.most_common(3))
+        why = f"{len(counts):,} different labels, {counts.total() / max(1, sum(rows)):.1f} in a cell: {shown}"
+        return Claim(strength if few else 0.5, why, "labels", "" if few else "most occur once", settings)
 
     def names(self, cell):
         """The labels of one cell, as a list of strings.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from mmkeras import layers
+from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.numbers import NumberColumn
 from mmkeras.data.telling import quiet
@@ -67,6 +68,19 @@ class Regression(Decisions):
 
     def weighed(self, loss):
         return loss if isinstance(loss, ExactLoss) else ExactLoss(loss, self.loss_weight)
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        sample = samples[0]
+        if len(samples) > 1 or len(sample.distinct) < 2:
+            return None
+        if sample.dtype_letter == "M":
+            return Claim(0.95, "moments", "number")
+        numbers = NumberColumn().claim(sample)
+        if numbers is None:
+            return None
+        empty = sample.series.notna().to_numpy(dtype=bool) & np.isnan(numbers.values)
+        return dataclasses.replace(numbers, unread=list(sample.series[empty].unique()), settings={})
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
