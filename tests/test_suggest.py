@@ -370,6 +370,7 @@ TARGETS = {
     "counts": (list(range(90)), mm.Regression, False),
     "money": ([f"${number:,.2f}" for number in spread(0, 9000)], mm.Regression, False),
     "percent": ([f"{number:.0f} %" for number in spread(0, 100)], mm.Regression, False),
+    "stars in words": (["1 star", "2 stars", "3 stars", "4 stars", "5 stars"], mm.MultiClass, False),
     "decimal commas": ([f"{number:.1f}".replace(".", ",") for number in spread(1, 90)], mm.Regression, False),
     "moments": (list(DAYS), mm.Regression, False),
     "bars": (["a|b", "b", "a|c", "c"] * 2 + ["b|c"], mm.MultiLabel, False),
@@ -436,6 +437,16 @@ def test_nothing_is_changed_and_nothing_is_warned_of():
     pd.testing.assert_frame_equal(df, before)
 
 
+def test_codes_among_numbers_are_told_by_the_target_and_by_their_names():
+    rng = np.random.default_rng(0)
+    shop, size = rng.integers(0, 40, 2000), rng.integers(0, 40, 2000)
+    worth = rng.normal(size=40)
+    df = pd.DataFrame({"shop": shop, "size": size, "zip": rng.choice(rng.integers(10_000, 99_999, 90), 2000)})
+    df["price"] = worth[shop] + size / 20 + rng.normal(size=2000)
+    found = mm.suggest(df, "price").columns
+    assert (found["kind"] == "number").all() and found["unsure"].to_dict() == {"shop": True, "size": False, "zip": True}
+
+
 def test_few_rows_are_told_as_unsure():
     found = mm.suggest(base(12), "y")
     assert found.columns["unsure"].all() and "split_frame" not in found.code
@@ -444,8 +455,8 @@ def test_few_rows_are_told_as_unsure():
 
 
 def test_ten_thousand_columns():
-    cells = np.random.default_rng(0).normal(size=(300, 10_000)).astype("float32")
-    df = pd.DataFrame(cells, columns=[f"c{i}" for i in range(10_000)]).assign(y=np.arange(300) % 2)
+    cells = np.random.default_rng(0).normal(size=(100, 10_000)).astype("float32")
+    df = pd.DataFrame(cells, columns=[f"c{i}" for i in range(10_000)]).assign(y=np.arange(100) % 2)
     suggestion = mm.suggest(df, "y")
     assert (suggestion.columns["kind"] == "number").all()
     assert "9,800 more" in str(suggestion) and max(map(len, suggestion.code.splitlines())) <= 120

@@ -140,17 +140,19 @@ class NumberColumn(Column):
     def claim(self, sample):
         if sample.dtype_letter in "bM" or not _may_hold_numbers(sample):
             return None
-        with warnings.catch_warnings(record=True) as doubts, quiet():
-            warnings.simplefilter("always")
-            column = self.adapt(sample.series)
+        column, doubts = self, []
         with quiet():
+            if sample.may_hold_text:
+                with warnings.catch_warnings(record=True) as doubts:
+                    warnings.simplefilter("always")
+                    column = self.adapt(sample.series)
             values = dataclasses.replace(column, wide=True).values(sample.series)
         known = values[~np.isnan(values)]
         share = len(known) / max(1, sample.count)
         if share < 0.5:
             return None
         strength, why, doubt = _judged(known, sample)
-        if column.unit and sample.share(lambda text: text[:1].isalpha()) < 0.5:
+        if column.unit and share >= 0.95 and sample.share(lambda text: text[:1].isalpha()) < 0.5:
             strength = max(strength, 0.9)  # a unit behind a number, or a currency before it, is of no code
         doubts = [str(doubt.message).partition(": ")[2] for doubt in doubts]
         unread = []
@@ -181,7 +183,9 @@ class NumberColumn(Column):
 SINCE_1970 = (946_684_800, 2_051_222_400)
 FEW = 20  # whole numbers that may as well be codes
 ZEROS = re.compile(r"\D*0\d+\D*$")
-NAMES_OF_CODES = re.compile(r"(?:^|[\W_])(?:id|key|code|nr|no|zip|index|idx)$|[a-z](?:Id|ID|Key|Code|Nr|No)$", re.ASCII)
+NAMES_OF_CODES = re.compile(
+    r"(?:^|[\W_])(?i:id|key|code|nr|no|zip|index|idx)$|[a-z](?:Id|ID|Key|Code|Nr|No)$", re.ASCII
+)
 
 
 def _written(number):
@@ -221,7 +225,8 @@ def _judged(known, sample):
     hint = ""
     if known.min() == 0 and zeros > 0.1:
         hint = f"; 0 in {zeros:.0%} of them: name the column in zero_is_missing, too, if that means unknown"
-    return 0.8, f"whole numbers {span}{hint}", ""
+    doubt = "it is named like a code: it may be of kind category" if NAMES_OF_CODES.search(str(sample.name)) else ""
+    return 0.8, f"whole numbers {span}{hint}", doubt
 
 
 def _is_wide(known):

@@ -8,7 +8,7 @@ import numpy as np
 MOST_OUTPUTS = 20
 FEWEST, FEWEST_VALUES = 20, 8  # rows, and different values whose order tells something
 BINS = 64
-PROMISING = 0.5  # R²
+PROMISING, SOME = 0.5, 0.1  # R²
 SEEN = 0.5  # share of unseen rows whose value must be known to a rule of values
 
 
@@ -61,6 +61,7 @@ def skills(values, codes, target, seed=0):
     told["order"] = _skill(_by_order, numbers, target, half)
     if told["order"] >= PROMISING:  # means are surer than lines where there is noise
         told["order"] = max(told["order"], _skill(_by_bins, numbers, target, half))
+    if max(told["order"] - PROMISING, told["values"] - SOME) >= 0:
         told["near"] = _skill(_by_order, numbers, target, (rng.permutation(different) % 2 == 0)[codes])
     return told
 

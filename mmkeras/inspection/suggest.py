@@ -26,7 +26,7 @@ MOST_COMPARED = 20_000_000  # cells of a table of which equal rows are looked fo
 TOLD = ("kind", "read by", "unsure", "why", "missing", "different")
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Suggestion:
     """How a table could be learnt: a beginning to change, as code. It prints itself.
 
@@ -272,12 +272,17 @@ def _notes(frame, verdicts, modalities, goal):
         )
     if (gone := int((~goal.known).sum())) > 0:
         notes.append(f"{gone:,} of {len(frame):,} rows have no target.")
+    if goal.unread:
+        rows = int(frame[goal.names[0]].isin(goal.unread).sum())
+        notes.append(
+            f"Of {rows:,} rows the target cannot be read, such as {goal.unread[0]!r:.40}; the code leaves them out."
+        )
     return groups, notes
 
 
 def _doubled(frame):
     """How many rows are equal to an earlier one, as far as they can be compared."""
-    if frame.size > MOST_COMPARED or frame.columns.duplicated().any():
+    if frame.size > MOST_COMPARED or len(frame.columns) > FEWEST_ROWS or frame.columns.duplicated().any():
         return 0
     try:
         return int(frame.duplicated().sum())

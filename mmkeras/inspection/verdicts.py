@@ -8,7 +8,7 @@ import numpy as np
 from mmkeras.data.column import Claim
 from mmkeras.data.numbers import NumberColumn
 from mmkeras.data.sample import Sample
-from mmkeras.inspection.alone import skills
+from mmkeras.inspection.alone import FEWEST_VALUES, SOME, skills
 from mmkeras.inspection.strangers import stranger
 from mmkeras.modalities import with_claims
 
@@ -83,7 +83,7 @@ def judge(sample):
         if readers and its is not None and its not in readers:
             readers[its] = other  # both tell something, such as a name and its words
         elif its is not cls or other.reads != best.reads:
-            doubts.append(f"it may be a column of kind {other.reads} ({other.why})")
+            doubts.append(f"it may be of kind {other.reads}")
     if best.strength < WEAK and not doubts:
         doubts.append("the cells say little of what they are")
     if sample.count < FEWEST and best.strength < 1:
@@ -133,6 +133,16 @@ def judge_by_target(verdict, target, codes, rows):
         verdict.leave_out("leak", f"one of its values stands exactly where the target has {of}")
     elif best >= MUCH and verdict.readers:
         verdict.doubts.append(f"{score}: is it known when predictions are wanted?")
+    elif (
+        recurs
+        and told["values"] >= SOME
+        and len(sample.distinct) >= FEWEST_VALUES
+        and told["near"] < 0.5 * told["values"]
+        and _is_float(values)
+    ):
+        verdict.doubts.append(
+            "near numbers do not mean the like for the target, as of codes: it may be of kind category"
+        )
 
 
 def recurs(verdict, series):
@@ -145,6 +155,10 @@ def recurs(verdict, series):
     if not verdict.claim.of_things or len(verdict.sample.distinct) < FEWEST_GROUPS:
         return False
     return not Sample(series).unique
+
+
+def _is_float(values):
+    return values is not None and values.dtype.kind == "f"
 
 
 def same_as(verdicts):

@@ -265,7 +265,8 @@ def unique_names(columns, what):
     """
     names, columns = {}, list(columns)
     for column in columns if len(columns) > 1 else []:
-        name = f"{what}_{re.sub('[^A-Za-z0-9]+', '_', column).strip('_')}".rstrip("_")
+        name = re.sub("[^A-Za-z0-9]+", "_", column).strip("_")
+        name = name if name.startswith(f"{what}_") else f"{what}_{name}".rstrip("_")
         taken = {other.lower() for other in names.values()}
         numbers = (f"{name}_{number}" for number in itertools.count(2))
         names[column] = next(each for each in itertools.chain([name], numbers) if each.lower() not in taken)

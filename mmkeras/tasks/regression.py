@@ -80,7 +80,9 @@ class Regression(Decisions):
         if numbers is None:
             return None
         empty = sample.series.notna().to_numpy(dtype=bool) & np.isnan(numbers.values)
-        return dataclasses.replace(numbers, unread=list(sample.series[empty].unique()), settings={})
+        unread = list(sample.series[empty].unique())
+        few = (sample.codes >= 0).sum() * 0.05 > np.isnan(numbers.values[sample.codes >= 0]).sum()
+        return dataclasses.replace(numbers, strength=numbers.strength * (1 if few else 0.6), unread=unread)
 
     def adapt(self, df):
         check_frame(df, [self.column], "the task")
