@@ -183,7 +183,7 @@ import sys
 sys.argv = ["/usr/bin/mmkeras", *sys.argv[1:]]
 from mmkeras.__main__ import main
 
-commands = ["quickstart", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache"]
+commands = ["quickstart", "suggest", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache"]
 helps = [[command, "--help"] for command in commands]
 mistakes = [["trian"], ["train", "--colour", "x"], ["train"], ["cache", "burn"], ["train", "--csv", "x", "--fusion", "x"]]
 codes = []
@@ -203,7 +203,7 @@ def fresh(*arguments):
 
 def test_help_version_and_errors_of_usage_load_nothing_heavy():
     run = fresh("-c", LIGHT)
-    assert run.stdout.splitlines()[-1] == f"{[0] * 12 + [2] * 5} set()", run.stderr
+    assert run.stdout.splitlines()[-1] == f"{[0] * 13 + [2] * 5} set()", run.stderr
     assert f"\nmmkeras {mm.__version__}\n" in run.stdout and "invalid choice: 'trian'" in run.stderr
     run = fresh("-X", "importtime", "-m", "mmkeras", "--version")
     assert run.stdout == f"mmkeras {mm.__version__}\n" and "mmkeras.cli.options" in run.stderr
