@@ -59,8 +59,8 @@ def test_rows_in_memory_give_the_same_batches_as_rows_prepared_one_batch_at_a_ti
     monkeypatch.setattr(prepared, "CHUNK", 30)
     part = trunk._part(trunk.prepare.output)
     raw = raw_values(df, trunk.modalities)
-    columns, lengths = part.in_memory(raw, reading.IN_MEMORY)
-    for rows in Order(16, 3, lengths).plan(len(df), 0):
+    columns = part.in_memory(raw, reading.IN_MEMORY)
+    for rows in Order(16, 3, prepared.longest_rows(columns)).plan(len(df), 0):
         expected = part.run({name: values[rows] for name, values in raw.items()})
         for key, tensor in expected.items():
             np.testing.assert_array_equal(np.asarray(columns[key][rows]), tensor.numpy(), err_msg=key)

@@ -51,7 +51,7 @@ class Ragged:
 
     def __getitem__(self, rows):
         lengths = self.lengths[rows]
-        steps = np.arange(max(lengths, default=0))
+        steps = np.arange(lengths.max(initial=0))
         places = self._starts[rows][:, None] + steps
         padded = self.values[np.minimum(places, len(self.values) - 1)]
         padded[steps >= lengths[:, None]] = self.padding

@@ -41,7 +41,7 @@ class PreparePart:
         return compiled(self.model)
 
     def in_memory(self, raw, most):
-        """({key: array or `Ragged`}, see `longest_rows`), or None if they are large.
+        """{key: array or `Ragged`} of all rows, or None if they are large.
 
         Args:
             raw: {column: array} of raw values.
@@ -54,11 +54,10 @@ class PreparePart:
             size += sum(part.nbytes for part in chunks[-1].values())
             if size * rows > most * min(rows, start + CHUNK):
                 return None
-        tensors = {
+        return {
             key: (Ragged.joined if key in self._varying else np.concatenate)([chunk[key] for chunk in chunks])
             for key in chunks[0]
         }
-        return tensors, longest_rows(tensors)
 
     @functools.cached_property
     def _varying(self):

@@ -44,8 +44,7 @@ class Reading:
     @functools.cached_property
     def prepared(self):
         """{key: array or `Ragged`} of all rows, or None where that is too large, or read from files."""
-        held = None if self.files else self.part.in_memory(self.raw, IN_MEMORY)
-        return held and held[0]
+        return None if self.files else self.part.in_memory(self.raw, IN_MEMORY)
 
     @functools.cached_property
     def features(self):
