@@ -33,6 +33,7 @@ FLOORS = [
     {"fitting", "sources"},
     {"pipeline"},
     {"inference", "inspection", "search", "serving"},
+    {"automl"},
     {"testing"},
     {"__init__"},
     {"cli"},

@@ -1,5 +1,6 @@
-"""Rows in two parts: those to learn from, and those to judge by."""
+"""Rows in two parts: those to learn from, and those to judge by; once, or in folds."""
 
+import numbers
 import warnings
 
 import numpy as np
@@ -40,8 +41,7 @@ def split_frame(df, fraction, seed=0, *, by=None, time=None):
         >>> len(rest), len(part)
         (8, 2)
     """
-    if by is not None and time is not None:
-        raise ValueError(f"Rows are split by groups or by time. Received: by={by!r} and time={time!r}. Leave one out.")
+    _check_sides(by, time)
     frame = as_frame(df, "A split")
     if by is not None:
         groups = _groups(frame, column_labels(by))
@@ -51,6 +51,11 @@ def split_frame(df, fraction, seed=0, *, by=None, time=None):
     else:
         chosen = _draw(len(frame), fraction, seed, "rows")
     return take_rows(df, ~chosen), take_rows(df, chosen)
+
+
+def _check_sides(by, time):
+    if by is not None and time is not None:
+        raise ValueError(f"Rows are split by groups or by time. Received: by={by!r} and time={time!r}. Leave one out.")
 
 
 def _draw(count, fraction, seed, what):
@@ -131,6 +136,158 @@ def _times(column):
             "Convert the column first."
         )
     return np.where(dates.isna(), np.nan, dates.astype("int64").to_numpy("float64"))
+
+
+def fold_rows(df, folds, *, classes=None, by=None, time=None, seed=0):
+    """The folds of a cross-validation: [(numbers of rows to learn from, numbers of rows to judge), …]; no row is judged twice.
+
+    Args:
+        df: pandas DataFrame.
+        folds: int; the name of a column with the fold in which each row is judged; or such a list as is returned.
+        classes: (rows,) the class of each row, which drawn folds hold in like shares; None where there are none.
+        by: name of a column, or a list of names, whose values never stand on both sides; see `split_frame`.
+        time: name of a column of dates or numbers. Rows are then cut into `folds` + 1 spans of about as many rows; each but the first is
+            judged after learning from all before it. Rows of one time stay together; those without a time are only learnt from.
+        seed: int.
+
+    Raises:
+        KeyError: no such column.
+        ValueError: folds that cannot be made, or that split a group of `by`.
+
+    Example:
+        >>> import pandas as pd
+        >>> df = pd.DataFrame({"day": [3, 1, 2, 4], "fold": [0, 0, 1, 1]})
+        >>> [(train.tolist(), test.tolist()) for train, test in fold_rows(df, "fold")]
+        [([2, 3], [0, 1]), ([0, 1], [2, 3])]
+        >>> [(train.tolist(), test.tolist()) for train, test in fold_rows(df, 3, time="day")]
+        [([1], [2]), ([1, 2], [0]), ([0, 1, 2], [3])]
+    """
+    _check_sides(by, time)
+    groups = None if by is None else _groups(df, column_labels(by))
+    if isinstance(folds, numbers.Integral) and not isinstance(folds, bool):
+        if time is not None:
+            return _forward_folds(df, column_label(time), folds)
+        return _drawn_folds(len(df), folds, classes, groups, seed=seed)
+    if time is not None:
+        raise ValueError(
+            f"`time` makes folds of its own: `folds` says how many. Received: {folds!r:.100}. Give an int."
+        )
+    places = _folds_of_column(df, folds) if isinstance(folds, str) else _checked_folds(folds, len(df))
+    if by is not None:
+        _refuse_shared_groups(df, column_labels(by), groups, places)
+    return places
+
+
+def _drawn_folds(rows, folds, classes, groups, *, seed):
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+    count, what = (rows, "rows") if groups is None else (int(groups.max()) + 1, "groups")
+    if not 2 <= folds <= count:
+        raise ValueError(f"`folds` must be an int from 2 to the number of {what} ({count}). Received: {folds!r}.")
+    codes = None
+    if classes is not None:
+        codes = _codes(classes)
+        names, counts = np.unique(codes, return_counts=True)
+        few = {
+            str(classes[int(np.argmax(codes == n))]): int(c) for n, c in zip(names, counts, strict=True) if c < folds
+        }
+        if few:
+            raise ValueError(
+                f"Every class needs at least as many rows as there are folds ({folds}). Received: {few}. "
+                "Use fewer folds, or drop the class."
+            )
+    plain, grouped = (KFold, GroupKFold) if classes is None else (StratifiedKFold, StratifiedGroupKFold)
+    maker = (plain if groups is None else grouped)(folds, shuffle=True, random_state=seed)
+    return list(maker.split(np.zeros(rows), codes, groups))
+
+
+def _codes(classes):
+    import pandas as pd
+
+    return pd.factorize(np.array(list(classes), dtype=object))[0]
+
+
+def _forward_folds(df, name, folds):
+    times = _times(_column(df, name))
+    known = np.sort(times[~np.isnan(times)])
+    starts = (
+        [known[number * len(known) // (folds + 1)] for number in range(folds + 1)] if len(known) > folds > 0 else []
+    )
+    if len(np.unique(starts)) <= max(folds, 1):
+        raise ValueError(
+            f"`folds` of `time` must be an int of 1 or more, and leave rows of different times in each span. Received: {folds!r} "
+            f"of {len(known)} rows with a time in {name!r}, {len(np.unique(known))} different. Use fewer folds."
+        )
+    ends = [*starts[2:], np.inf]
+    pairs = zip(starts[1:], ends, strict=True)
+    return [
+        (np.flatnonzero(np.isnan(times) | (times < start)), np.flatnonzero((times >= start) & (times < end)))
+        for start, end in pairs
+    ]
+
+
+def _folds_of_column(df, name):
+    import pandas as pd
+
+    column = _column(df, column_label(name))
+    gaps = int(column.isna().sum())
+    broken = pd.api.types.is_float_dtype(column) and not gaps and bool((column % 1 != 0).any())
+    codes, folds = pd.factorize(column, sort=True)
+    if gaps or broken or len(folds) < 2:
+        received = (
+            f"{gaps} rows without one" if gaps else f"fractions such as {column[column % 1 != 0].iloc[0]}" if broken
+            else f"{list(folds)} in all rows"
+        )  # fmt: skip
+        raise ValueError(
+            f"A column of folds must name one of at least two folds in every row. Received: {name!r} with {received}. "
+            "Drop or fill these rows, or give `folds` an int."
+        )
+    return [(np.flatnonzero(codes != fold), np.flatnonzero(codes == fold)) for fold in range(len(folds))]
+
+
+def _checked_folds(folds, rows):
+    """Folds that a user gave, as arrays."""
+    try:
+        places = [(np.asarray(train), np.asarray(test)) for train, test in folds]
+    except (TypeError, ValueError):
+        places = []
+    sides = [side for pair in places for side in pair]
+    if not sides or any(side.ndim != 1 or side.dtype.kind not in "iu" or not len(side) for side in sides):
+        raise ValueError(
+            "`folds` must be an int, the name of a column, or a list of (rows to learn from, rows to judge), each numbers of rows. "
+            f"Received: {folds!r:.100}."
+        )
+    judged = np.concatenate([test for _, test in places])
+    for number, (train, test) in enumerate(places):
+        every = np.concatenate([train, test])
+        if every.min() < 0 or every.max() >= rows or len(np.unique(every)) < len(every):
+            wrong = every[(every < 0) | (every >= rows)]
+            what = f"row {wrong[0]} of {rows}" if len(wrong) else f"row {_twice(every)} twice"
+            raise ValueError(
+                f"A fold must hold each of its rows once, from 0 to {rows - 1}. Received in fold {number}: {what}."
+            )
+    if len(np.unique(judged)) < len(judged):
+        raise ValueError(
+            f"A row may be judged in one fold. Received: row {_twice(judged)} in several. Give folds that differ."
+        )
+    return places
+
+
+def _twice(rows):
+    values, counts = np.unique(rows, return_counts=True)
+    return int(values[counts > 1][0])
+
+
+def _refuse_shared_groups(df, names, groups, places):
+    for number, (train, test) in enumerate(places):
+        shared = np.intersect1d(groups[train], groups[test])
+        if len(shared):
+            cells = df[names].iloc[int(np.argmax(groups == shared[0]))].tolist()
+            raise ValueError(
+                f"A group must stand on one side of a fold. Received: {cells[0] if len(cells) == 1 else cells!r} of "
+                f"{', '.join(map(repr, names))} on both sides of fold {number}, and {len(shared)} such groups in all. Give folds of "
+                "whole groups, or `folds` as an int."
+            )
 
 
 def hold_out(df, validation_data, seed):

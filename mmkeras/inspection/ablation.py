@@ -7,17 +7,15 @@ import inspect
 import tempfile
 import warnings
 
-import numpy as np
-
 from mmkeras.data.check import warn_of_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.evaluation import metrics
-from mmkeras.evaluation.report import indent, scores
+from mmkeras.evaluation.report import indent
 from mmkeras.evaluation.rivals import Bench
 from mmkeras.fitting import Recipe, Series
+from mmkeras.inspection.folds import folds_of, pooled_scores, read_rows
 from mmkeras.pipeline import Pipeline
-from mmkeras.trunk.stages import check_modalities
 from mmkeras.trunk.store import CacheFolder, close_store
 from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
@@ -73,8 +71,8 @@ class Ablation:
 
 
 def ablate(
-    modalities, task, df, test_data=None, *, folds=5, losses=None, fusion="concat", head=None, cache_dir=None, seed=0,
-    verbose=1, **fit,
+    modalities, task, df, test_data=None, *, folds=5, by=None, time=None, losses=None, fusion="concat", head=None,
+    cache_dir=None, seed=0, verbose=1, **fit,
 ):  # fmt: skip
     """Train and judge all modalities together and each alone, in each way that the task knows.
 
@@ -87,7 +85,8 @@ def ablate(
         task: a task, such as `MultiClass` or `MultiLabel`.
         df: DataFrame to learn from; with `folds`, every row is judged once by models that did not see it.
         test_data: DataFrame to judge on instead of folds.
-        folds: int, for cross-validation, stratified by class.
+        folds: int, for cross-validation, stratified by class; or folds of your own; see `cross_validate`.
+        by, time: columns by which folds are made; see `cross_validate`.
         losses: some of the task's ways to train, such as "standard", "weighted" (or "class-weighted") and "focal"; None takes
             all.
         fusion: str, of the model with all modalities; see `build_head`.
@@ -103,7 +102,7 @@ def ablate(
     Raises:
         TypeError: settings that `Pipeline.fit` does not take.
         ValueError: unknown losses, settings that `ablate` makes itself, a modality named "all", a class with fewer rows than
-            folds.
+            folds; folds that cannot be made.
 
     Example:
         >>> import mmkeras as mm
@@ -113,23 +112,18 @@ def ablate(
         >>> list(ablation.table.columns[:2])
         ['modalities', 'loss']
     """
-    check_modalities(modalities)
     inspect.signature(Pipeline.fit).bind_partial(**fit)  # a TypeError names what it does not take
     ways = _chosen_ways(task, losses, fit)
+    test_data, notes = frame_if_rows(test_data, "test_data"), []
+    df, written, task = read_rows(modalities, task, as_frame(df))
     if "all" in [modality.name for modality in modalities]:
         raise ValueError("No modality may be named 'all': the table calls all of them so. Received: one. Rename it.")
-    df, test_data = as_frame(df), frame_if_rows(test_data, "test_data")
-    inputs = list(columns_of(modalities))
-    for table in (df, test_data):
-        if table is not None:
-            check_frame(table, [*inputs, *task.columns])
-    df, notes = task.units(df, inputs), []
-    written = task.fixed(df)
-    task = written.adapt(df)
-    if test_data is not None:
-        test_data, notes = task.judged(task.units(test_data, inputs))
-        if not len(test_data):
-            raise ValueError(f"`test_data` must hold a row that can be judged. Received: none. {' '.join(notes)}")
+    if test_data is None:
+        places = folds_of(task, df, folds, by=by, time=time, seed=seed)
+        splits = [(df.iloc[train], df.iloc[test]) for train, test in places]
+    else:
+        test_data, notes = _judged(test_data, modalities, task)
+        splits = [(df, test_data)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `fit` says it
         notes += [note for modality in modalities for note in modality.notes(df)]
@@ -141,7 +135,6 @@ def ablate(
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stack.callback(close_store, cache_dir)
         settings = {"validation_data": None if task.tunes else False, "seed": seed, "cache_dir": cache_dir, **fit}
-        splits = _splits(df, test_data, task, folds=folds, seed=seed)
         for number, (train, test) in enumerate(splits):
             tested.append(test)
             for name, rival in _simple(train, modalities, task):
@@ -208,27 +201,14 @@ def _head_of(modalities, head):
     return {**head, "dropout": {name: share for name, share in head["dropout"].items() if name in names}}
 
 
-def _splits(df, test_data, task, *, folds, seed):
-    """[(training rows, judged rows), …]."""
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    if test_data is not None:
-        return [(df, test_data)]
-    if not isinstance(folds, int) or not 2 <= folds <= len(df):
-        raise ValueError(f"`folds` must be an int from 2 to the number of rows ({len(df)}). Received: {folds!r}.")
-    strata = task.strata(task.target(df))
-    if strata is None:
-        places = KFold(folds, shuffle=True, random_state=seed).split(df)
-    else:
-        names = np.array(task.read(task.target(df)), dtype=object)
-        few = {str(name): int((names == name).sum()) for name in dict.fromkeys(names) if (names == name).sum() < folds}
-        if few:
-            raise ValueError(
-                f"Every class needs at least as many rows as there are folds ({folds}). Received: {few}. "
-                "Use fewer folds, or drop the class."
-            )
-        places = StratifiedKFold(folds, shuffle=True, random_state=seed).split(df, strata)
-    return [(df.iloc[train], df.iloc[test]) for train, test in places]
+def _judged(test_data, modalities, task):
+    """(rows that can be judged, sentences about the others)."""
+    inputs = list(columns_of(modalities))
+    check_frame(test_data, [*inputs, *task.columns])
+    rows, notes = task.judged(task.units(test_data, inputs))
+    if not len(rows):
+        raise ValueError(f"`test_data` must hold a row that can be judged. Received: none. {' '.join(notes)}")
+    return rows, notes
 
 
 def _simple(train, modalities, task):
@@ -244,9 +224,7 @@ def _summary(task, tested, judged, notes):
 
     target, rows, drawn, predictions = task.target(pd.concat(tested)), [], {}, {}
     for key, folds in judged.items():
-        predictions[key] = np.concatenate([values for _, values in folds])
-        pooled = task.pool([tuned for tuned, _ in folds], [len(values) for _, values in folds])
-        point, drawn[key] = scores(pooled, target, predictions[key])
+        predictions[key], point, drawn[key] = pooled_scores(task, target, *zip(*folds, strict=True))
         row = {"modalities": key[0], "loss": key[1]}
         for name, value in point.items():
             row[name] = value

@@ -38,6 +38,8 @@ class Suggestion:
         notes: list of sentences about the rows, and about what could be done else.
         code: str, Python that makes a Pipeline of the table `df`, fits it, and judges it on rows held out.
         told: str, what was looked at.
+        groups: list of columns whose rows of one value belong together.
+        rows: (R,) bools, the rows that can be learnt from.
 
     Example:
         >>> import mmkeras as mm
@@ -52,6 +54,8 @@ class Suggestion:
     notes: list
     code: str
     told: str
+    groups: list
+    rows: np.ndarray
 
     def pipeline(self, **settings):
         """A `Pipeline` of the modalities and the task, not fitted.
@@ -128,12 +132,32 @@ def suggest(df, target):
             f"A column must tell something of {task.column!r}, and be known before it. Received: {seen or 'no other column'}."
         )
     groups, notes = _notes(frame, verdicts, modalities, goal)
-    code = as_program(modalities, task, _known_lines(df, frame, goal, task), _split(len(frame), groups))
+    lines = _known_lines(df, frame, goal, task)
+    code = as_program(modalities, task, lines, _split(len(frame), groups))
     if len(looked) < len(frame):
         notes.append(f"{len(looked):,} of {len(frame):,} rows were looked at.")
-    return Suggestion(
-        modalities, task, _table(verdicts, modalities), notes, code, f"{task.column!r} of {len(frame):,} rows: {told}"
-    )
+    told = f"{task.column!r} of {len(frame):,} rows: {told}"
+    rows = _learnable(frame, goal) if lines else np.ones(len(frame), bool)
+    return Suggestion(modalities, task, _table(verdicts, modalities), notes, code, told, groups, rows)
+
+
+def suggest_task(df, targets, modalities):
+    """The task that `suggest` would choose for a target.
+
+    Args:
+        df: pandas DataFrame with the target.
+        targets: list of its columns.
+        modalities: what would be read to answer it.
+
+    Raises:
+        ValueError: see `suggest`.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> suggest_task(mm.samples.movies(60, seed=0), ["runtime"], []).column
+        'runtime'
+    """
+    return _task(_goal(df, targets), modalities)[0]
 
 
 @dataclasses.dataclass
@@ -300,6 +324,11 @@ def _known_lines(df, frame, goal, task):
     if lines and not hasattr(df, "iloc"):
         lines.insert(0, "df = df.to_pandas()")
     return lines
+
+
+def _learnable(frame, goal):
+    """(rows,) bools of those that the lines of code leave."""
+    return goal.known & ~frame[goal.names].isin(goal.unread).any(axis=1).to_numpy(dtype=bool)
 
 
 def _with_gap(known):

@@ -1,0 +1,1 @@
+"""Whole ways from a table to a model."""
