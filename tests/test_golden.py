@@ -59,7 +59,7 @@ def price(folder):
         mm.Text("description", encoder="lexical", sequence_length=8, name="words"),
         mm.Tabular(numeric=["size_cm", "age_years"], categorical="brand", datetime="posted"),
     ]
-    pipe = mm.Pipeline(modalities, mm.Regression("price"), "gated", **SMALL)
+    pipe = mm.Pipeline(modalities, mm.Regression("price", transform="none"), "gated", **SMALL)
     return pipe, *mm.split_frame(mm.samples.listings(120, 0, folder), 0.25, seed=0), FIT
 
 

@@ -42,6 +42,7 @@ from mmkeras.layers import (
     Present,
     ReadDates,
     ReadNumbers,
+    RisingQuantiles,
     SpaceCharacters,
     Spell,
     Standardize,
@@ -133,7 +134,11 @@ CASES = {
     ReadDates: (lambda **k: ReadDates(dayfirst=True, **k), [strings("3/4/2021", "soon")]),
     ReadNumbers: (lambda **k: ReadNumbers(",", "$", **k), [strings("$1.234,5", "?")]),
     Spell: (lambda **k: Spell([["^ +| +$", ""], ["[.]0$", ""]], **k), [strings(" 3.0", "b")]),
-    Units: (lambda **k: Units(2.0, 1.0, **k), [np.array([[0.5], [1.0]], "float32")]),
+    Units: (
+        lambda **k: Units([2.0, 1.0], [1.0, 0.0], [{"kind": "none"}, {"kind": "log1p", "most": 3.0}], **k),
+        [np.array([[0.5, 1.0], [1.0, 2.0]], "float32")],
+    ),
+    RisingQuantiles: (lambda **k: RisingQuantiles([0.1, 0.5, 0.7], **k), [np.array([[0.5, 1.0, 2.0]], "float32")]),
     Standardize: (
         lambda **k: Standardize([1.0, 2.0], [4.0, 0.25], **k),
         [np.array([[3.0, NAN], [1.0, 2.5]], "float32")],
@@ -171,7 +176,7 @@ CASES = {
 RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions, PatchPositions}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
-EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, Units}
+EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, RisingQuantiles, Units}
 RAW = [
     Present,
     ReadDates,

@@ -230,7 +230,7 @@ def test_weighted_loss_of_labels_learns_from_the_training_target():
     ):
         task.choose_loss("hinged", rows)
     with pytest.raises(
-        ValueError, match="`loss` must be None, or a Keras loss or its name. Received: 'focal' for Regression"
+        ValueError, match="None, 'huber', 'absolute', or a Keras loss or its name. Received: 'focal' for Regression"
     ):
         Regression("y").choose_loss("focal")
 

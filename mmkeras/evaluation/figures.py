@@ -2,18 +2,24 @@
 
 import numpy as np
 
+DOTS = 3_000  # rows in a cloud of them
+
 
 def new_figure(width, height, heights=None):
     """A figure that needs no display and leaves pyplot's state alone, with axes, or one below the other for `heights`."""
+    figure, axes = new_grid(width, height, heights or [1])
+    return figure, axes[0, 0] if heights is None else axes[:, 0]
+
+
+def new_grid(width, height, heights, columns=1):
+    """The same with several axes beside each other: (len(heights), columns) of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = (
-        figure.subplots() if heights is None else figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)
-    )
+    axes = figure.subplots(len(heights), columns, height_ratios=heights, squeeze=False)
     for place in np.ravel(axes):
         place.spines[["top", "right"]].set_visible(False)
-    return figure, axes if heights is None else axes[:, 0]
+    return figure, axes
 
 
 def draw_rivals(report):
@@ -74,6 +80,33 @@ def draw_ablation(ablation):
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
+    return figure
+
+
+def draw_numbers(columns, truth, predictions, kinds):
+    """For each column, truth against prediction with the line where they are the same, and beside it the residuals.
+
+    Args:
+        columns: K names. truth: (n, K), NaN for missing cells. predictions: (n, K).
+        kinds: K names of transforms; all but "none" are drawn on a logarithmic scale.
+    """
+    figure, axes = new_grid(8, 3.6 * len(columns), [1] * len(columns), 2)
+    for place, name in enumerate(columns):
+        known = np.flatnonzero(~np.isnan(truth[:, place]))
+        shown = known[np.unique(np.linspace(0, len(known) - 1, min(DOTS, len(known))).astype(int))]
+        numbers, said = truth[shown, place], predictions[shown, place]
+        ends = [min(numbers.min(), said.min()), max(numbers.max(), said.max())]
+        size = max(float(np.median(np.abs(numbers))), np.finfo("float32").tiny)
+        for beside, values, line, label in zip(
+            axes[place], (numbers, numbers - said), (ends, [0.0, 0.0]), ("true", "true − predicted"), strict=True
+        ):
+            beside.plot(said, values, ".", color="#1f6feb", alpha=min(0.8, max(0.15, 100 / len(shown))))
+            beside.plot(ends, line, color="#d1242f", linewidth=1)
+            beside.set_xlabel(f"{name}, predicted")
+            beside.set_ylabel(label)
+            if kinds[place] != "none":
+                beside.set_xscale("symlog", linthresh=size)
+                beside.set_yscale("symlog", linthresh=size)
     return figure
 
 

@@ -60,6 +60,27 @@ class Linear(Rival):
             return cls(None, saved["columns"], unicode=saved.get("unicode", False), **arrays)
 
 
+def fit_ridge(terms, numbers, quantiles=None):
+    """(weights (C, D), bias (C,)) of a ridge regression for each of K columns; of quantiles, as far apart as those of what it leaves.
+
+    Args:
+        terms: (R, D) sparse. numbers: (R, K), NaN for gaps. quantiles: Q floats, or None.
+    """
+    from sklearn.linear_model import Ridge
+
+    weights, bias = [], []
+    for column in numbers.T:
+        known = ~np.isnan(column)
+        # About the mean, so that a large offset takes no digits from what differs.
+        mean = column[known].mean()
+        apart = column[known] - mean
+        model = Ridge(alpha=1.0).fit(terms[known], apart)
+        ends = [0.0] if quantiles is None else np.quantile(apart - model.predict(terms[known]), quantiles)
+        weights += [model.coef_] * len(ends)
+        bias += [model.intercept_ + mean + end for end in ends]
+    return np.stack(weights), np.array(bias)
+
+
 def word_columns(modalities):
     """Names of the columns of words, each once."""
     return list(dict.fromkeys(name for m in modalities for name, column in m.columns_read.items() if column.words))

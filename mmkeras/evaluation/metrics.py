@@ -91,12 +91,24 @@ def regression(target, predictions, weights):
     error = predictions - target
     squared = weights @ error**2
     apart = target - target[:1]  # a large offset would take digits from what differs
-    mean = (weights @ apart / total)[:, None]
+    mean = (weights @ apart / np.maximum(total, 1e-300))[:, None]
     spread = (weights * (apart - mean) ** 2).sum(axis=1)
     rounding = total * (1e-13 * np.abs(apart).max(initial=0.0)) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         r2 = np.where(spread > rounding, 1 - squared / spread, np.nan)
-    return {"r2": r2, "mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total)}
+        return {"r2": r2, "mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total)}
+
+
+def regressions(target, predictions, weights):
+    """{"r2", "mae", "rmse"} of (n, K) numbers: means over K columns, each of its own known cells (NaN is none)."""
+    columns = []
+    for truth, numbers in zip(np.asarray(target).T, np.asarray(predictions).T, strict=True):
+        known = ~np.isnan(truth)
+        own = (truth, numbers, weights) if known.all() else (truth[known], numbers[known], weights[:, known])
+        columns.append(regression(*own))
+    if len(columns) == 1:
+        return columns[0]
+    return {name: _mean_known(np.stack([scores[name] for scores in columns], axis=1)) for name in columns[0]}
 
 
 def bootstrap(function, rows, samples=1000, seed=0):

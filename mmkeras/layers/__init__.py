@@ -4,6 +4,7 @@ Each is registered, keeps its arguments as attributes, and gives the same number
 and after reloading. B = rows in the batch, T = tokens or terms, D = width of a feature, K = numeric columns.
 """
 
+from mmkeras.layers.averaging import WeightedMean
 from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
@@ -11,7 +12,7 @@ from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
-from mmkeras.layers.units import Units
+from mmkeras.layers.units import RisingQuantiles, Units
 from mmkeras.layers.words import (
     SPECIAL,
     CaptionText,
@@ -38,6 +39,7 @@ __all__ = [
     "Present",
     "ReadDates",
     "ReadNumbers",
+    "RisingQuantiles",
     "SpaceCharacters",
     "Spell",
     "Standardize",
@@ -45,6 +47,7 @@ __all__ = [
     "TermWeights",
     "Tokenize",
     "Units",
+    "WeightedMean",
     "count_words",
     "learn_vocabulary",
     "plain_words",

@@ -1,5 +1,6 @@
-"""The task whose answer is a number."""
+"""The task whose answer is a number, or several."""
 
+import copy
 import dataclasses
 
 import keras
@@ -8,66 +9,93 @@ import numpy as np
 from mmkeras import layers
 from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
+from mmkeras.data.frames import column_labels
 from mmkeras.data.numbers import NumberColumn
-from mmkeras.data.telling import quiet
 from mmkeras.evaluation import metrics
+from mmkeras.evaluation.linear import fit_ridge
+from mmkeras.evaluation.number_sections import number_section, quantile_section
 from mmkeras.losses import ExactLoss
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
+from mmkeras.tasks.number_cells import NumberCells
+from mmkeras.tasks.number_losses import KnownAbsoluteError, PinballLoss, UnitsLoss, check_quantiles
+from mmkeras.tasks.transforms import check_transform, learn_scale, on_scales
 
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+WIDE = {"wide": True}  # how cells are read before anything is learnt
 
 
 @dataclasses.dataclass(frozen=True)
 class Regression(Decisions):
-    """A number per row; squared error in units of the training rows' variance.
+    """A number per row, or K numbers; squared error in units of the training rows' variance.
 
     Cells are read as numbers are, see `NumberColumn`: also "1,234.50", "$5" and "12 %". Durations are seconds, moments are seconds
     since 1970 in UTC; decisions about them come back as durations and moments. About anything else they are floats, also where
     the column holds ints, for what is expected of a count is no count. All of it is float64: seconds, ids and cents with a
     large offset are predicted to their own precision.
 
-    Args:
-        column: the target column.
-        mean, scale: float, of the training rows; `fit` learns them.
+    Of several columns, a cell may be missing: it counts in no loss and no score. Metrics are means over the columns, and a report
+    has them by column; the output is called "numbers". `fit` knows two losses of their own: "huber", by which outliers weigh less,
+    and "absolute"; both are meant in standard units.
 
-    Predictions: (B, 1) float64, in the units of the column.
+    Args:
+        column: the target column; or a list of K.
+        mean, scale: float, of the training rows on the transform's scale; `fit` learns them. K of them for K columns.
+        transform: the scale on which numbers of heavy tails are learnt: "none"; "log1p", a logarithm, or "signed_log", the same
+            of negative numbers, too; "quantile", by ranks; "chosen" takes what predicts best by R² in a quick trial on the
+            training rows, see `transforms.choose_transform`. Predictions and scores are in the units of the column in any case.
+        quantiles: rising numbers in (0, 1), such as (0.1, 0.5, 0.9), to be predicted in place of the mean, by the pinball loss;
+            they never cross. Decisions and scores are those of the median.
+        targets: the columns, where the first argument named them.
+
+    Predictions: (B, K) float64, in the units of the columns; with Q quantiles (B, K · Q).
 
     Raises:
-        ValueError: no column name; when adapting, cells that are no finite numbers, or the same in all rows.
+        ValueError: no column name, an unknown transform, quantiles that do not rise within (0, 1); when adapting, cells that are
+            no finite numbers, a column with the same in all rows or nothing in any, numbers below 0 for "log1p".
 
     Example:
         >>> import mmkeras as mm
         >>> mm.Regression("price").column
         'price'
+        >>> mm.Regression(["width", "height"], quantiles=(0.1, 0.5, 0.9)).columns
+        ('width', 'height')
     """
 
     mean: float | None = None
     scale: float | None = None
+    transform: str = "chosen"
+    quantiles: tuple | None = None
+    targets: tuple | None = None
 
     primary = "r2"
     metric_names = ("r2", "mae", "rmse")
     smaller_is_better = ("mae", "rmse")
     prior_name = "mean"
+    estimator_type = "regressor"
     option = "number"
     option_help = "target column of numbers"
+
+    def __post_init__(self):
+        if isinstance(self.column, list | tuple) and len(self.column) > 1:
+            self._set(targets=column_labels(self.column), column="numbers")
+        super().__post_init__()
+        check_transform(self.transform)
+        for name in ("mean", "scale", "quantiles", "targets"):
+            value = getattr(self, name)
+            self._set(**{name: tuple(value) if isinstance(value, list) else value})
+        if self.targets is not None and (not all(self.targets) or len(set(self.targets)) < len(self.targets)):
+            raise ValueError(f"The columns of numbers must have different names. Received: {list(self.targets)}.")
+        if self.quantiles is not None:
+            check_quantiles(self.quantiles)
+
+    @property
+    def columns(self):
+        return (self.column,) if self.targets is None else self.targets
 
     @property
     def loss_weight(self):
         """What squared errors are multiplied by."""
         return 1.0 / self.scale**2
-
-    def choose_loss(self, loss, target=None):
-        loss = super().choose_loss(loss, target)
-        if loss is None or target is None:
-            return loss
-        # 1 for who predicts the mean, as squared errors have it: training does not depend on units.
-        values = target.values
-        start = float(ExactLoss(loss, reduction="sum")(values, np.full_like(values, values.mean()))) / len(values)
-        return ExactLoss(loss, 1.0 / start if 0 < start < np.inf else self.loss_weight)
-
-    def weighed(self, loss):
-        return loss if isinstance(loss, ExactLoss) else ExactLoss(loss, self.loss_weight)
 
     @classmethod
     def claim(cls, samples, modalities=()):
@@ -84,115 +112,190 @@ class Regression(Decisions):
         few = (sample.codes >= 0).sum() * 0.05 > np.isnan(numbers.values[sample.codes >= 0]).sum()
         return dataclasses.replace(numbers, strength=numbers.strength * (1 if few else 0.6), unread=unread)
 
+    # --- rows
+
     def adapt(self, df):
-        check_frame(df, [self.column], "the task")
-        series = df[self.column]
-        column = dataclasses.replace(NumberColumn().adapt(series), wide=True)
-        values = self._numbers(series, column)
-        if len(df) > 1 and np.ptp(values) == 0:
-            raise ValueError(
-                f"The target {self.column!r} must vary. Received: {values[0]:g} in all {len(df)} rows. Check the data."
-            )
+        check_frame(df, self.columns, "the task")
+        cells = [NumberCells.learn(df[name]) for name in self.columns]
+        values = self._values(df, cells)
+        others = df.drop(columns=list(self.columns))
+        scales = [learn_scale(self.transform, cell, x, others) for cell, x in zip(cells, values.T, strict=True)]
+        numbers = on_scales(values, scales)
+        mean, scale = np.nanmean(numbers, axis=0).tolist(), [float(x) or 1.0 for x in np.nanstd(numbers, axis=0)]
         return self.settings.learn(
-            mean=float(values.mean()),
-            scale=float(values.std()) or 1.0,
-            column=column.get_config(),
-            time=_time_dtype(series),
+            mean=mean[0] if self.targets is None else mean,
+            scale=scale[0] if self.targets is None else scale,
+            cells=[cell.told() for cell in cells],
+            transforms=None if all(config["kind"] == "none" for config in scales) else scales,
         )
 
     def encode(self, df):
-        """(rows, 1) float64."""
-        check_frame(df, [self.column], "the task")
-        return self._numbers(df[self.column], NumberColumn(**(self.state or {}).get("column", {"wide": True})))[:, None]
+        """(rows, K) float64, NaN for a missing cell."""
+        check_frame(df, self.columns, "the task")
+        return self._values(df, self._cells())
 
-    def _numbers(self, series, column):
-        """(rows,) float64 of the cells, all of which must be numbers."""
-        check_target(series)
-        with quiet():  # an error says it
-            values = column.values(series)
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            cell = series.iloc[int(bad[0])]
-            dates = " Dates as text must be read first, by pandas.to_datetime." if isinstance(cell, str) else ""
+    def _cells(self):
+        """How each column is read: a `NumberCells` each."""
+        state = self.state or {}
+        known = state.get("cells") or [{"column": state.get("column", WIDE), "time": state.get("time")}] * len(
+            self.columns
+        )
+        return [NumberCells(name, **told) for name, told in zip(self.columns, known, strict=True)]
+
+    def _values(self, df, cells):
+        """(rows, K) float64 of the cells, of which each row must have one, and each column."""
+        if self.targets is None:
+            check_target(df[self.column])
+            return cells[0].values(df[self.column])[:, None]
+        values = np.stack([cell.values(df[cell.name], gaps=True) for cell in cells], axis=1)
+        empty = np.isnan(values).all(axis=1).sum()
+        if empty:
             raise ValueError(
-                f"The target {self.column!r} must hold finite numbers. Received: {cell!r}. Drop or correct the row; there are "
-                f"{len(bad)} such cells.{dates}"
+                f"Each row must have one of the targets {list(self.targets)}. Received: {empty} rows without any. "
+                f"Use df.dropna(subset={list(self.targets)}, how='all')."
             )
         return values
 
+    # --- scales
+
+    @property
+    def scales(self):
+        """Configs of the transforms that were learnt, one for each column; None where the numbers are learnt as they are."""
+        return (self.state or {}).get("transforms")
+
+    def _units(self, name=None):
+        """The layer from standard units to those of the columns."""
+        return layers.Units(self.scale, self.mean, self.scales, name=name)
+
+    # --- model
+
     def logits(self, hidden, target=None, name="logits"):
-        """(B, D) → (B, 1), in units of the training target's standard deviation."""
-        return keras.layers.Dense(1, dtype="float32", name=name)(hidden)
+        """(B, D) → (B, K · Q), in standard units of the training target."""
+        return keras.layers.Dense(len(self.names()), dtype="float32", name=name)(hidden)
 
     def activate(self, logits, name="units"):
-        """Standard units → the units of the column."""
-        return layers.Units(self.scale, self.mean, name=name)(logits)
+        """Standard units → the units of the columns."""
+        if self.quantiles is not None:
+            logits = layers.RisingQuantiles(self.quantiles, name=f"{name}_rising")(logits)
+        return self._units(name)(logits)
 
     def loss(self):
-        return "mean_squared_error"
+        return "mean_squared_error" if self.quantiles is None else PinballLoss(self.quantiles)
+
+    def named_losses(self):
+        return {
+            "huber": lambda target: UnitsLoss(keras.losses.Huber(), self._units()),
+            "absolute": lambda target: UnitsLoss("mean_absolute_error", self._units()),
+        }
+
+    def choose_loss(self, loss, target=None):
+        if loss is not None and self.quantiles is not None:
+            raise ValueError(
+                f"Quantiles are learnt by the pinball loss. Received: loss={loss!r}. Leave it out, or leave `quantiles` out."
+            )
+        loss = super().choose_loss(loss, target)
+        if loss is None or target is None:
+            return loss
+        # 1 for who predicts the mean, as squared errors have it: training does not depend on units.
+        loss = copy.copy(self.weighed(loss))
+        said = np.broadcast_to(self.prior(target.values), target.values.shape)
+        start = float(keras.ops.mean(loss.call(*map(keras.ops.convert_to_tensor, (target.values, said))))) / loss.factor
+        loss.factor = 1.0 / start if 0 < start < np.inf else loss.factor
+        return loss
+
+    def weighed(self, loss):
+        if isinstance(loss, ExactLoss):
+            return loss
+        if self.targets is None and self.quantiles is None and self.scales is None:
+            return ExactLoss(loss, self.loss_weight)
+        return UnitsLoss(loss, self._units())
 
     def metrics(self):
-        return [keras.metrics.MeanAbsoluteError(name="mae", dtype="float64")]
+        if self.targets is None and self.quantiles is None:
+            return [keras.metrics.MeanAbsoluteError(name="mae", dtype="float64")]
+        return [KnownAbsoluteError(0 if self.quantiles is None else round(self._middle_place()))]
+
+    # --- predictions
+
+    def _middle_place(self):
+        """Where among the quantiles the median stands, as a float."""
+        return float(np.interp(0.5, self.quantiles, np.arange(len(self.quantiles))))
+
+    def middle(self, predictions):
+        """(rows, K) of predictions: the numbers themselves, or the medians."""
+        predictions = np.asarray(predictions, "float64")
+        if self.quantiles is None:
+            return predictions
+        each, place = predictions.reshape(len(predictions), len(self.columns), -1), self._middle_place()
+        low, share = int(place), place - int(place)
+        return (1 - share) * each[..., low] + share * each[..., min(low + 1, each.shape[-1] - 1)]
+
+    def names(self):
+        """Names of the (K · Q) predictions, such as "price" or "price_0.9"."""
+        ends = [""] if self.quantiles is None else [f"_{quantile:g}" for quantile in self.quantiles]
+        return [f"{column}{end}" for column in self.columns for end in ends]
 
     def frame(self, predictions, index):
-        """Predictions (rows, 1) as a DataFrame with the target's column; durations and moments in seconds."""
+        """Predictions (rows, K · Q) as a DataFrame with the columns of `names`; durations and moments in seconds."""
         import pandas as pd
 
-        return pd.DataFrame(predictions, index=index, columns=[self.column])
+        return pd.DataFrame(predictions, index=index, columns=self.names())
 
     def read(self, target):
-        """The number of each row, or its duration or moment."""
-        return self.series(target.values).tolist()
+        """The number of each row, or its duration or moment; of several columns, a list of them, None for a missing one."""
+        if self.targets is None:
+            return self._decisions(target.values).tolist()
+        return [[None if cell != cell else cell for cell in row] for row in self._decisions(target.values)]
 
     def decide(self, predictions):
-        """The predicted number of each row, or its duration or moment."""
+        """The predicted number of each row, or its duration or moment; of several columns, a list of them."""
         return self.series(predictions).tolist()
 
     def series(self, predictions, index=None):
         """What was predicted of each row as a pandas Series: float64, or durations or moments in the target's dtype."""
+        return self._decisions(self.middle(predictions), index)
+
+    def _decisions(self, numbers, index=None):
+        """(rows, K) as a pandas Series of cells, or of lists of cells."""
         import pandas as pd
 
-        values, time = np.asarray(predictions, "float64")[:, 0], (self.state or {}).get("time")
-        if time is not None:
-            values = _as_time(values, time)
-        return pd.Series(values, index=index, name=self.column)
+        columns = [cell.series(numbers[:, place], index) for place, cell in enumerate(self._cells())]
+        if self.targets is None:
+            return columns[0]
+        rows = [list(row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        return pd.Series(rows, index=index, name=self.column, dtype=object)
+
+    def told(self):
+        several = {} if self.names() == [self.column] else {"columns": self.names()}
+        return {**super().told(), **several}
+
+    # --- judgement
 
     def score(self, target, predictions):
-        truth, numbers = target.values[:, 0].astype("float64"), predictions[:, 0].astype("float64")
-        return lambda weights: metrics.regression(truth, numbers, weights)
+        truth, numbers = target.values.astype("float64"), self.middle(predictions)
+        return lambda weights: metrics.regressions(truth, numbers, weights)
+
+    def sections(self, target, predictions, pictures=None):
+        kinds = [scale["kind"] for scale in self.scales or [{"kind": "none"}] * len(self.columns)]
+        sections = [number_section(self.columns, target.values, self.middle(predictions), kinds)]
+        if self.quantiles is not None:
+            each = np.asarray(predictions).reshape(len(predictions), len(self.columns), -1)
+            sections.append(quantile_section(self.columns, self.quantiles, target.values, each))
+        return sections
+
+    # --- simple rivals
+
+    def prior(self, target):
+        """(K · Q,) means, or quantiles, of the training rows."""
+        if self.quantiles is None:
+            return np.nanmean(target, axis=0)
+        return np.nanquantile(target, self.quantiles, axis=0).T.ravel()
 
     def fit_linear(self, terms, target):
-        """Ridge regression."""
-        from sklearn.linear_model import Ridge
+        """Ridge regressions, in standard units where there is a transform."""
+        if self.scales is not None:
+            target = (on_scales(target, self.scales) - np.array(self.mean)) / np.array(self.scale)
+        return fit_ridge(terms, target, self.quantiles)
 
-        # About the mean, so that a large offset takes no digits from what differs.
-        mean = target[:, 0].mean()
-        model = Ridge(alpha=1.0).fit(terms, target[:, 0] - mean)
-        return model.coef_[None], np.array([model.intercept_ + mean])
-
-
-def _time_dtype(series):
-    """Name of the dtype of durations or moments; None of other cells."""
-    import pandas as pd
-
-    if getattr(series.dtype, "kind", "O") == "O" and pd.api.types.infer_dtype(series, skipna=True) == "date":
-        return "datetime64[s]"
-    dtype = series.infer_objects().dtype
-    return str(dtype) if getattr(dtype, "kind", "O") in "mM" else None
-
-
-def _as_time(seconds, name):
-    """pandas array of a dtype of durations or moments, from seconds."""
-    import pandas as pd
-
-    dtype = pd.api.types.pandas_dtype(name)
-    unit = getattr(dtype, "unit", None) or (np.datetime_data(dtype)[0] if isinstance(dtype, np.dtype) else "us")
-    known = np.isfinite(seconds)
-    counts = np.round(np.where(known, seconds, 0.0) * PER_SECOND[unit])
-    counts = np.where(known, counts.clip(-(2.0**62), 2.0**62), 0).astype("int64")
-    counts[~known] = np.iinfo("int64").min  # NumPy's missing time
-    letter = "timedelta64" if name.startswith(("timedelta", "duration")) else "datetime64"
-    series = pd.Series(counts.view(f"{letter}[{unit}]"))
-    if getattr(dtype, "tz", None) is not None:
-        series = series.dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
-    return series.astype(dtype).array
+    def link(self, values):
+        return values if self.scales is None else np.asarray(self._units()(values))

@@ -179,5 +179,5 @@ def answers_of(target, multi_label=False, regression=False):
     if multi_label:
         return Answers(MultiLabel(target), ClassificationHead(multi_label=True))
     if regression:
-        return Answers(Regression(target), RegressionHead())
+        return Answers(Regression(target, transform="none"), RegressionHead())
     return ClassAnswers(MultiClass(target), ClassificationHead())
