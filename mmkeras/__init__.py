@@ -18,6 +18,8 @@ _waiting = "_waiting" not in globals() and _is_command()
 if not _waiting:
     import mmkeras.backend as _backend  # noqa: F401 first: it loads TensorFlow
     from mmkeras import fusion, hub, layers, losses, samples, search, sources, testing
+    from mmkeras.automl.estimator import Estimator
+    from mmkeras.automl.fit import fit
     from mmkeras.data.batches import make_dataset
     from mmkeras.data.splits import split_frame
     from mmkeras.decoding import Captions
@@ -28,6 +30,7 @@ if not _waiting:
     from mmkeras.inference.generate import generate
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
+    from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
     from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Image, Tabular, Text
     from mmkeras.models.captioner import build_captioner
@@ -35,6 +38,7 @@ if not _waiting:
     from mmkeras.models.genre import build_genre_classifier
     from mmkeras.persistence import VERSION as __version__
     from mmkeras.pipeline import Pipeline, load
+    from mmkeras.search.ensemble import Ensemble
     from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
     from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
@@ -49,14 +53,19 @@ __all__ = [
     "Regression",
     "Caption",
     # one model of one DataFrame
+    "fit",
     "suggest",
     "Suggestion",
     "Pipeline",
+    "Ensemble",
     "load",
     "embed",
     "Report",
     "ablate",
     "Ablation",
+    "cross_validate",
+    "CrossValidation",
+    "Estimator",
     "search",
     "fusion",
     "layers",

@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 MODULES = {"mm": mm, "mm.layers": mm.layers, "mm.losses": mm.losses, "mm.samples": mm.samples, "mm.sources": mm.sources}
 MODULES |= {"mm.hub": hub, "mm.fusion": fusion}
 # What an evaluation or a decoding hands over: nobody makes these by hand.
-RESULTS = (mm.Report, mm.Ablation, mm.Captions, mm.Suggestion)
+RESULTS = (mm.Report, mm.Ablation, mm.Captions, mm.CrossValidation, mm.Suggestion)
 
 
 def public_names():
@@ -132,12 +132,13 @@ SHORTER = {
     r"\bepochs=\d+": "epochs=1",
     r'"epochs": \d+': '"epochs": 1',
     r"\bmax_trials=\d+": "max_trials=1",
+    r"\bminutes=\d+": "minutes=0.001",
     r"\bdf, folds=\d+": 'train, test, losses="standard"',
     r"\bwidth=\d+": "width=16",
     r'losses=\["standard", "weighted"\]': 'losses="weighted"',
     r"\bablate\(modalities,": "ablate(modalities[:1],",
 }
-COMMANDS = ("quickstart", "suggest", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache")
+COMMANDS = ("quickstart", "suggest", "fit", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache")
 PRESETS = ("distil_bert_base_en_uncased", "bert_small_en_uncased", "bert_tiny_en_uncased")
 NETWORKS = ("ResNet50V2", "MobileNetV2", "InceptionResNetV2")
 

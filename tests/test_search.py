@@ -547,3 +547,23 @@ def test_settings_of_a_task_of_ones_own_are_searched(rows, place):
     assert pipe.head.get_layer("hidden_0").units == pipe.trail.table["narrow"][pipe.trail.best]
     with pytest.raises(ValueError, match="`narrow` must be positive. Received: 0"):
         spaces.make_space([WORDS, NUMBERS], Narrow("popularity"), {"narrow": 0})
+
+
+def test_a_search_may_end_in_an_ensemble_of_its_trials(rows, place, tmp_path):
+    space = {"epochs": 2, "units": [16, 8], "batch_size": 32, "fusion": ["hybrid", "gated"]}
+    pipe = run(rows[0], place, "together", max_trials=4, space=space, ensemble=3)
+    table = pipe.trail.table
+    assert table["weight"].sum() == pytest.approx(1.0) and 1 <= (table["weight"] > 0).sum() <= 3
+    assert "An ensemble of" in pipe.notes[0] and "map 0." in pipe.notes[0]
+    assert "weight" not in pipe.trail.choices()
+    pipe.save(tmp_path / "model")
+    np.testing.assert_allclose(mm.load(tmp_path / "model").predict(rows[1]), pipe.predict(rows[1]), atol=1e-6)
+    again = run(rows[0], place, "together", max_trials=4, space=space, ensemble=3)  # the finished search
+    np.testing.assert_allclose(again.predict(rows[1]), pipe.predict(rows[1]), atol=1e-5)
+
+
+def test_an_ensemble_that_cannot_be(rows, place, found):
+    with pytest.raises(ValueError, match="`ensemble` must be a positive int"):
+        run(rows[0], place, "none", ensemble=0)
+    with pytest.raises(ValueError, match="that kept none. Raise `max_trials`"):
+        run(rows[0], place, ensemble=2)

@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | suggest | train | search | predict | caption | evaluate | export | serve | cache."""
+"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | export | serve | cache."""
 
 import argparse
 import dataclasses
@@ -53,13 +53,37 @@ def quickstart(options):
 
 def suggest(options):
     df = _read(options, options.csv)
-    target = options.target if options.target in df.columns else split_names(options.target)
-    suggestion = mm.suggest(df, target[0] if len(target) == 1 else target)
+    suggestion = mm.suggest(df, _target(options, df))
     settings = "".join(
         f", {name}={value!r}" for name in ("sep", "encoding") if (value := getattr(options, name)) is not None
     )
     reading = ["from mmkeras.data.tables import read_table", "", f"df = read_table({options.csv!r}{settings})"]
     print(dataclasses.replace(suggestion, code="\n".join([*reading, suggestion.code])))
+
+
+def fit(options):
+    _check_share(options)
+    df = _read(options, options.csv)
+    suggestion = mm.suggest(df, _target(options, df))
+    print(suggestion)
+    df, time = df.loc[suggestion.rows], options.split_time
+    by = split_names(options.split_by or "") or (suggestion.groups[:1] if time is None else []) or None
+    train_rows, test_rows = mm.split_frame(df, options.test_share, options.seed, by=by, time=time)
+    pipe = mm.fit(
+        train_rows,
+        list(suggestion.task.columns),
+        options.minutes,
+        modalities=suggestion.modalities,
+        task=suggestion.task,
+        by=by,
+        time=time,
+        ensemble=options.ensemble,
+        text_encoder=options.text_encoder,
+        seed=options.seed,
+        cache_dir=options.cache_dir or store.default_directory(),
+    )
+    print(f"\n{pipe.trail}")
+    finish(pipe, test_rows, pathlib.Path(options.save) if options.save else None)
 
 
 def train(options):
@@ -93,6 +117,7 @@ def search(options):
         objective=options.objective,
         tuner=options.tuner,
         seed=options.seed,
+        ensemble=options.ensemble,
         directory=options.directory or out / "search",
         cache_dir=options.cache_dir or store.default_directory(),
     )
@@ -164,7 +189,7 @@ def cache(options):
 
 COMMANDS = {
     function.__name__: function
-    for function in (quickstart, suggest, train, search, predict, caption, evaluate, export, serve, cache)
+    for function in (quickstart, suggest, fit, train, search, predict, caption, evaluate, export, serve, cache)
 }
 
 
@@ -174,12 +199,14 @@ def finish(pipe, test_rows, out, rivals=()):
     Args:
         pipe: fitted `Pipeline`.
         test_rows: DataFrame.
-        out: pathlib.Path.
+        out: pathlib.Path, or None to write nothing.
         rivals: classes of rivals to show beside the task's own.
     """
     print(f"\nJudging it on {len(test_rows)} unseen rows, beside baselines that learn now …", flush=True)
     report = pipe.evaluate(test_rows, verbose=0, rivals=_rivals(pipe, rivals))
     print(f"\n{report}\n")
+    if out is None:
+        return report
     pipe.save(out / "model")
     pipe.export(out / "served")
     report.to_html(out / "report.html")
@@ -189,8 +216,7 @@ def finish(pipe, test_rows, out, rivals=()):
 
 def _read_data(options):
     """(rows to learn from, rows to be judged on, modalities, task)."""
-    if not 0 < options.test_share < 1:
-        raise ValueError(f"--test-share must lie between 0 and 1. Received: {options.test_share}. Use for example 0.2.")
+    _check_share(options)
     df = _read(options, options.csv)
     print(f"Read {len(df):,} rows of {options.csv}.", flush=True)
     task = make_task(options)
@@ -201,6 +227,17 @@ def _read_data(options):
     df = task.units(df, list(columns_of(modalities)))  # what is judged as one lies on one side only
     split = {"by": split_names(options.split_by or "") or None, "time": options.split_time}
     return *mm.split_frame(df, options.test_share, options.seed, **split), modalities, task
+
+
+def _check_share(options):
+    if not 0 < options.test_share < 1:
+        raise ValueError(f"--test-share must lie between 0 and 1. Received: {options.test_share}. Use for example 0.2.")
+
+
+def _target(options, df):
+    """The target's column, or a list of several; a name may hold commas."""
+    names = [options.target] if options.target in df.columns else split_names(options.target)
+    return names[0] if len(names) == 1 else names
 
 
 def _frequent(task, df, least):

@@ -123,6 +123,21 @@ def _suggest(parser, offers):
     )
 
 
+def _fit(parser, offers):
+    _table(parser)
+    parser.add_argument(
+        "--target",
+        required=True,
+        metavar="COLUMN",
+        help="what is to be predicted; columns of 0 and 1, separated by commas",
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, help="about how long it may take")
+    parser.add_argument("--save", metavar="DIR", help="folder for model, report and served model")
+    parser.add_argument("--text-encoder", help="KerasHub preset, handle or folder that reads texts, too, frozen")
+    parser.add_argument("--ensemble", type=int, default=8, help="most members of the model; 1 for the best alone")
+    _split(parser)
+
+
 def _train(parser, offers):
     _data(parser, offers, towers=True)
     parser.add_argument("--fusion", default=HEAD["fusion"], choices=offers.fusions, help="how modalities are joined")
@@ -157,6 +172,9 @@ def _search(parser, offers):
     parser.add_argument(
         "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
     )
+    parser.add_argument(
+        "--ensemble", type=int, default=1, help="most trials that the model is a weighted mean of; 1 for the best alone"
+    )
     parser.add_argument("--directory", help="folder that an interrupted search resumes from; without it OUT/search")
 
 
@@ -168,6 +186,12 @@ def _data(parser, offers, towers):
         metavar = name.replace("-", "_").upper()
         parser.add_argument(f"--{name}", dest=place_of(name), metavar=metavar, help=told)
     offers.add_columns(parser, towers)
+    parser.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
+    _split(parser)
+
+
+def _split(parser):
+    """Which rows are held out for the report, where features are cached, and the seed."""
     parser.add_argument("--test-share", type=float, default=0.2, help="share of the rows held out for the report")
     parser.add_argument(
         "--split-by",
@@ -177,7 +201,6 @@ def _data(parser, offers, towers):
     parser.add_argument(
         "--split-time", metavar="COLUMN", help="column of dates or numbers, of which the latest are held out"
     )
-    parser.add_argument("--min-label-rows", type=int, default=1, help="leave out labels with fewer rows")
     parser.add_argument(
         "--cache-dir", help="folder of the feature cache; without it $MMKERAS_CACHE_DIR or ~/.cache/mmkeras"
     )
@@ -258,6 +281,7 @@ def _model(parser):
 COMMANDS = {
     "quickstart": (_quickstart, "Train on an embedded sample and look at the result; no download, no GPU."),
     "suggest": (_suggest, "Look at a CSV file: what its columns are, and the Python that would learn one of them."),
+    "fit": (_fit, "Learn a column of a CSV file in some minutes: what is read, trained and kept is found out."),
     "train": (_train, "Train on a CSV file; write model, report and served model to a folder."),
     "search": (_search, "Search modalities, fusion, head and training on a CSV file; write what train writes."),
     "predict": (_predict, "Predict the rows of a CSV file with a saved model."),

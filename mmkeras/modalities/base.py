@@ -137,6 +137,10 @@ class Modality(Learner):
         """The modality with this value of `trainable`, or itself where its tower cannot be trained so."""
         return self
 
+    def beside(self, encoder):
+        """Modalities, a list, that read the same columns by another encoder, where it is one for them."""
+        return []
+
     def own(self, tensors):
         """{key: tensor} of the tensors that `prepare` gave, without the modality's name."""
         return {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}

@@ -114,6 +114,12 @@ class Text(EncodedModality):
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
 
+    def beside(self, encoder):
+        if self.pretrained:
+            return []
+        names = unique_names(self.columns, f"{self.name}_tower")
+        return [Text(column, encoder, pooling="mean", layers=3, name=names[column]) for column in self.columns]
+
     @classmethod
     def add_options(cls, parser, towers=True):
         encoders = ["distil_bert_base_en_uncased", "lexical"]

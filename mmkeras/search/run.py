@@ -1,6 +1,8 @@
 """`search`: checks, trials, and the winner rebuilt by the ordinary builder."""
 
 import contextlib
+import dataclasses
+import functools
 import importlib
 import pathlib
 import tempfile
@@ -9,7 +11,9 @@ import warnings
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
+from mmkeras.search.ensemble import Ensemble, scales_of, score_of, told
 from mmkeras.search.rows import SearchRows
+from mmkeras.search.selection import select
 from mmkeras.search.space import candidates, make_space, make_variant
 from mmkeras.search.study import Study, read_records
 from mmkeras.search.trail import make_trail, warning
@@ -27,7 +31,7 @@ FINALISTS, FINALS_FROM, ROUNDS = 4, 10, 2
 
 def search(
     df, modalities, task, *, validation_data=None, max_trials=30, engine="autokeras", space=None, objective=None,
-    tuner="greedy", finalists=None, seed=0, directory=None, cache_dir=None, verbose=1,
+    tuner="greedy", finalists=None, seed=0, directory=None, cache_dir=None, verbose=1, ensemble=1,
 ):  # fmt: skip
     """Search for the best modalities, encoders, fusion, head and training, and return the winner as a Pipeline.
 
@@ -64,6 +68,8 @@ def search(
         directory: folder that an interrupted search resumes from; None for one that is deleted.
         cache_dir: folder of the feature cache; None for $MMKERAS_CACHE_DIR, or else a temporary one.
         verbose: 0 silent, 1 a line for each trial.
+        ensemble: int; above 1, the search ends in an ensemble of at most so many trials instead of the best one, chosen and weighed by
+            what they said of the validation rows, without finals; see `mm.Ensemble`.
 
     Returns:
         `Pipeline`, with `trail` (`search.Trail`).
@@ -83,7 +89,8 @@ def search(
         80
     """
     _check(task, objective, engine, tuner, max_trials=max_trials, finalists=finalists)
-    finalists = FINALISTS * (max_trials >= FINALS_FROM) if finalists is None else finalists
+    few = max_trials < FINALS_FROM or ensemble != 1
+    finalists = FINALISTS * (not few) if finalists is None else finalists
     df, validation_data = as_frame(df), frame_if_rows(validation_data, "validation_data")
     every = candidates(modalities)
     check_modalities(every)
@@ -92,6 +99,7 @@ def search(
     split = rows.split()
     objective = objective or task.primary
     check_judged(split, objective)
+    check_means(split, ensemble)
     for package in ("autokeras", "keras_tuner") if engine == "autokeras" or tuner == "greedy" else ("keras_tuner",):
         need(package)
     with contextlib.ExitStack() as stack:
@@ -99,19 +107,22 @@ def search(
             temporary = tempfile.TemporaryDirectory(prefix="mmkeras-search-", ignore_cleanup_errors=True)
             directory = stack.enter_context(temporary)
         place = pathlib.Path(directory).expanduser()
-        study = Study(place, modalities, task, space, engine, tuner, objective, max_trials, seed, verbose)
+        study = Study(place, modalities, task, space, engine, tuner, objective, max_trials, seed, verbose, ensemble > 1)
         study.claim(rows.digest(split))
         cache = CacheFolder(cache_dir)
-        trail, choices = _run(study, rows, split, cache, finalists=finalists)
-    if choices is None:
-        return None
-    pipe = _winner(study, choices, df, validation_data, cache=cache)
+        trail, records = _run(study, rows, split, cache, finalists=finalists)
+        if records is None:
+            return None
+        winner = functools.partial(_winner, study, df=df, validation_data=validation_data, cache=cache)
+        if ensemble > 1:
+            return _ensemble(study, records, trail, winner, split=split, size=ensemble)
+        pipe = winner(records[trail.best]["choices"])
     pipe.trail, pipe.notes = trail, [warning(trail)]
     return pipe
 
 
 def _run(study, rows, split, cache, *, finalists):
-    """(`Trail`, the best trial's choices); the latter None in a worker process."""
+    """(`Trail`, records of the trials); the latter None in a worker process."""
     from mmkeras.search.autokeras import tuners
 
     every, engine = candidates(study.modalities), ENGINES[study.engine]
@@ -137,7 +148,7 @@ def _run(study, rows, split, cache, *, finalists):
             f"{records[-1]['failure'] if records else 'nothing'}. Change `space` or `modalities`."
         )
     trail.to_html(study.directory / "trail.html")
-    return trail, records[trail.best]["choices"]
+    return trail, records
 
 
 def _run_finals(study, records, finalists, make):
@@ -166,6 +177,36 @@ def _run_finals(study, records, finalists, make):
             study.end_final(record, score, number, ROUNDS)
 
 
+def _ensemble(study, records, trail, winner, *, split, size):
+    """`Ensemble` of the trials that are best together, each learnt anew from the rows as the user gave them.
+
+    Args:
+        study: `Study`. records: of its trials, in the order of `trail`, a `Trail`.
+        winner: function of choices to a fitted Pipeline.
+        split: `Split` of the trials.
+        size: int, the most different members.
+    """
+    said = {n: study.predictions(record) for n, record in enumerate(records) if "score" in record}
+    said = {number: predictions for number, predictions in said.items() if predictions is not None}
+    if not said:
+        raise ValueError(
+            "`ensemble` weighs trials by what they said of the validation rows. Received: a finished search in `directory` that kept "
+            "none. Raise `max_trials`, or use another `directory`."
+        )
+    task, target, numbers = split.task, split.validation.target, list(said)
+    smaller = study.objective in task.smaller_is_better
+    judge = functools.partial(score_of, task, target, study.objective)
+    selection = select(list(said.values()), judge, size=size, scales=scales_of(task, "chosen"), smaller=smaller)
+    weights = {n: int(count) for n, count in zip(numbers, selection.counts, strict=True) if count}
+    pipes = [winner(records[n]["choices"]) for n in weights]
+    average = "predictions" if selection.scale == "predictions" else "logits"
+    pipe = Ensemble(pipes, weights=list(weights.values()), average=average, objective=study.objective)
+    shares = [weights.get(n, 0) / sum(weights.values()) for n in range(len(records))]
+    pipe.trail = dataclasses.replace(trail, table=trail.table.assign(weight=shares))
+    pipe.notes = [told(selection, study.objective, len(split.validation.df))]
+    return pipe
+
+
 def _winner(study, choices, df, validation_data, *, cache):
     """The Pipeline of these choices, fitted on the rows as the user gave them."""
     variant = make_variant(choices, study.modalities, study.task)
@@ -178,6 +219,17 @@ def _winner(study, choices, df, validation_data, *, cache):
         pipe.fit(df, validation_data=validation_data, **settings, **variant.fit)
     pipe.trunk.cache = cache  # a temporary one lives as long as the Pipeline
     return pipe
+
+
+def check_means(split, ensemble):
+    """Raise a ValueError unless a search may end in an ensemble of so many."""
+    if isinstance(ensemble, bool) or not isinstance(ensemble, int) or ensemble < 1:
+        raise ValueError(f"`ensemble` must be a positive int. Received: {ensemble!r}. Use 1 for the best trial alone.")
+    if ensemble > 1 and split.validation.target.values is None:
+        raise ValueError(
+            f"An ensemble is a mean of numbers: labels, classes and numbers have one. Received: {type(split.task).__name__} with "
+            f"ensemble={ensemble}. Use ensemble=1."
+        )
 
 
 def _check(task, objective, engine, tuner, *, max_trials, finalists):

@@ -1,10 +1,13 @@
 """What a search is, where it is kept, and what each of its trials did."""
 
 import dataclasses
+import io
 import json
 import pathlib
 
-from mmkeras.persistence import write_text
+import numpy as np
+
+from mmkeras.persistence import write_bytes, write_text
 from mmkeras.registry import describe
 from mmkeras.search.space import FIXED
 
@@ -21,6 +24,7 @@ class Study:
         modalities, task, space: see `search`; the space is that of `make_space`.
         engine, tuner, objective: str.
         max_trials, seed, verbose: int.
+        keeps: bool, whether what trials say of the validation rows is kept beside their records.
     """
 
     directory: pathlib.Path
@@ -33,6 +37,7 @@ class Study:
     max_trials: int
     seed: int = 0
     verbose: int = 0
+    keeps: bool = False
 
     @property
     def direction(self):
@@ -53,7 +58,13 @@ class Study:
         return record
 
     def end(self, record, outcome):
-        """Note the outcome of a trial, and tell it."""
+        """Note the outcome of a trial, and tell it; what it predicted lies in a file of its own, if anywhere."""
+        outcome = dict(outcome)
+        predictions = outcome.pop("predictions", None)
+        if self.keeps and predictions is not None:
+            data = io.BytesIO()
+            np.save(data, predictions, allow_pickle=False)
+            write_bytes(self.directory / RECORDS / f"{record['trial']}.npy", data.getvalue())
         record = {**record, **outcome}
         self._write(record)
         if self.verbose:
@@ -68,6 +79,11 @@ class Study:
                 f"Final {number} of {rounds}, trial {int(record['trial']) + 1}: {self.objective} {score:.3f}",
                 flush=True,
             )
+
+    def predictions(self, record):
+        """(R, C) what a trial said of the validation rows; None where it was not kept."""
+        path = self.directory / RECORDS / f"{record['trial']}.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
 
     def _write(self, record):
         write_text(self.directory / RECORDS / f"{record['trial']}.json", json.dumps(record))

@@ -7,7 +7,7 @@ import numpy as np
 from mmkeras.evaluation.report import indent
 from mmkeras.search.space import JOIN
 
-FACTS = ("score", "low", "high", "seconds", "mean", "trained_epochs", "failure")
+FACTS = ("score", "low", "high", "seconds", "mean", "trained_epochs", "weight", "failure")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -17,7 +17,8 @@ class Trail:
     Attributes:
         table: DataFrame with a row per trial, in the order of their start: a column for each choice; "score" on the
             validation rows with the bounds "low" and "high" of its 95% interval; "seconds"; "failure", the reason of a
-            trial that gave no score, else ""; where there were finals, "mean", of all scores of a finalist; of "hyperband" also "trained_epochs", which its early rounds cut short.
+            trial that gave no score, else ""; where there were finals, "mean", of all scores of a finalist; of "hyperband" also "trained_epochs", which its early rounds cut short; of an ensemble
+            "weight", how much each counts in it.
         objective: str, the metric. direction: "max" or "min".
         notes: list of sentences about what the scores allow one to say.
         rows: int, how many rows were judged.

@@ -81,7 +81,7 @@ class HeadTrials:
             self.trunk.outputs(model, df, each=lambda outputs, rows: {"row": rows}, verbose=verbose)
 
     def run(self, variant, epochs=None):
-        """Train and judge. Returns {"score", "low", "high"}.
+        """Train and judge. Returns {"score", "low", "high", "predictions"}, the last of the validation rows.
 
         Args:
             variant: `Variant`.
@@ -103,7 +103,7 @@ class HeadTrials:
         trunk.train(training, rows, plan)
         validation = self.split.validation
         predictions = task.predict(trunk.runner(validation.df), head)
-        return judge(task, validation.target, predictions, self.objective)
+        return {**judge(task, validation.target, predictions, self.objective), "predictions": predictions}
 
 
 class RecipeTrials:
@@ -116,14 +116,15 @@ class RecipeTrials:
         self.split, self.objective, self.cache, self.seed = split, objective, cache, seed
 
     def run(self, variant, epochs=None):
-        """Train and judge. Returns {"score", "low", "high"}; see `HeadTrials.run`."""
+        """Train and judge; see `HeadTrials.run`."""
         train, validation = self.split.train.df, self.split.validation
         recipe = Recipe(variant.modalities, self.split.task.settings, variant.head)
         fitted, _ = recipe.learn(train, None, plan_of(variant, epochs, self.seed), self.cache)
-        score = judge(fitted.task, validation.target, fitted.predict(validation.df), self.objective)
+        predictions = fitted.predict(validation.df)
+        score = judge(fitted.task, validation.target, predictions, self.objective)
         del fitted  # it holds graphs and, in reference cycles, its rows' features
         gc.collect()
-        return score
+        return {**score, "predictions": predictions}
 
 
 def plan_of(variant, epochs, seed):

@@ -31,10 +31,14 @@ class Task(Learner):
     ways = {"standard": {}}  # noqa: RUF012 never changed
     # Classes derived from `evaluation.rivals.Rival` that every evaluation shows beside the model.
     rivals = ()
+    # On which scale of `layers.WeightedMean` predictions are logits, for means of several models; None for no other than their own.
+    logit_scale = None
     # Whether `tune` learns from validation rows, so that some should be held out.
     tunes = False
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
     sequences = False
+    # What scikit-learn calls a model of it: "classifier", "regressor", or None for neither.
+    estimator_type = None
     # The command line's option for the target column, without dashes, and what it says of it; None for no option.
     option = None
     option_help = ""

@@ -122,9 +122,11 @@ class MultiClass(Classes):
 
     classes: tuple | None = None
 
+    logit_scale = "log_probabilities"
     primary = "macro_f1"
     metric_names = ("macro_f1", "accuracy", "map")
     ways = {"standard": {}, "weighted": {"class_weight": "balanced"}, "focal": {"loss": "focal"}}  # noqa: RUF012
+    estimator_type = "classifier"
     option = "label"
     option_help = "target column of one class per row"
 

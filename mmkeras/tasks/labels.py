@@ -57,6 +57,7 @@ class MultiLabel(Classes):
     separator: str | None = None
     flags: tuple | None = None
 
+    logit_scale = "log_odds"
     primary = "map"
     metric_names = ("map", "micro_f1", "macro_f1")
     tunes = True

@@ -145,7 +145,7 @@ def run(study, run_trial):
 
     Args:
         study: `Study`.
-        run_trial: function of (`Variant`, epochs) → {"score", "low", "high"}.
+        run_trial: function of (`Variant`, epochs) → {"score", "low", "high", "predictions"}.
 
     Returns:
         set of the numbers of the trials, as str; None in a worker.

@@ -1,0 +1,178 @@
+"""Heads of one trunk, trained beside each other, of which each may leave out a fold of the rows to be judged on it."""
+
+import dataclasses
+import time
+
+import keras
+import numpy as np
+
+from mmkeras.automl.portfolio import Candidate, fitted_to
+from mmkeras.data.targets import Values
+from mmkeras.search.merging import joined
+from mmkeras.trunk.training import Plan, Training, side_by_side
+from mmkeras.trunk.trunk import Rows, Trunk
+
+NO_FOLD = -1  # of rows that are always learnt from, and of heads that learn from all rows
+
+
+class OutOfFold(keras.losses.Loss):
+    """A loss of the rows that do not belong to a fold: answers (B, C + 1), whose last column is the fold, and predictions → (B,).
+
+    Args:
+        loss: Keras loss, or its name.
+        fold: int.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmkeras.automl.members import OutOfFold
+        >>> float(OutOfFold("mean_squared_error", 1)(np.array([[3.0, 0], [9.0, 1]]), np.array([[1.0], [1.0]])))
+        2.0
+    """
+
+    def __init__(self, loss, fold, **kwargs):
+        loss = keras.losses.get(loss)
+        own = {"dtype": loss.dtype} if isinstance(loss, keras.losses.Loss) else {}
+        super().__init__(name="out_of_fold", **{**own, **kwargs})
+        self.loss, self.fold = loss, fold
+
+    def call(self, y_true, y_pred):
+        losses = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(y_true[:, :-1], y_pred)
+        return losses * keras.ops.cast(y_true[:, -1] != self.fold, losses.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.losses.serialize(self.loss), "fold": self.fold}
+
+
+@dataclasses.dataclass
+class Head:
+    """A trained head.
+
+    Attributes:
+        head: keras.Model of the trunk's features.
+        trunk: `Trunk` whose `encode` has what trains with it, see `Trunk.branch`.
+        model: keras.Model of cached features and prepared tensors.
+    """
+
+    head: object
+    trunk: Trunk
+    model: object
+
+
+@dataclasses.dataclass
+class Member:
+    """Heads of one candidate, each trained without a fold, and what they say of the rows left out.
+
+    Attributes:
+        candidate: `Candidate`.
+        heads: list of `Head`.
+        predictions: (judged rows, C).
+        score: float, of these.
+        seconds: float, that it took.
+    """
+
+    candidate: Candidate
+    heads: list
+    predictions: np.ndarray
+    score: float = np.nan
+    seconds: float = 0.0
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a training after the epoch in which a moment of `time.monotonic()` passes."""
+
+    def __init__(self, moment):
+        super().__init__()
+        self.moment, self.stopped = moment, False
+
+    def on_epoch_end(self, epoch, logs=None):
+        if time.monotonic() > self.moment and epoch + 1 < self.params["epochs"]:
+            self.model.stop_training = self.stopped = True
+
+
+class Workbench:
+    """Rows and a trunk on which heads are trained.
+
+    Args:
+        task: adapted task.
+        trunk: `Trunk` that has read the rows once, see `Trunk.over`.
+        df: DataFrame.
+        folds: (rows,) ints, the fold that each row is judged in; `NO_FOLD` for those that are only learnt from.
+        seed: int.
+    """
+
+    def __init__(self, task, trunk, df, *, folds, seed=0):
+        self.task, self.trunk, self.df, self.folds, self.seed = task, trunk, df, folds, seed
+        self.target = task.target(df)
+        values = self.target.values
+        flat = values[:, None] if values.ndim == 1 else values
+        self.answers = Values(np.concatenate([flat, folds[:, None].astype(values.dtype)], axis=1))
+        self.judged = np.flatnonzero(folds != NO_FOLD)
+
+    @property
+    def judged_target(self):
+        return Values(self.target.values[self.judged])
+
+    def member(self, candidate, until):
+        """(`Member` of a candidate, whether time cut its training short)."""
+        start, folds = time.monotonic(), sorted(set(self.folds[self.judged].tolist()))
+        heads, stopped = self.train([(candidate, fold) for fold in folds], until)
+        predictions = None
+        for fold, head in zip(folds, heads, strict=True):
+            rows = np.flatnonzero(self.folds == fold)
+            said = self.task.predict(self.trunk.runner(self.df), head.model)  # of all rows, which are read already
+            predictions = said.copy() if predictions is None else predictions
+            predictions[rows] = said[rows]
+        member = Member(candidate, heads, predictions[self.judged], seconds=time.monotonic() - start)
+        return member, stopped
+
+    def train(self, jobs, until=np.inf, verbose=0):
+        """(list of `Head`, whether time cut the training short) of heads that share a plan, in the same passes over the rows.
+
+        Args:
+            jobs: list of (`Candidate`, fold to leave out), whose settings of `fit` are alike.
+            until: the moment of `time.monotonic()` to end at.
+            verbose: int, of Keras's `fit`.
+        """
+        keras.utils.set_random_seed(self.seed)
+        settings = fitted_to(jobs[0][0], len(self.df))
+        plan = Plan(**{**settings, "seed": self.seed, "verbose": verbose})
+        loss = self.task.choose_loss(plan.loss, self.target)
+        heads, trainings = [], {}
+        for number, (candidate, fold) in enumerate(jobs):
+            branch = self.trunk.branch()
+            head = self.task.build_head(branch.head_inputs(candidate.reads), self.target, **candidate.head)
+            training = self.task.training(head, loss)
+            model = branch.attach(training.model).model
+            heads.append(Head(head, branch, branch.attach(head).model))
+            losses = {key: OutOfFold(each, fold) for key, each in training.losses.items()}
+            trainings[f"head_{number}"] = Training(model, losses, {}, training.loss_weights, training.main)
+        weights = self.task.weights(self.target, plan.class_weight)
+        stop = Stop(until)
+        self.trunk.train(side_by_side(trainings), Rows(self.df, self.answers, weights), plan, callbacks=[stop])
+        return heads, stop.stopped
+
+    def combine(self, heads, weights, scale):
+        """(`Trunk` whose features the first head reads, one head of all); see `merging.joined`.
+
+        Args:
+            heads: list of `Head`, the heaviest first. weights: list of floats. scale: see `merging.joined`.
+        """
+        first, *others = heads
+        trunk = Trunk(
+            self.trunk.modalities,
+            self.trunk.prepare,
+            self.trunk.encode,
+            cache=self.trunk.cache,
+            engine=self.trunk.engine,
+        )
+        for modality in trunk.modalities:  # what trains before the first head moves to where its Pipeline has it
+            for own, trained in zip(_weights(trunk, modality.name), _weights(first.trunk, modality.name), strict=True):
+                own.assign(trained)
+        return trunk, joined([first.head, *(each.model for each in others)], weights, scale)
+
+
+def _weights(trunk, name):
+    """Weights of what is not frozen before a modality's feature."""
+    inputs = trunk.head_inputs([name])
+    feature = keras.layers.Identity(dtype=inputs(name).dtype)(inputs(name))
+    return trunk.attach(keras.Model(inputs.inputs, {name: feature})).model.weights

@@ -1,0 +1,239 @@
+"""`mm.fit`: a table and a time to a model, whatever the table is like."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmkeras as mm
+from mmkeras.__main__ import main
+from mmkeras.automl import portfolio, run
+from mmkeras.automl.members import NO_FOLD, OutOfFold, Workbench
+from mmkeras.automl.portfolio import Candidate, candidates, fitted_to, variation
+from mmkeras.automl.rows import judged_rows, read_table
+from mmkeras.trunk.trunk import Trunk
+
+QUICK = [
+    Candidate("joint", {"fusion": "concat", "units": 8}, {"epochs": 1}),
+    Candidate("hybrid", {"fusion": "hybrid", "units": 8}, {"epochs": 1}),
+    Candidate("table alone", {"fusion": "concat", "units": 8}, {"epochs": 1}, "table"),
+]
+WORDS = mm.Text("overview", encoder="lexical", name="words")
+NUMBERS = mm.Tabular(numeric=["budget", "runtime"], name="numbers")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Three small members and no more, whatever the time."""
+    monkeypatch.setattr(portfolio, "PORTFOLIO", QUICK)
+    monkeypatch.setattr(run, "MOST_MEMBERS", len(QUICK))
+
+
+def films(rows=80, **columns):
+    df = mm.samples.movies(rows, seed=0)[["overview", "budget", "runtime", "genres"]]
+    return df.assign(**columns)
+
+
+def learn(df, target="genres", minutes=5, **settings):
+    return mm.fit(df, target, minutes, verbose=0, **settings)
+
+
+# === Members ===
+
+
+def test_a_head_learns_nothing_of_its_fold():
+    loss = OutOfFold("sparse_categorical_crossentropy", 1)
+    answers, said = np.array([[0, 0], [1, 1], [1, 0]]), np.array([[0.5, 0.5], [0.9, 0.1], [0.25, 0.75]])
+    assert float(loss(answers, said)) == pytest.approx((np.log(2) - np.log(0.75)) / 3, abs=1e-6)
+    df = films(40)
+    task = mm.MultiLabel("genres").adapt(df)
+    folds = np.arange(40) % 2
+    candidate = Candidate("joint", {"fusion": "concat", "units": 4}, {"epochs": 2}, ("numbers",))
+
+    def heads(df):
+        bench = Workbench(task, Trunk([NUMBERS.adapt(df)]).over(df), df, folds=folds)
+        (head, whole), _ = bench.train([(candidate, 0), (candidate, NO_FOLD - 1)])
+        return [each.model.get_weights() for each in (head, whole)]
+
+    other = df.copy()
+    other.loc[folds == 0, "genres"] = "Drama"
+    (own, whole), (again, changed) = heads(df), heads(other)
+    assert all(np.allclose(a, b) for a, b in zip(own, again, strict=True))
+    assert not all(np.allclose(a, b) for a, b in zip(whole, changed, strict=True))
+
+
+def test_the_portfolio_is_cut_to_what_a_table_has():
+    task = mm.MultiLabel("genres")
+    both = candidates(task, [WORDS, NUMBERS])
+    assert {each.reads for each in both} >= {("words", "numbers"), ("words",), ("numbers",)}
+    alone = candidates(task, [NUMBERS])
+    assert alone and {each.head["fusion"] for each in alone} == {"concat"} and len(set(map(repr, alone))) == len(alone)
+    assert fitted_to(both[0], 100)["epochs"] > fitted_to(both[0], 10**6)["epochs"] >= 4
+    drawn = [variation(both[0], number, 0) for number in range(4)]
+    assert drawn[0] == variation(both[0], 0, 0) and len({repr((each.head, each.fit)) for each in drawn}) > 1
+
+
+# === Fits ===
+
+
+def test_it_returns_an_ensemble_that_is_a_pipeline(quick, tmp_path):
+    train, test = mm.split_frame(films(120), 0.3, seed=0)
+    pipe = learn(train)
+    table = pipe.trail.table
+    assert list(table["member"]) == ["joint", "hybrid", "table alone"] and table["score"].notna().all()
+    assert table["weight"].sum() == pytest.approx(1.0) and (table["low"] < table["high"]).all()
+    assert "An ensemble of" in pipe.notes[0] and "map 0." in pipe.notes[0]
+    assert sum(note.startswith("Member ") for note in pipe.notes) == (table["weight"] > 0).sum()
+    pipe.save(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.predict(test), pipe.predict(test), atol=1e-6)
+    report = pipe.evaluate(test, verbose=0)
+    assert report.notes[0] == pipe.notes[0] and len(report.baselines) >= 3 and pipe.thresholds is not None
+    assert mm.embed(loaded, test).shape[0] == len(test)
+    assert np.allclose(learn(train).predict(test), pipe.predict(test), atol=1e-5)  # the same seed
+
+
+def test_numbers_and_classes(quick):
+    df = films(60, kind=lambda rows: np.where(rows["runtime"] > 100, "long", "short")).drop(columns="genres")
+    pipe = learn(df.drop(columns="kind"), "runtime", ensemble=1)
+    assert pipe.trail.objective == "r2" and (pipe.trail.table["weight"] > 0).sum() == 1
+    assert set(learn(df.drop(columns="runtime"), "kind").predict_labels(df)) <= {"long", "short"}
+
+
+def test_what_is_given_wins_over_what_is_suggested(quick):
+    df = films(60)
+    pipe = learn(df, modalities=[NUMBERS], task=mm.MultiLabel("genres", classes=["Drama", "Comedy"]))
+    assert [modality.name for modality in pipe.modalities] == ["numbers"] and pipe.task.classes == ("Drama", "Comedy")
+    assert learn(df, modalities=[WORDS]).task.classes != pipe.task.classes
+
+
+def test_a_text_encoder_reads_beside_the_words(quick, tiny_bert):
+    pipe = learn(films(40), text_encoder=str(tiny_bert))
+    assert sorted(modality.pretrained for modality in pipe.modalities) == [False, False, True]
+    assert "text_tower" in pipe.trail.table["modalities"][0]
+
+
+# === Rows that judge ===
+
+
+def test_groups_stay_on_one_side(quick):
+    df = films(60, user=np.arange(60) // 6)
+    table = read_table(df, "genres", [NUMBERS], mm.MultiLabel("genres"), text_encoder=None, verbose=0)
+    rows = judged_rows(table, None, by="user", time=None, seed=0)
+    assert pd.Series(rows.folds).groupby(df["user"].to_numpy()).nunique().max() == 1 and len(set(rows.folds)) == 5
+    with pytest.raises(ValueError, match="number of groups"):
+        learn(films(20, user=1), by="user", modalities=[NUMBERS], task=mm.MultiLabel("genres"))
+
+
+def test_copies_stay_on_one_side_and_are_told(quick):
+    df = pd.concat([films(40), films(40)], ignore_index=True)
+    table = read_table(df, "genres", [WORDS, NUMBERS], mm.MultiLabel("genres"), text_encoder=None, verbose=0)
+    rows = judged_rows(table, None, by=None, time=None, seed=0)
+    assert (rows.folds[:40] == rows.folds[40:]).all()
+    assert any("40 rows read the same as an earlier one" in note for note in table.notes)
+    assert any("copies" in note for note in learn(df).notes)
+
+
+def test_the_latest_rows_judge_and_are_learnt_from_at_the_end(quick):
+    df = films(60, day=pd.date_range("2020-01-01", periods=60)[::-1])
+    table = read_table(df, "genres", [NUMBERS], mm.MultiLabel("genres"), text_encoder=None, verbose=0)
+    rows = judged_rows(table, None, by=None, time="day", seed=0)
+    assert rows.refit and (rows.folds == 0).sum() == 12 and set(rows.df.index[rows.folds == 0]) == set(range(12))
+    pipe = learn(df, time="day")
+    assert pipe.trail.rows == 12
+
+
+def test_rows_given_to_judge_are_not_learnt_from(quick):
+    train, held = mm.split_frame(films(80), 0.25, seed=0)
+    pipe = learn(train, validation_data=held)
+    assert pipe.trail.rows == len(held)
+    again = learn(train, validation_data=held.assign(genres=held["genres"].iloc[::-1].to_numpy()), ensemble=1)
+    assert again.trail.rows == len(held)
+    for settings in ({"by": "budget", "time": "runtime"}, {"by": "budget", "validation_data": held}):
+        with pytest.raises(ValueError, match="are found in one way"):
+            learn(train, **settings)
+
+
+# === Time, and what goes wrong ===
+
+
+def test_a_second_gives_a_model_and_says_so(monkeypatch):
+    monkeypatch.setattr(portfolio, "PORTFOLIO", [Candidate("joint", {"fusion": "concat", "units": 8}, {"epochs": 500})])
+    start = time.monotonic()
+    pipe = learn(films(50), minutes=1 / 60)
+    assert len(pipe.trail.table) == 1 and time.monotonic() - start < 60
+    assert any("Time was up while 'joint' trained" in note for note in pipe.notes)
+    assert len(pipe.predict(films(50))) == 50
+
+
+def test_an_interruption_gives_the_best_so_far(quick, monkeypatch):
+    whole = Workbench.member
+
+    def interrupted(self, candidate, until):
+        if candidate.name == "table alone":
+            raise KeyboardInterrupt
+        return whole(self, candidate, until)
+
+    monkeypatch.setattr(Workbench, "member", interrupted)
+    pipe = learn(films(60))
+    assert list(pipe.trail.table["member"][:2]) == ["joint", "hybrid"]
+    assert any("Interrupted after 2 members" in note for note in pipe.notes)
+    monkeypatch.setattr(portfolio, "PORTFOLIO", QUICK[2:])
+    with pytest.raises(KeyboardInterrupt):
+        learn(films(60))
+
+
+def test_members_that_fail_are_told_and_the_others_go_on(quick, monkeypatch):
+    bad = Candidate("bad", {"fusion": "concat"}, {"epochs": 1, "learning_rate": 1e30})
+    monkeypatch.setattr(portfolio, "PORTFOLIO", [bad, *QUICK[:1]])
+    pipe = learn(films(40))
+    table = pipe.trail.table
+    assert "diverged" in table["failure"][0] and table["weight"].tolist() == [0.0, 1.0]
+    monkeypatch.setattr(portfolio, "PORTFOLIO", [bad])
+    with pytest.raises(ValueError, match="None of 1 members could be trained"):
+        learn(films(40))
+
+
+def test_columns_that_copy_the_target_ids_and_constants_are_left_out_and_told(quick):
+    df = films(60, answer=lambda rows: rows["runtime"] * 2, id=[f"tt{n:06}" for n in range(60)], country="US")
+    pipe = learn(df.drop(columns="genres"), "runtime")
+    read = {column for modality in pipe.modalities for column in modality.all_columns}
+    assert read == {"overview", "budget"}
+    for name, why in (("answer", "target"), ("id", ""), ("country", "")):
+        assert any(note.startswith(f"{name!r} is not read") and why in note for note in pipe.notes), (name, pipe.notes)
+
+
+def test_few_rows_and_rows_without_a_target(quick):
+    df = films(50).astype({"runtime": "float64"})
+    df.loc[:4, "runtime"] = np.nan
+    pipe = learn(df.drop(columns="genres"), "runtime")
+    assert pipe.trail.rows == 45 and any("5 of 50 rows have no target" in note for note in pipe.notes)
+    rare = df.drop(columns="genres").assign(kind=["once", *["a", "b"] * 24, "a"])
+    assert len(learn(rare, "kind").predict(rare)) == 50  # a class that only one fold has
+
+
+def test_settings_that_cannot_be():
+    for settings, error, message in (
+        ({"minutes": 0}, ValueError, "`minutes` must be a number above 0"),
+        ({"ensemble": 0}, ValueError, "`ensemble` must be a positive int"),
+        ({"task": "labels"}, TypeError, "`task` must be a task"),
+        ({"task": mm.Regression("runtime")}, ValueError, "`target` must name the columns of `task`"),
+        ({"target": "gone"}, KeyError, "gone"),
+        ({"by": "gone"}, KeyError, "gone"),
+    ):
+        with pytest.raises(error, match=message):
+            learn(films(40), **settings)
+
+
+# === The command ===
+
+
+def test_the_command(quick, tmp_path, capsys):
+    films(90).to_csv(tmp_path / "films.csv", index=False)
+    arguments = f"fit --csv {tmp_path}/films.csv --target genres --minutes 1 --cache-dir {tmp_path}/cache"
+    assert main([*arguments.split(), "--save", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "sentences of" in printed and "Member 3" in printed and "Evaluation of 'genres' on 18 rows" in printed
+    assert len(mm.load(tmp_path / "out" / "model").predict(films(5))) == 5
+    assert main([*arguments.split(), "--test-share", "2"]) == 2
