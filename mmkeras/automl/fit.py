@@ -1,6 +1,5 @@
 """`fit`: a table and a time to a model, by what is known to work and what turns out to."""
 
-import functools
 import time as clock
 
 import numpy as np
@@ -12,7 +11,7 @@ from mmkeras.automl.run import Run, make_bench
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.fitting import Fitted
 from mmkeras.pipeline import Pipeline
-from mmkeras.search.ensemble import scales_of, score_of
+from mmkeras.search.ensemble import scales_of, scorer
 from mmkeras.search.selection import select
 from mmkeras.search.trail import Trail
 from mmkeras.trunk.store import CacheFolder
@@ -88,7 +87,7 @@ def _finish(run, table, rows, size):
     bench, objective = run.bench, run.objective
     task, target = bench.task, bench.judged_target
     selection = select(
-        [member.predictions for member in run.members], functools.partial(score_of, task, target, objective), size=size,
+        [member.predictions for member in run.members], scorer(task, target, objective), size=size,
         scales=scales_of(task, "chosen"), smaller=objective in task.smaller_is_better,
     )  # fmt: skip
     order = np.argsort(-selection.counts, kind="stable")[: int((selection.counts > 0).sum())]

@@ -1,7 +1,6 @@
 """`Ensemble`: several fitted Pipelines as one, chosen and weighed on rows that they did not learn from."""
 
 import dataclasses
-import functools
 
 import numpy as np
 
@@ -100,7 +99,7 @@ def weigh(pipelines, rows, weights, size, *, scales, objective):
         return Selection(np.asarray(weights, float), scales[0], None, np.nan, np.full(len(pipelines), np.nan))
     task, fitted = pipelines[0].task, [pipe.check_fitted() for pipe in pipelines]
     predictions = [member.predict(rows.df) for member in fitted]
-    score = functools.partial(score_of, task, rows.target, objective)
+    score = scorer(task, rows.target, objective)
     if weights is None:
         return select(predictions, score, size=size, scales=scales, smaller=objective in task.smaller_is_better)
     every, best = np.arange(len(rows.df)), scales[0]
@@ -111,11 +110,15 @@ def weigh(pipelines, rows, weights, size, *, scales, objective):
     return Selection(np.asarray(weights, float), best, means[best], values[best], alone)
 
 
-def score_of(task, target, objective, predictions, rows):
-    """The objective of predictions of some rows, by their numbers; thresholds are tuned on them where it needs some."""
-    part = target if len(rows) == len(target) else Values(target.values[rows])
-    judge = task if objective == task.primary or not task.tunes else task.tune(part, predictions)
-    return float(judge.score(part, predictions)(np.ones((1, len(rows))))[objective][0])
+def scorer(task, target, objective):
+    """A function of predictions and the numbers of their rows → objective; thresholds are tuned on them where it needs some."""
+
+    def score(predictions, rows):
+        part = target if len(rows) == len(target) else Values(target.values[rows])
+        judge = task if objective == task.primary or not task.tunes else task.tune(part, predictions)
+        return float(judge.score(part, predictions)(np.ones((1, len(rows))))[objective][0])
+
+    return score
 
 
 def told(selection, objective, rows):

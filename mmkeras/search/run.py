@@ -11,7 +11,7 @@ import warnings
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
-from mmkeras.search.ensemble import Ensemble, scales_of, score_of, told
+from mmkeras.search.ensemble import Ensemble, scales_of, scorer, told
 from mmkeras.search.rows import SearchRows
 from mmkeras.search.selection import select
 from mmkeras.search.space import candidates, make_space, make_variant
@@ -195,7 +195,7 @@ def _ensemble(study, records, trail, winner, *, split, size):
         )
     task, target, numbers = split.task, split.validation.target, list(said)
     smaller = study.objective in task.smaller_is_better
-    judge = functools.partial(score_of, task, target, study.objective)
+    judge = scorer(task, target, study.objective)
     selection = select(list(said.values()), judge, size=size, scales=scales_of(task, "chosen"), smaller=smaller)
     weights = {n: int(count) for n, count in zip(numbers, selection.counts, strict=True) if count}
     pipes = [winner(records[n]["choices"]) for n in weights]
