@@ -398,3 +398,15 @@ def test_targets_are_read_in_full_where_one_row_is_asked_for():
     pipe, _ = fit(Regression(["price", "size"]), df)
     pd.testing.assert_frame_equal(pipe.predict(df[3:4]), pipe.predict(df)[3:4], rtol=1e-5)
     assert Values(np.zeros((2, 2))).take([0])[1].shape == (1, 2)
+
+
+def test_several_columns_of_numbers_are_suggested():
+    suggestion = mm.suggest(mm.samples.movies(120, seed=0).drop(columns="id"), ["popularity", "runtime"])
+    assert suggestion.task == Regression(["popularity", "runtime"])
+    assert 'mm.Regression("numbers", targets=["popularity", "runtime"])' in suggestion.code
+    assert Regression("numbers", targets=["popularity", "runtime"]) == suggestion.task
+
+
+def test_a_choice_reads_some_of_many_columns():
+    df = pd.DataFrame(np.zeros((200, 5_000))).assign(x=np.linspace(0, 10, 200))
+    assert choose_transform(np.exp(df["x"].to_numpy()), df) in ("log1p", "quantile")  # the last column is read, too

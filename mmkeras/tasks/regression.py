@@ -99,8 +99,12 @@ class Regression(Decisions):
 
     @classmethod
     def claim(cls, samples, modalities=()):
+        if len(samples) > 1:
+            claims = [cls.claim([sample], modalities) for sample in samples]
+            strength = min(claim.strength if claim else 0.0 for claim in claims)
+            return Claim(strength, f"{len(samples)} columns of numbers", "number") if strength else None
         sample = samples[0]
-        if len(samples) > 1 or len(sample.distinct) < 2:
+        if len(sample.distinct) < 2:
             return None
         if sample.dtype_letter == "M":
             return Claim(0.95, "moments", "number")

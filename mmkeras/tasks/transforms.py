@@ -8,8 +8,8 @@ import numpy as np
 from mmkeras.evaluation import metrics
 from mmkeras.layers.transforms import learn_transform, transform_of
 
-# A choice among fewer rows would be one by chance; more are not needed for it.
-FEWEST, MOST = 100, 4_000
+# A choice among fewer rows would be one by chance; more, and more columns, are not needed for it.
+FEWEST, MOST, MOST_COLUMNS = 100, 4_000, 100
 FOLDS = 4
 GAIN = 0.01  # of R², by which another scale must beat the numbers as they are
 LONGEST = 2_000  # signs of a text that are read
@@ -96,7 +96,9 @@ def choose_transform(values, others):
         scales = [transform_of(learn_transform(kind, values[train])) for kind in kinds]
         learnt = np.stack([np.asarray(scale.forward(values[train])) for scale in scales], axis=1)
         mean, spread = learnt.mean(axis=0), learnt.std(axis=0)
-        model = Ridge(1.0, solver="sparse_cg", tol=1e-3).fit(features[train], (learnt - mean) / spread)
+        model = Ridge(1.0, fit_intercept=False, solver="sparse_cg", tol=1e-3, max_iter=50).fit(
+            features[train], (learnt - mean) / spread
+        )
         said = np.clip(mean + spread * model.predict(features[test]), learnt.min(axis=0), learnt.max(axis=0))
         said = [np.asarray(scale.inverse(said[:, place])) for place, scale in enumerate(scales)]
         ones = np.ones((1, len(test)))
@@ -105,7 +107,7 @@ def choose_transform(values, others):
         return "none"
     scores = np.mean(scores, axis=0)
     best = int(scores.argmax())
-    return kinds[best] if scores[best] > scores[0] + GAIN else "none"
+    return kinds[best] if scores[best] > max(0.0, scores[0] + GAIN) else "none"
 
 
 def _features(df):
@@ -113,8 +115,8 @@ def _features(df):
     from scipy.sparse import csr_matrix, hstack
 
     blocks = []
-    for name in df.columns:
-        series = df[name]
+    for place in np.unique(np.linspace(0, len(df.columns) - 1, MOST_COLUMNS).astype(int)) if len(df.columns) else []:
+        series = df.iloc[:, place]
         if getattr(series.dtype, "kind", "O") in "iufb":
             blocks.append(csr_matrix(_numbers(series.to_numpy("float64", na_value=np.nan))))
         elif not any(isinstance(cell, bytes | np.ndarray) for cell in series.head(20)):
