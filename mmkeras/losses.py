@@ -172,6 +172,36 @@ class ExactLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class EachMember(keras.losses.Loss):
+    """The mean of the losses of k members: answers of B rows, predictions (B, k, C) → (B,) losses.
+
+    Args:
+        loss: Keras loss of answers and predictions (B, C), its name, or a function of them.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmkeras.losses import EachMember
+        >>> float(EachMember("mean_squared_error")(np.array([[1.0]]), np.array([[[1.0], [3.0]]])))
+        2.0
+    """
+
+    def __init__(self, loss, name=None, reduction="sum_over_batch_size", **kwargs):
+        loss = keras.losses.get(loss)
+        own = {"dtype": loss.dtype} if isinstance(loss, keras.losses.Loss) else {}
+        super().__init__(name=name or "each_member", reduction=reduction, **{**own, **kwargs})
+        self.loss = loss
+
+    def call(self, y_true, y_pred):
+        members, outputs = y_pred.shape[1:]
+        losses = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
+        each = losses(keras.ops.repeat(y_true, members, axis=0), keras.ops.reshape(y_pred, (-1, outputs)))
+        return keras.ops.mean(keras.ops.reshape(each, (-1, members)), axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.losses.serialize(self.loss)}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class MaskedTokenCrossentropy(keras.losses.Loss):
     """Cross-entropy of the next word, over the targets that are no padding: (B, T) ints, (B, T, V) logits → scalar.
 

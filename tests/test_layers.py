@@ -37,6 +37,8 @@ from mmkeras.layers import (
     DecodeImage,
     FillMissing,
     MaskedMean,
+    MemberDense,
+    MemberScale,
     PatchPositions,
     PiecewiseLinear,
     Present,
@@ -119,6 +121,8 @@ CASES = {
         [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
     ),
     MaskedMean: (MaskedMean, [SEQUENCE, MASK]),
+    MemberDense: (lambda **k: MemberDense(4, members=2, activation="gelu", **k), [np.ones((2, 3), "float32")]),
+    MemberScale: (MemberScale, [SEQUENCE]),
     DecodeImage: (lambda **k: DecodeImage((4, 6), **k), [strings(png(5, 9), b"")]),
     CleanNumbers: (
         lambda **k: CleanNumbers([True, False], [False, True], **k),
@@ -173,7 +177,17 @@ CASES = {
     ),
 }
 # Whose weights start at random.
-RANDOM = {TermBag, GatedFusion, BilinearFusion, CrossAttentionFusion, CaptionDecoder, DecodeCaptions, PatchPositions}
+RANDOM = {
+    MemberDense,
+    MemberScale,
+    TermBag,
+    GatedFusion,
+    BilinearFusion,
+    CrossAttentionFusion,
+    CaptionDecoder,
+    DecodeCaptions,
+    PatchPositions,
+}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
 EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, RisingQuantiles, Units}

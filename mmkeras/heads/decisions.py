@@ -4,16 +4,18 @@ import inspect
 
 import keras
 
+from mmkeras import layers
 from mmkeras.fusion import ConcatFusion, Fusion, ModalityDropout, NormalizePresent
 from mmkeras.heads.inputs import DECISION, HeadInputs, JoinInputs, modality_names
 from mmkeras.registry import named
 
 DROPOUT = 0.5
+MEMBERS = "members"  # the decision (B, k, C) of members, of which each trains by a loss of its own
 
 
 def build_head(
     features, task, fusion="concat", units=512, dropout=DROPOUT, target=None, modalities=None, normalise=(), whole=(), *,
-    depth=1, modality_dropout=0.0, attention_heads=4,
+    depth=1, modality_dropout=0.0, attention_heads=4, members=1,
 ):  # fmt: skip
     """Features and presence masks → prediction, as one Functional model.
 
@@ -46,6 +48,8 @@ def build_head(
         depth: int, how many hidden layers come before each decision but the linear ones.
         modality_dropout: float, the chance that training leaves out a whole modality of a row, see `ModalityDropout`.
         attention_heads: int, heads of "cross_attention"; must divide `units`.
+        members: int, how many models that share most weights decide together, see `layers.MemberDense`; each trains by a loss of its
+            own, and their logits are averaged. 8 cost little more than one.
 
     Returns:
         keras.Model from the used features to {task.column: prediction}.
@@ -61,7 +65,7 @@ def build_head(
         (None, 2)
     """
     settings = {"depth": depth, "modality_dropout": modality_dropout, "attention_heads": attention_heads}
-    kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, **settings)
+    kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, members=members, **settings)
     inputs = HeadInputs(features, modalities or None, normalise, whole)
     kind = kind if len(inputs.names) > 1 else ConcatFusion
     shares = dropout if isinstance(dropout, dict) else dict.fromkeys(inputs.names, dropout)
@@ -70,9 +74,13 @@ def build_head(
     def decide(x, number=0):
         for layer in range(depth):
             place = f"{number}_{layer}" if layer else number
-            x = keras.layers.Dense(units, activation="gelu", name=f"hidden_{place}")(x)
+            x = hidden_layer(units, members, f"hidden_{place}")(x)
             x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
-        return task.logits(x, target, name=f"logits_{number}")
+        if members == 1:
+            return task.logits(x, target, name=f"logits_{number}")
+        each = task.logits(layers.MemberScale(name=f"apart_{number}")(x), target, name=f"logits_{number}")  # (B, k, C)
+        each = JoinInputs.decision(each, f"{MEMBERS}{number or ''}")
+        return keras.layers.GlobalAveragePooling1D(dtype="float32", name=f"members_mean_{number}")(each)
 
     def decide_linearly(x, number):
         return task.logits(x, target, name=f"own_logits_{number}")
@@ -83,20 +91,28 @@ def build_head(
     return keras.Model(inputs.inputs, {task.column: task.activate(logits)}, name="head")
 
 
+def hidden_layer(units, members, name):
+    """A dense layer, or that of several members."""
+    if members == 1:
+        return keras.layers.Dense(units, activation="gelu", name=name)
+    return layers.MemberDense(units, members, activation="gelu", name=name)
+
+
 def check_settings(
-    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4
+    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4, members=1
 ):
     """The class of a fusion; raises unless a head of these settings can be.
 
     Args:
         names: names of the modalities.
-        fusion, units, dropout, depth, modality_dropout, attention_heads: see `build_head`.
+        fusion, units, dropout, depth, modality_dropout, attention_heads, members: see `build_head`.
 
     Raises:
         ValueError: a value outside its range, an unknown fusion, a share of dropout for a modality that is not there.
     """
     kind = named(Fusion, fusion, "fusion")
-    for name, value in (("units", units), ("depth", depth), ("attention_heads", attention_heads)):
+    sizes = {"units": units, "depth": depth, "attention_heads": attention_heads, "members": members}
+    for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
     if isinstance(dropout, dict) and not set(dropout) <= set(names):

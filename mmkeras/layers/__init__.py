@@ -9,6 +9,7 @@ from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
+from mmkeras.layers.members import MemberDense, MemberScale
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
@@ -34,6 +35,8 @@ __all__ = [
     "DecodeImage",
     "FillMissing",
     "MaskedMean",
+    "MemberDense",
+    "MemberScale",
     "PatchPositions",
     "PiecewiseLinear",
     "Present",

@@ -5,7 +5,8 @@ import dataclasses
 from mmkeras.data.targets import Values
 from mmkeras.evaluation.linear import Linear
 from mmkeras.evaluation.rivals import Alone, Prior
-from mmkeras.heads.decisions import build_head, check_settings, decisions_of, unknown_settings
+from mmkeras.heads.decisions import MEMBERS, build_head, check_settings, decisions_of, unknown_settings
+from mmkeras.losses import EachMember
 from mmkeras.tasks.base import Task, finite
 from mmkeras.trunk.training import Training
 
@@ -13,6 +14,7 @@ from mmkeras.trunk.training import Training
 CHOICES = {
     "units": [512, 128, 256, 1024],
     "depth": [1, 2],
+    "members": [],
     "dropout": [0.5, 0.2, 0.35, 0.65],
     "modality_dropout": [],
     "attention_heads": [],
@@ -79,15 +81,19 @@ class Decisions(Task):
     def training(self, head, loss=None):
         import keras
 
-        outputs = {self.column: head.output[self.column]}
-        for name, logits in decisions_of(head).items():
+        outputs, decisions = {self.column: head.output[self.column]}, decisions_of(head)
+        for name, logits in decisions.items():
             outputs[f"{self.column}.{name}"] = self.activate(logits, name=f"{name}_activated")
         loss = self.weighed(self.loss() if loss is None else loss)
+        losses = {key: EachMember(loss) if len(x.shape) == 3 else loss for key, x in outputs.items()}
+        weights = dict.fromkeys(outputs, 1.0 / len(outputs))
+        if list(decisions) == [MEMBERS]:  # their mean, which the head gives, would train them to lean on each other
+            weights = {key: float(key != self.column) for key in outputs}
         return Training(
             model=head if len(outputs) == 1 else keras.Model(head.input, outputs, name="trained"),
-            losses=dict.fromkeys(outputs, loss),
+            losses=losses,
             metrics={self.column: self.metrics()},
-            loss_weights=dict.fromkeys(outputs, 1.0 / len(outputs)),
+            loss_weights=weights,
             main=self.column,
         )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 PACKAGE = "mmkeras"
 # Weights decay (AdamW: Loshchilov & Hutter, 2019), but not biases and scales.
-NOT_DECAYED = ["bias", "gamma", "beta", "absent", "_fill_", "scores"]
+NOT_DECAYED = ["bias", "gamma", "beta", "absent", "_fill_", "scores", "scale_in", "scale_out"]
 # Gradients of rare terms are smaller than Keras's default of 1e-7, which would keep them from being learnt.
 EPSILON = 1e-10
 
