@@ -208,6 +208,59 @@ def test_a_loss_that_heeds_outliers_less_is_moved_less_by_them():
     assert errors["huber"] < errors[None] and errors["absolute"] < errors[None]
 
 
+# === Decisions of several modalities ===
+
+
+def two_features():
+    sizes = {"one": 4, "one.present": 1, "two": 3, "two.present": 1}
+    return {key: keras.Input((size,), name=key) for key, size in sizes.items()}
+
+
+def two_values(absent=NAN):
+    rng = np.random.default_rng(0)
+    one, two = (rng.normal(size=(3, size)).astype("float32") for size in (4, 3))
+    two[2] = absent
+    there = np.ones((3, 1), "float32")
+    return {"one": one, "one.present": there, "two": two, "two.present": there * [[1.0], [1.0], [0.0]]}
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_decisions_about_numbers_add_up(members):
+    task, rows = Regression("y", mean=5.0, scale=2.0), two_values()
+    heads = {
+        name: mm.build_head(two_features(), task, name, units=8, dropout=0.0, members=members)
+        for name in ("hybrid", "late")
+    }
+    for name, head in heads.items():
+        training = task.training(head)
+        assert len(training.losses) == (1 if members == 1 else 2 if name == "hybrid" else 3)
+        assert np.isfinite(head(rows)["y"]).all()
+        np.testing.assert_array_equal(
+            head(rows)["y"], head(two_values(absent=7.0))["y"]
+        )  # whatever an absent one holds
+        alone = head({key: value[1:2] for key, value in rows.items()})["y"]
+        np.testing.assert_allclose(head(rows)["y"][1:2], alone, rtol=1e-6)
+    if members == 1:
+        hybrid = heads["hybrid"]
+        parts = keras.Model(
+            hybrid.input,
+            [hybrid.get_layer(f"{place}logits_{n}").output for place, n in (("", 0), ("own_", 0), ("own_", 1))],
+        )
+        np.testing.assert_allclose(hybrid(rows)["y"], 5 + 2 * sum(parts(rows)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["hybrid", "late"])
+def test_added_decisions_say_as_much_as_the_numbers_do(fusion):
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame(rng.normal(size=(400, 6)), columns=list("abcdef"))
+    df["y"] = df.sum(axis=1)
+    modalities = [mm.Tabular(numeric=list(names), name=names) for names in ("abc", "def")]
+    pipe = mm.Pipeline(modalities, Regression("y"), fusion=fusion, units=32, dropout=0.5)
+    pipe.fit(df[:300], epochs=12, learning_rate=1e-2, verbose=0)
+    row = pipe.evaluate(df[300:], verbose=0).table("numbers").loc["y"]
+    assert row["r2"] > 0.9 and row["slope"] < 1.15
+
+
 # === Quantiles ===
 
 

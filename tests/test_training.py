@@ -24,10 +24,17 @@ from mmkeras.trunk.training import (
     side_by_side,
 )
 
+
+class Averaged(Regression):
+    """Numbers whose decisions are averaged, as those of classes are; in a `Regression` they add up."""
+
+    adds = False
+
+
 TASKS = [
     MultiLabel("y", classes=["a", "b"]),
     MultiClass("y", classes=["a", "b", "c"]),
-    Regression("y", mean=5.0, scale=2.0),
+    Averaged("y", mean=5.0, scale=2.0),
 ]
 TARGETS = [np.eye(2, dtype="float32")[[0, 1, 0]], np.array([0, 2, 1]), np.array([[1.0], [5.0], [9.0]], "float32")]
 each_task = pytest.mark.parametrize(
@@ -120,7 +127,7 @@ def test_a_plan_is_checked_when_it_is_made(setting, message):
 
 def of_several_decisions():
     """How a head of a number trains that decides by both features together, and by each."""
-    task = Regression("y", mean=0.0, scale=1.0)
+    task = Averaged("y", mean=0.0, scale=1.0)
     return task.training(build_head(features(), task, "hybrid", units=8, dropout=0.0))
 
 

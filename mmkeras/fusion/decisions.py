@@ -38,8 +38,13 @@ class LateFusion(Fusion):
 
     @classmethod
     def join(cls, inputs):
-        """Each modality decides by a hidden layer of its own."""
-        return cls.make(inputs)([inputs.decide(x, i) for i, x in enumerate(inputs.vectors())], inputs.presence())
+        """Each modality decides by a hidden layer of its own; numbers add up."""
+        if not inputs.adds:
+            return cls.make(inputs)([inputs.decide(x, i) for i, x in enumerate(inputs.vectors())], inputs.presence())
+        logits = None
+        for number, x in enumerate(zeros_where_absent(inputs.vectors(), inputs.presence())):
+            logits = inputs.decide(x, number, plus=logits)
+        return logits
 
     def build(self, features_shape, presence_shape):
         check_inputs(features_shape, presence_shape, "LateFusion")
@@ -87,9 +92,17 @@ class HybridFusion(Fusion):
 
     @classmethod
     def join(cls, inputs):
-        """The joint decision of "concat" and a linear one of each modality, each with a loss of its own; their learned mean."""
+        """The joint decision of "concat" and a linear one of each modality, each with a loss of its own; their learned mean.
+
+        Numbers add up, and train by their sum: the mean of decisions that say too little each says too little.
+        """
         vectors, presence = inputs.vectors(), inputs.presence()
-        joint = inputs.decide(ConcatFusion(name="fusion")(vectors, presence))
+        fused = ConcatFusion(name="fusion")(vectors, presence)
+        if inputs.adds:
+            there = enumerate(zeros_where_absent(vectors, presence))
+            own = [inputs.decide_linearly(x, number) for number, x in there]
+            return inputs.decide(fused, plus=keras.layers.Add(dtype="float32", name="own_sum")(own))
+        joint = inputs.decide(fused)
         own = [inputs.decide_linearly(x, i) for i, x in enumerate(vectors)]
         decisions = cls(name="decisions")(joint, own, presence)  # (B, 1 + modalities, C)
         each = [inputs.decision(decisions[:, i], name) for i, name in enumerate(["joint", *inputs.names])]

@@ -30,6 +30,7 @@ def build_head(
         - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each; a learned mean
           of the logits;
         - the `label` of a `fusion.Fusion` of your own.
+    For numbers, `Regression`, the decisions of "late" and "hybrid" add up instead of being averaged, and train by their sum.
     After all but the last two of these come `depth` hidden layers. With one modality, every fusion is "concat".
 
     Args:
@@ -71,14 +72,16 @@ def build_head(
     shares = dropout if isinstance(dropout, dict) else dict.fromkeys(inputs.names, dropout)
     dropout = DROPOUT if isinstance(dropout, dict) else dropout
 
-    def decide(x, number=0):
+    def decide(x, number=0, plus=None):
         for layer in range(depth):
             place = f"{number}_{layer}" if layer else number
             x = hidden_layer(units, members, f"hidden_{place}")(x)
             x = keras.layers.Dropout(dropout, name=f"hidden_drop_{place}")(x)
         if members == 1:
-            return task.logits(x, target, name=f"logits_{number}")
+            logits = task.logits(x, target, name=f"logits_{number}")
+            return logits if plus is None else keras.layers.Add(dtype="float32", name=f"sum_{number}")([logits, plus])
         each = task.logits(layers.MemberScale(name=f"apart_{number}")(x), target, name=f"logits_{number}")  # (B, k, C)
+        each = each if plus is None else each + keras.ops.expand_dims(plus, 1)
         each = JoinInputs.decision(each, f"{MEMBERS}{number or ''}")
         return keras.layers.GlobalAveragePooling1D(dtype="float32", name=f"members_mean_{number}")(each)
 
@@ -87,7 +90,7 @@ def build_head(
 
     read = read_features(inputs, kind, shares, modality_dropout)
     size = {"units": units, "dropout": dropout, "attention_heads": attention_heads}
-    logits = kind.join(JoinInputs(**read, **size, decide=decide, decide_linearly=decide_linearly))
+    logits = kind.join(JoinInputs(**read, **size, decide=decide, decide_linearly=decide_linearly, adds=task.adds))
     return keras.Model(inputs.inputs, {task.column: task.activate(logits)}, name="head")
 
 

@@ -72,6 +72,9 @@ class JoinInputs:
         names: names of the modalities, in order.
         sequence_names: those that the fusion takes as sequences.
         units, attention_heads: int. dropout, momentum: float; settings of the head.
+        decide: function of (B, D), a number that names its layers, and logits (B, C) to which its own add up, or None; to (B, C).
+        decide_linearly: function of (B, D) and a number to (B, C).
+        adds: bool, whether logits of several modalities add up, see `Decisions.adds`.
     """
 
     names: list
@@ -85,6 +88,7 @@ class JoinInputs:
     attention_heads: int
     decide: object
     decide_linearly: object
+    adds: bool = False
     # A short memory of statistics: heads see few steps, and their moving averages must have converged by then.
     momentum: float = 0.9
 

@@ -30,6 +30,8 @@ class Decisions(Task):
     """
 
     rivals = (Prior, Linear, Alone)
+    # Whether logits of several modalities add up, as parts of a number do. Those of classes are averaged, as opinions are.
+    adds = False
     # What the report calls the rival that knows only the training rows' target.
     prior_name = "label prior"
 

@@ -71,6 +71,7 @@ class Regression(Decisions):
     metric_names = ("r2", "mae", "rmse")
     smaller_is_better = ("mae", "rmse")
     prior_name = "mean"
+    adds = True
     estimator_type = "regressor"
     option = "number"
     option_help = "target column of numbers"
