@@ -54,7 +54,10 @@ class Estimator:
 
     def __repr__(self):
         given = {name: value for name, value in self.get_params().items() if value not in (None, "target")}
-        return f"Estimator({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        shown = (
+            f"{name}={value.__name__ if isinstance(value, type) else repr(value)}" for name, value in given.items()
+        )
+        return f"Estimator({', '.join(shown)})"
 
     # --- settings
 
