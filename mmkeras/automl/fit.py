@@ -4,7 +4,7 @@ import time as clock
 
 import numpy as np
 
-from mmkeras.automl.members import NO_FOLD
+from mmkeras.automl.members import EVERY_ROW
 from mmkeras.automl.portfolio import candidates, fitted_to
 from mmkeras.automl.rows import judged_rows, read_table
 from mmkeras.automl.run import Run, make_bench
@@ -120,7 +120,7 @@ def _refitted(bench, members, counts):
     for member, count in zip(members, counts, strict=True):
         groups.setdefault(repr(sorted(member.candidate.fit.items())), []).append((member.candidate, count))
     for group in groups.values():
-        heads, _ = bench.train([(candidate, NO_FOLD - 1) for candidate, _ in group])
+        heads = bench.train([(candidate, EVERY_ROW) for candidate, _ in group]).heads
         weighed += [(head, float(count)) for head, (_, count) in zip(heads, group, strict=True)]
     return sorted(weighed, key=lambda pair: -pair[1])
 

@@ -12,7 +12,9 @@ from mmkeras.search.merging import joined
 from mmkeras.trunk.training import Plan, Training, side_by_side
 from mmkeras.trunk.trunk import Rows, Trunk
 
-NO_FOLD = -1  # of rows that are always learnt from, and of heads that learn from all rows
+PREFIX = "head_"
+NO_FOLD = -1  # of rows that are only learnt from
+EVERY_ROW = -2  # in place of the fold that a head leaves out
 
 
 class OutOfFold(keras.losses.Loss):
@@ -77,6 +79,21 @@ class Member:
     seconds: float = 0.0
 
 
+@dataclasses.dataclass
+class Trained:
+    """What was trained together.
+
+    Attributes:
+        heads: list of `Head`.
+        model: keras.Model of all of them, whose outputs begin with `PREFIX` and the number of a head.
+        stopped: bool, whether time cut it short.
+    """
+
+    heads: list
+    model: object
+    stopped: bool
+
+
 class Stop(keras.callbacks.Callback):
     """Ends a training after the epoch in which a moment of `time.monotonic()` passes."""
 
@@ -115,18 +132,19 @@ class Workbench:
     def member(self, candidate, until):
         """(`Member` of a candidate, whether time cut its training short)."""
         start, folds = time.monotonic(), sorted(set(self.folds[self.judged].tolist()))
-        heads, stopped = self.train([(candidate, fold) for fold in folds], until)
+        trained = self.train([(candidate, fold) for fold in folds], until)
+        said = self.trunk.outputs(trained.model, self.df)  # of all rows by all heads: they are read already
         predictions = None
-        for fold, head in zip(folds, heads, strict=True):
-            rows = np.flatnonzero(self.folds == fold)
-            said = self.task.predict(self.trunk.runner(self.df), head.model)  # of all rows, which are read already
-            predictions = said.copy() if predictions is None else predictions
-            predictions[rows] = said[rows]
-        member = Member(candidate, heads, predictions[self.judged], seconds=time.monotonic() - start)
-        return member, stopped
+        for number, (fold, head) in enumerate(zip(folds, trained.heads, strict=True)):
+            own = {key: said[f"{PREFIX}{number}/{key}"] for key in head.head.output}
+            own = self.task.predict(lambda model, each=None, own=own: own, head.head)
+            predictions = own.copy() if predictions is None else predictions
+            predictions[self.folds == fold] = own[self.folds == fold]
+        member = Member(candidate, trained.heads, predictions[self.judged], seconds=time.monotonic() - start)
+        return member, trained.stopped
 
     def train(self, jobs, until=np.inf, verbose=0):
-        """(list of `Head`, whether time cut the training short) of heads that share a plan, in the same passes over the rows.
+        """`Trained` heads that share a plan, in the same passes over the rows.
 
         Args:
             jobs: list of (`Candidate`, fold to leave out), whose settings of `fit` are alike.
@@ -140,16 +158,17 @@ class Workbench:
         heads, trainings = [], {}
         for number, (candidate, fold) in enumerate(jobs):
             branch = self.trunk.branch()
-            head = self.task.build_head(branch.head_inputs(candidate.reads), self.target, **candidate.head)
+            known = Values(self.target.values[self.folds != fold])
+            head = self.task.build_head(branch.head_inputs(candidate.reads), known, **candidate.head)
             training = self.task.training(head, loss)
             model = branch.attach(training.model).model
             heads.append(Head(head, branch, branch.attach(head).model))
             losses = {key: OutOfFold(each, fold) for key, each in training.losses.items()}
-            trainings[f"head_{number}"] = Training(model, losses, {}, training.loss_weights, training.main)
+            trainings[f"{PREFIX}{number}"] = Training(model, losses, {}, training.loss_weights, training.main)
         weights = self.task.weights(self.target, plan.class_weight)
-        stop = Stop(until)
-        self.trunk.train(side_by_side(trainings), Rows(self.df, self.answers, weights), plan, callbacks=[stop])
-        return heads, stop.stopped
+        stop, together = Stop(until), side_by_side(trainings)
+        self.trunk.train(together, Rows(self.df, self.answers, weights), plan, callbacks=[stop])
+        return Trained(heads, together.model, stop.stopped)
 
     def combine(self, heads, weights, scale):
         """(`Trunk` whose features the first head reads, one head of all); see `merging.joined`.

@@ -87,8 +87,7 @@ class Run:
     def _try(self, candidate):
         """Train a candidate and judge it; one that fails is told, and the others go on."""
         start = clock.monotonic()
-        record = {"choices": _choices(candidate), "seconds": 0.0, "failure": ""}
-        self.records.append(record)
+        record = {"choices": _choices(candidate), "failure": ""}
         try:
             member, stopped = self.bench.member(candidate, self.until)
             record.update(judge(self.bench.task, self.bench.judged_target, member.predictions, self.objective))
@@ -102,6 +101,7 @@ class Run:
                     f"Time was up while {candidate.name!r} trained: it learnt for fewer passes than it should."
                 )
         record["seconds"] = round(clock.monotonic() - start, 2)
+        self.records.append(record)
         if self.verbose:
             outcome = record["failure"] or f"{self.objective} {record['score']:.4f}"
             print(f"Member {len(self.records)}, {record['seconds']:.0f} s: {outcome}; {candidate.name}", flush=True)

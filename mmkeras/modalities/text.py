@@ -117,8 +117,11 @@ class Text(EncodedModality):
     def beside(self, encoder):
         if self.pretrained:
             return []
-        names = unique_names(self.columns, f"{self.name}_tower")
-        return [Text(column, encoder, pooling="mean", layers=3, name=names[column]) for column in self.columns]
+        names, length = (
+            unique_names(self.columns, f"{self.name}_tower"),
+            min(256, 2 * self.sequence_length),
+        )  # words: tokens
+        return [Text(column, encoder, length, "mean", 3, name=names[column]) for column in self.columns]
 
     @classmethod
     def add_options(cls, parser, towers=True):
