@@ -84,7 +84,9 @@ def merge(members, weights, scale):
     trunk, owners = one_trunk([member.trunk for member in members])
     models = [own_model(member.trunk, member.head, owners) for member in others]
     head = joined([first.head, *models], [float(weight) for weight in weights], scale)
-    return dataclasses.replace(first, trunk=trunk, head=head, rivals={})
+    learnt = common_rows(first.task, [member.rows for member in members])
+    validation = common_rows(first.task, [member.validation for member in members])
+    return dataclasses.replace(first, trunk=trunk, head=head, rows=learnt, validation=validation, rivals={})
 
 
 def scales_of(task, average):
@@ -214,13 +216,23 @@ def _rows(pipelines, validation_data):
         if not len(df):
             raise ValueError(f"`validation_data` must hold rows that can be judged. {' '.join(sentences)}")
         return Rows(df, task.target(df))
-    validations = [each.validation for each in fitted]
-    if any(rows is None for rows in validations):
+    return common_rows(task, [each.validation for each in fitted])
+
+
+def common_rows(task, every):
+    """`Rows` with the columns of all of some, which are the same rows; None where they are not, or some are not known.
+
+    Args:
+        task: adapted task.
+        every: list of `Rows`, or None.
+    """
+    if any(rows is None for rows in every):
         return None
-    df = validations[0].df.copy()
-    for rows in validations[1:]:
-        if not (rows.df.index.equals(df.index) and rows.df[list(task.columns)].equals(df[list(task.columns)])):
+    first, *others = every
+    df, target = first.df, list(task.columns)
+    for rows in others:
+        if not (rows.df.index.equals(df.index) and rows.df[target].equals(df[target])):
             return None
-        for column in rows.df.columns.difference(df.columns, sort=False):
-            df[column] = rows.df[column].to_numpy()
-    return Rows(df, task.target(df))
+        new = rows.df.columns.difference(df.columns, sort=False)
+        df = df.assign(**{column: rows.df[column].to_numpy() for column in new})
+    return dataclasses.replace(first, df=df)
