@@ -134,6 +134,7 @@ SHORTER = {
     r"\bmax_trials=\d+": "max_trials=1",
     r"\bminutes=\d+": "minutes=0.001",
     r"\bdf, folds=\d+": 'train, test, losses="standard"',
+    r"\bfilms, folds=\d+": "films, folds=2",
     r"\bwidth=\d+": "width=16",
     r'losses=\["standard", "weighted"\]': 'losses="weighted"',
     r"\bablate\(modalities,": "ablate(modalities[:1],",

@@ -42,7 +42,8 @@ class CrossValidation:
     Example:
         >>> import mmkeras as mm
         >>> df = mm.samples.movies(60, seed=0)
-        >>> found = mm.cross_validate([mm.Tabular(numeric=["budget"])], mm.Regression("runtime"), df, folds=2, epochs=1, verbose=0)
+        >>> table, task = [mm.Tabular(numeric=["budget"])], mm.Regression("popularity")
+        >>> found = mm.cross_validate(table, task, df, folds=2, epochs=1, verbose=0)
         >>> found.predictions.shape, list(found.scores["judged"])
         ((60, 1), [30, 30])
     """
@@ -132,7 +133,7 @@ def cross_validate(modalities, task, df, folds=5, *, by=None, time=None, seed=0,
     Example:
         >>> import mmkeras as mm
         >>> df = mm.samples.movies(60, seed=0)
-        >>> table, task = [mm.Tabular(numeric=["budget", "popularity"])], mm.Regression("runtime")
+        >>> table, task = [mm.Tabular(numeric=["budget", "runtime"])], mm.Regression("popularity")
         >>> one, two = (mm.cross_validate(table, task, df, 2, epochs=n, verbose=0) for n in (1, 2))
         >>> two.compare(one).differences.shape
         (2,)
