@@ -172,6 +172,8 @@ def test_a_call_that_fails_changes_nothing():
     (lambda e, df: e.fit(df[["budget", "popularity"]], df["runtime"]).predict(df[["budget"]]), ValueError, "popularity"),
     (lambda e, df: e.fit(df[["budget", "popularity"]], df["runtime"]).predict(df), ValueError, "unseen at fit time"),
     (lambda e, df: e.fit(df, df["runtime"].where(df["budget"] > 0)), ValueError, "y contains NaN"),
+    (lambda e, df: e.set_params(task=mm.MultiClass).fit(df, [None, *["a", "b"] * 28, "a"]), ValueError, "Received: 1 missing classes"),
+    (lambda e, df: e.fit(df[["overview"]].to_numpy("str"), df["runtime"]), ValueError, "Give texts in a DataFrame"),
     (lambda e, df: e.fit(df, None), ValueError, "the target y is None"),
     (lambda e, df: e.fit(df, df["runtime"].head(5)), ValueError, "inconsistent numbers of samples"),
     (lambda e, df: e.fit(df.assign(target=1.0), df["runtime"]), ValueError, "Received: another column 'target'"),

@@ -127,6 +127,10 @@ class Estimator:
         else:
             import pandas as pd
 
+            if getattr(getattr(X, "dtype", None), "kind", "") in ("U", "S"):
+                raise ValueError(
+                    f"An array must hold numbers. Received: {X.dtype}. Give texts in a DataFrame, with names."
+                )
             X = check_array(
                 X, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset, estimator=self, input_name="X"
             )
@@ -259,6 +263,10 @@ def _answers(y, columns, kind):
     if series.dtype.kind == "f":
         assert_all_finite(series.to_numpy(), input_name="y")
     if kind == "classifier":
+        if series.isna().any():
+            raise ValueError(
+                f"y must be known in every row. Received: {int(series.isna().sum())} missing classes. Drop these rows."
+            )
         check_classification_targets(series)
     return {columns[0]: series}
 
