@@ -236,6 +236,7 @@ def test_settings_that_cannot_be():
         ({"task": mm.Regression("runtime")}, ValueError, "`target` must name the columns of `task`"),
         ({"target": "gone"}, KeyError, "gone"),
         ({"by": "gone"}, KeyError, "gone"),
+        ({"modalities": [mm.Text("overview", trainable=2)]}, ValueError, "read frozen towers"),
     ):
         with pytest.raises(error, match=message):
             learn(films(40), **settings)

@@ -18,7 +18,9 @@ from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
 
-SPARE = 0.05  # of the time, for choosing and joining
+# The share of the time in which members are trained: the rest is for choosing and joining, or for learning from all rows.
+TRAINING, BEFORE_ALL_ROWS = 0.95, 0.55
+MORE_ROWS = 1.3  # how much longer all rows take than those that members were trained on, at most
 
 
 def fit(
@@ -62,13 +64,14 @@ def fit(
         80
     """
     _check(minutes, ensemble, by=by, time=time, validation_data=validation_data)
-    until = clock.monotonic() + 60.0 * minutes
+    start = clock.monotonic()
     table = read_table(as_frame(df, "`mm.fit`"), target, modalities, task, text_encoder=text_encoder, verbose=verbose)
     rows = judged_rows(table, frame_if_rows(validation_data, "validation_data"), by=by, time=time, seed=seed)
     bench = make_bench(table, rows, CacheFolder(cache_dir), seed=seed, verbose=verbose)
-    run = Run(bench, table.task.primary, until - SPARE * 60.0 * minutes, verbose)
+    share = BEFORE_ALL_ROWS if rows.refit else TRAINING
+    run = Run(bench, table.task.primary, start + 60.0 * minutes * share, verbose)
     run.portfolio(candidates(bench.task, bench.trunk.modalities))
-    return _finish(run, table, rows, ensemble)
+    return _finish(run, table, rows, ensemble, start + 60.0 * minutes)
 
 
 def _check(minutes, ensemble, *, by, time, validation_data):
@@ -82,8 +85,14 @@ def _check(minutes, ensemble, *, by, time, validation_data):
         raise ValueError(f"Rows to judge members on are found in one way. Received: {given}. Leave all but one out.")
 
 
-def _finish(run, table, rows, size):
-    """The Pipeline of the best members, and what is told of them."""
+def _finish(run, table, rows, size, end):
+    """The Pipeline of the best members, and what is told of them.
+
+    Args:
+        run: `Run`. table: `Table`. rows: `JudgedRows`.
+        size: int, the most members.
+        end: moment of `time.monotonic()` by which it should be done.
+    """
     bench, objective = run.bench, run.objective
     task, target = bench.task, bench.judged_target
     selection = select(
@@ -92,7 +101,7 @@ def _finish(run, table, rows, size):
     )  # fmt: skip
     order = np.argsort(-selection.counts, kind="stable")[: int((selection.counts > 0).sum())]
     chosen, counts = [run.members[i] for i in order], selection.counts[order]
-    weighed = _refitted(bench, chosen, counts) if rows.refit and np.isfinite(run.until) else None
+    weighed = _learn_from_all(run, chosen, counts, end) if rows.refit else []
     weighed = weighed or [(head, n / len(m.heads)) for m, n in zip(chosen, counts, strict=True) for head in m.heads]
     trunk, head = bench.combine([head for head, _ in weighed], [weight for _, weight in weighed], selection.scale)
     first = chosen[0].candidate
@@ -114,15 +123,22 @@ def _part(bench, flags):
     return Rows(df, bench.task.target(df))
 
 
-def _refitted(bench, members, counts):
-    """[(`Head`, weight), …] of the same candidates, trained on all rows."""
-    groups, weighed = {}, []
-    for member, count in zip(members, counts, strict=True):
-        groups.setdefault(repr(sorted(member.candidate.fit.items())), []).append((member.candidate, count))
-    for group in groups.values():
-        heads = bench.train([(candidate, EVERY_ROW) for candidate, _ in group]).heads
-        weighed += [(head, float(count)) for head, (_, count) in zip(heads, group, strict=True)]
-    return sorted(weighed, key=lambda pair: -pair[1])
+def _learn_from_all(run, members, counts, end):
+    """[(`Head`, weight), …] of the same candidates, trained on all rows; [], which is noted, where there is no time for it."""
+    needs = MORE_ROWS * sum(member.seconds for member in members)
+    if not run.interrupted and clock.monotonic() + needs < end:
+        groups, weighed = {}, []
+        for member, count in zip(members, counts, strict=True):
+            groups.setdefault(repr(sorted(member.candidate.fit.items())), []).append((member.candidate, count))
+        try:
+            for group in groups.values():
+                heads = run.bench.train([(candidate, EVERY_ROW) for candidate, _ in group]).heads
+                weighed += [(head, float(count)) for head, (_, count) in zip(heads, group, strict=True)]
+            return sorted(weighed, key=lambda pair: -pair[1])
+        except KeyboardInterrupt:
+            pass
+    run.notes.append("There was no time to learn from the rows that judged the members, too.")
+    return []
 
 
 def _told(run, members, counts, selection):

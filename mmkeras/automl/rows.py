@@ -57,6 +57,12 @@ def read_table(frame, target, modalities, task, *, text_encoder, verbose):
     if text_encoder is not None:
         table.modalities += [tower for m in table.modalities for tower in m.beside(text_encoder)]
     check_modalities(table.modalities)
+    trained = [m.name for m in table.modalities if m.pretrained and getattr(m, "trainable", False)]
+    if trained:
+        raise ValueError(
+            f"Members of `mm.fit` read frozen towers. Received `trainable` in {trained}. Leave it False; fine-tune such a model by "
+            "mm.Pipeline, and join both by mm.Ensemble."
+        )
     return table
 
 

@@ -42,11 +42,12 @@ class Run:
 
     Attributes:
         members: list of `Member`. records: of all candidates, for the trail. notes: list of sentences.
+        interrupted: bool, whether a user ended it.
     """
 
     def __init__(self, bench, objective, until, verbose):
         self.bench, self.objective, self.until, self.verbose = bench, objective, until, verbose
-        self.members, self.records, self.notes = [], [], []
+        self.members, self.records, self.notes, self.interrupted = [], [], [], False
 
     @property
     def sign(self):
@@ -71,7 +72,7 @@ class Run:
             if not self.members:
                 raise
             self.notes.append(f"Interrupted after {len(self.members)} members: these are the best so far.")
-            self.until = -np.inf
+            self.interrupted = True
         if not self.members:
             failures = [record["failure"] for record in self.records]
             raise ValueError(f"None of {len(failures)} members could be trained. The last said: {failures[-1]}")
