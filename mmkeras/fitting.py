@@ -18,7 +18,7 @@ from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.engines import check_engine
 from mmkeras.trunk.stages import chain, check_modalities
-from mmkeras.trunk.training import Diverged, Plan
+from mmkeras.trunk.training import BestEpoch, Diverged, Plan
 from mmkeras.trunk.trunk import Rows, Trunk
 
 MOST_UNCHECKED = 100  # fewer rows to predict are not looked at: they may well be alike
@@ -73,6 +73,10 @@ class Recipe:
             raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
         return hold_out(df, validation_data, seed)
 
+    def plan(self, rows, **settings):
+        """`Plan` of training on so many rows; see `Plan.of` for settings that are "chosen"."""
+        return Plan.of(rows, self.task.usual_epochs, self.task.stops_early, **settings)
+
     def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=(), series=None):
         """(`Fitted`, History of all phases) from the rows that `rows` gave.
 
@@ -94,11 +98,16 @@ class Recipe:
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
         watching = task.watch(fitted.predict, None if validation is None else validation.df)
         settings = {"validation": validation, "callbacks": [*watching, *callbacks]}
+        early = plan.early_stopping and validation is not None
         training = task.training(head, loss)
         if not alone and not settings["callbacks"]:  # nobody watches, and some metrics cost as much as the training
             training.metrics, settings["validation"] = {}, None
+        best = fitted.best_epoch if early else list
+        watched = settings["callbacks"]
+        settings["callbacks"] = [*best(), *watched]
         history = trunk.train(training, rows, plan, fine_tune=not plan.fine_tune_epochs, **settings)
         if plan.fine_tune_epochs:
+            settings["callbacks"] = [*best(), *watched]
             first = history.epoch[-1] + 1
             second = trunk.train(training, rows, plan.second(), fine_tune=True, first=first, **settings)
             history.epoch += second.epoch
@@ -221,6 +230,17 @@ class Fitted:
                     f"A head must {what} {must}. Received one with {does}. Build it on `pipe.encode.output`."
                 )
         self.head = model
+
+    def best_epoch(self):
+        """[callback that keeps the epoch that does best on the validation rows], for one phase of training."""
+        task, validation = self.task, self.validation
+        sign = -1 if task.primary in task.smaller_is_better else 1
+        every = np.ones((1, len(validation.df)))
+
+        def score():
+            return sign * float(task.score(validation.target, self.predict(validation.df))(every)[task.primary][0])
+
+        return [BestEpoch(score, task.primary, sign)]
 
     def tune(self):
         """Let the task learn from the validation rows."""

@@ -10,7 +10,7 @@ from mmkeras.modalities.base import Modality
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.stages import chain
 from mmkeras.trunk.store import CacheFolder
-from mmkeras.trunk.training import Plan
+from mmkeras.trunk.training import CHOSEN
 
 
 class Pipeline:
@@ -122,9 +122,9 @@ class Pipeline:
     # --- training
 
     def fit(
-        self, df, validation_data=None, epochs=10, batch_size=32, seed=0, class_weight=None, cache_dir=None,
-        callbacks=(), verbose=1, *, learning_rate=1e-3, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
-        weight_decay=0.3, optimizer="adamw", sample_weight=None,
+        self, df, validation_data=None, epochs=CHOSEN, batch_size=CHOSEN, seed=0, class_weight=None, cache_dir=None,
+        callbacks=(), verbose=1, *, learning_rate=CHOSEN, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
+        weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN,
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified. A call that fails leaves the Pipeline as it was.
 
@@ -136,12 +136,11 @@ class Pipeline:
             df: pandas DataFrame with the modalities' columns and the target.
             validation_data: DataFrame, or the share of `df` to hold out (float). None holds out a tenth when `df`
                 has at least 20 rows, False nothing. Thresholds are tuned on these rows.
-            epochs: int, passes over the training rows in the first phase.
+            epochs: int, passes over the training rows in the first phase. What is "chosen" follows from their number, see docs/defaults.md.
             batch_size: int.
             seed: int. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
             class_weight: None, "balanced", or {class: weight}, for `MultiClass`; see `losses.sample_weights`.
-            cache_dir: folder for cached features; None uses $MMKERAS_CACHE_DIR, or else a temporary folder that
-                lives as long as the Pipeline.
+            cache_dir: folder for cached features; None uses $MMKERAS_CACHE_DIR, or else one that lives as long as the Pipeline.
             callbacks: Keras callbacks.
             verbose: 0 silent, 1 progress bars, 2 a line per epoch.
             learning_rate: float, the peak of the first phase, reached after a short warm-up, from which it falls to 0
@@ -151,7 +150,8 @@ class Pipeline:
             loss: None for the task's own; "focal" for the focal loss with γ = 2, which heeds rare classes and hard rows
                 more; "weighted" for labels of which rare ones count more; or a Keras loss of the target and the prediction,
                 such as `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
-            weight_decay: float, of AdamW; what trains from scratch on many rows does better with less.
+            weight_decay: float, of AdamW.
+            early_stopping: bool, whether the epoch with the best primary metric on the validation rows is kept; "chosen": where epochs are.
             optimizer: "adamw", "adam" or "sgd" (with Nesterov's momentum, which wants a higher learning rate).
             sample_weight: name of a column of `df` that says how much each row counts in training, or None.
 
@@ -162,15 +162,15 @@ class Pipeline:
             KeyError, TypeError, ValueError: columns, rows or settings that cannot work.
             OSError: the cache folder cannot be written.
         """
-        plan = Plan(
-            epochs=epochs, batch_size=batch_size, seed=seed, learning_rate=learning_rate, optimizer=optimizer,
-            fine_tune_epochs=fine_tune_epochs, fine_tune_learning_rate=fine_tune_learning_rate, loss=loss,
-            weight_decay=weight_decay, class_weight=class_weight, verbose=verbose,
-        )  # fmt: skip
         cache = self._fitted.trunk.cache if self._fitted and cache_dir is None else CacheFolder(cache_dir)
         validation_data = frame_if_rows(validation_data, "validation_data")
         train, validation = self._recipe.rows(as_frame(df), validation_data, seed, sample_weight)
         settings = {"sample_weight": sample_weight, "callbacks": callbacks}
+        plan = self._recipe.plan(
+            len(train), epochs=epochs, batch_size=batch_size, seed=seed, learning_rate=learning_rate, optimizer=optimizer,
+            fine_tune_epochs=fine_tune_epochs, fine_tune_learning_rate=fine_tune_learning_rate, loss=loss,
+            weight_decay=weight_decay, class_weight=class_weight, verbose=verbose, early_stopping=early_stopping,
+        )  # fmt: skip
         fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
         self._fitted, self.notes, self.trail = fitted, [], None
         warn_of_columns(train, self.modalities, "training rows")

@@ -17,7 +17,6 @@ from mmkeras.fitting import Recipe, Series
 from mmkeras.inspection.folds import folds_of, pooled_scores, read_rows
 from mmkeras.pipeline import Pipeline
 from mmkeras.trunk.store import CacheFolder, close_store
-from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
 
 NO_WAY = "–"  # of baselines, which know only one way to be trained
@@ -164,7 +163,7 @@ def _learnt(recipe, split, ways, fit):
     how = {"sample_weight": weight, "callbacks": callbacks, "series": series}
     for way, settings in ways.items():
         first = series.trunk is None
-        fitted, _ = recipe.learn(train, validation, Plan(verbose=0, **fit, **settings), cache, **how)
+        fitted, _ = recipe.learn(train, validation, recipe.plan(len(train), verbose=0, **fit, **settings), cache, **how)
         if first:
             warn_of_columns(train, fitted.trunk.modalities, "training rows")
         yield way, fitted.task, fitted.predict(test)

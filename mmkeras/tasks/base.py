@@ -33,6 +33,9 @@ class Task(Learner):
     rivals = ()
     # On which scale of `layers.WeightedMean` predictions are logits, for means of several models; None for no other than their own.
     logit_scale = None
+    # How many passes over some thousand rows training usually takes, and whether it then keeps the best of them by `primary`.
+    usual_epochs = 10
+    stops_early = False
     # Whether `tune` learns from validation rows, so that some should be held out.
     tunes = False
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.

@@ -32,6 +32,10 @@ class Decisions(Task):
     rivals = (Prior, Linear, Alone)
     # Whether logits of several modalities add up, as parts of a number do. Those of classes are averaged, as opinions are.
     adds = False
+    stops_early = True
+    # Settings of a head that follow from what it reads, where the user gave none: of wide features, and of a table alone.
+    usual_head = {}  # noqa: RUF012 never changed
+    usual_of_tables = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
     # What the report calls the rival that knows only the training rows' target.
     prior_name = "label prior"
 
@@ -75,6 +79,8 @@ class Decisions(Task):
         return {**CHOICES, **own}
 
     def build_head(self, inputs, target=None, **settings):
+        usual = self.usual_of_tables if set(inputs.names) <= set(inputs.whole) else self.usual_head
+        settings = {**usual, **settings}
         return build_head(
             inputs.features, self, target=None if target is None else target.values, modalities=inputs.names,
             normalise=inputs.normalise, whole=inputs.whole, **settings,

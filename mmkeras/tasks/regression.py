@@ -73,6 +73,8 @@ class Regression(Decisions):
     prior_name = "mean"
     adds = True
     estimator_type = "regressor"
+    usual_epochs = 30
+    usual_head = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
     option = "number"
     option_help = "target column of numbers"
 

@@ -75,6 +75,9 @@ class FusedAdamW(keras.optimizers.AdamW):
 
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
+CHOSEN = "chosen"  # by the rows, see `Plan.of`
+MANY_ROWS = 10_000  # above, batches grow, and passes and decay shrink
+FEWEST_STEPS, MOST_EPOCHS = 1500, 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,37 @@ class Plan:
     class_weight: object = None
     verbose: int = 1
     warmup: float = 0.05  # the share of the steps in which the rate rises
+    early_stopping: bool = False
+
+    @classmethod
+    def of(cls, rows, usual=10, stops=True, **settings):
+        """A plan in which what is "chosen" follows from the number of rows, by the rule that docs/defaults.md tells and measures.
+
+        Args:
+            rows: int, of training.
+            usual: int, the task's usual epochs.
+            stops: bool, whether the task's chosen epochs end early.
+            **settings: of the plan; epochs, batch_size, learning_rate, weight_decay and early_stopping may be "chosen", or left out.
+
+        Example:
+            >>> plan = Plan.of(600, batch_size="chosen")
+            >>> plan.epochs, plan.batch_size, plan.learning_rate
+            (60, 32, 0.001)
+        """
+        times = max(1.0, rows / MANY_ROWS)
+        batch_size = settings.get("batch_size", CHOSEN)
+        if _is_chosen(batch_size):
+            batch_size = min(512, 32 * 2 ** round(np.log2(times)))
+        valid = isinstance(batch_size, int) and batch_size > 0  # else the plan refuses it
+        steps = max(1.0, rows / batch_size) if valid else 1.0
+        chosen = {
+            "epochs": min(MOST_EPOCHS, round(max(usual / times**0.35, FEWEST_STEPS / steps, 4))),
+            "batch_size": batch_size,
+            "learning_rate": 1e-3 * (batch_size / 32) ** 0.5 if valid else 1e-3,
+            "weight_decay": max(0.03, 0.3 / times**0.5),
+            "early_stopping": stops and _is_chosen(settings.get("epochs", CHOSEN)),
+        }
+        return cls(**{**chosen, **{name: value for name, value in settings.items() if not _is_chosen(value)}})
 
     def __post_init__(self):
         for name, least in (("epochs", 1), ("batch_size", 1), ("fine_tune_epochs", 0)):
@@ -104,7 +138,7 @@ class Plan:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 rule = "a positive int" if least else "an int of 0 or more"
                 raise ValueError(f"`{name}` must be {rule}. Received: {value!r}.")
-        if not 0 <= self.weight_decay < float("inf"):
+        if isinstance(self.weight_decay, str) or not 0 <= self.weight_decay < float("inf"):
             raise ValueError(
                 f"`weight_decay` must be 0 or more. Received: {self.weight_decay!r}. Use for example 0.05."
             )
@@ -130,6 +164,10 @@ class Plan:
         if not isinstance(rate, float | int) or any(isinstance(callback, setters) for callback in callbacks):
             return rate
         return WarmupCosine(float(rate), int(self.epochs * steps), self.warmup)
+
+
+def _is_chosen(value):
+    return isinstance(value, str) and value == CHOSEN
 
 
 @dataclasses.dataclass
@@ -219,6 +257,34 @@ class StopAtNaN(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if not np.isfinite(loss):
             raise Diverged(diverged(f"The loss became {loss} in epoch {epoch + 1}"))
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Ends a training whose score has not risen for a third of its epochs, and brings back the weights of the best one.
+
+    Args:
+        score: function without arguments to the score of the model as it is; more is better.
+        name: str, of the score in the History.
+        sign: −1 where the History should have the score's negative, of which less is better.
+    """
+
+    def __init__(self, score, name, sign=1):
+        super().__init__()
+        self.score, self.name, self.sign = score, name, sign
+        self.best, self.epoch, self.weights = -np.inf, 0, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = self.score()
+        if logs is not None:
+            logs[f"val_{self.name}"] = self.sign * value
+        if not value < self.best:  # also where there is nothing to tell them apart: the later one
+            self.best, self.epoch, self.weights = value, epoch, self.model.get_weights()
+        elif epoch - self.epoch >= max(5, self.params["epochs"] // 3):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.weights is not None:
+            self.model.set_weights(self.weights)
 
 
 class PlainLogs(keras.callbacks.Callback):
