@@ -403,6 +403,8 @@ def test_a_logarithm_needs_numbers_of_0_or_more():
     ):
         Regression("y", transform="log1p").adapt(df)
     assert Regression("y", transform="signed_log").adapt(df).scales == [{"kind": "signed_log", "most": 3.0}]
+    with pytest.raises(ValueError, match="The target 'y' must vary. Received: 1 in all 1 rows"):
+        Regression("y", transform="quantile").adapt(df[:1])
     with pytest.raises(ValueError, match="`transform` must be one of .* Received: 'log'"):
         Regression("y", transform="log")
 

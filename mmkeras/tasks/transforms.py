@@ -41,7 +41,7 @@ def learn_scale(kind, cells, values, others):
             f"The target {cells.name!r} must be known in some rows. Received: {len(values)} missing values in as many rows. "
             "Leave it out of the task."
         )
-    if len(values) > 1 and np.ptp(numbers) == 0:
+    if np.ptp(numbers) == 0 and (len(values) > 1 or kind == "quantile"):
         raise ValueError(
             f"The target {cells.name!r} must vary. Received: {numbers[0]:g} in all {len(numbers)} rows. Check the data."
         )
