@@ -152,8 +152,18 @@ def test_threshold_of_a_label_without_rows_is_the_common_one():
     target = np.array([[1, 0], [1, 0], [0, 0]])
     values = np.array([[0.9, 0.2], [0.7, 0.6], [0.1, 0.3]])
     common = (0.7 + 0.6) / 2
-    np.testing.assert_allclose(tune_thresholds(target, values, strength=2), [0.5 * 0.4 + 0.5 * common, common])
+    # The first label's own is 0.4, below its 2 rows; half way to the common one, it would be told of fewer.
+    np.testing.assert_allclose(tune_thresholds(target, values, strength=2), [0.4, common])
     np.testing.assert_array_equal(tune_thresholds(np.zeros((3, 2)), values), [0.5, 0.5])
+
+
+def test_rare_labels_are_told_of_as_many_rows_as_have_them():
+    """Their scores are seldom as high as those by which common labels are told."""
+    target, values = random_labels(1)
+    target[:, 0], values[:, 0] = 0, values[:, 0] * 0.1
+    target[:3, 0] = 1
+    told = (values >= tune_thresholds(target, values)).sum(axis=0)
+    assert (told >= target.sum(axis=0)).all()
 
 
 def test_a_threshold_never_parts_equal_scores():

@@ -7,7 +7,8 @@ def tune_thresholds(target, probabilities, strength=50):
     """Per-label thresholds for F1 from validation rows.
 
     Each label's own best threshold is drawn towards the best common one, the more so the fewer positive rows
-    the label has: weight n / (n + strength) on its own. Best thresholds of rare labels are mostly noise.
+    the label has: weight n / (n + strength) on its own. Best thresholds of rare labels are mostly noise. But no threshold is so high
+    that a label is told of fewer rows than have it: what is rare seldom gets the scores by which what is common is told.
 
     Args:
         target: (n, C) of 0 and 1. probabilities: (n, C).
@@ -20,7 +21,18 @@ def tune_thresholds(target, probabilities, strength=50):
     common = _best_threshold(target.ravel(), probabilities.ravel())
     own = np.array([_best_threshold(target[:, c], probabilities[:, c], common) for c in range(target.shape[1])])
     trust = target.sum(axis=0) / (target.sum(axis=0) + strength)
-    return trust * own + (1 - trust) * common
+    usual = [
+        _threshold_of_count(scores, count) for scores, count in zip(probabilities.T, target.sum(axis=0), strict=True)
+    ]
+    return np.minimum(trust * own + (1 - trust) * common, usual)
+
+
+def _threshold_of_count(scores, count):
+    """The midpoint below the `count` highest scores; 1 for none, so that it limits nothing."""
+    if not count:
+        return 1.0
+    falling = np.append(-np.sort(-scores), 0.0)
+    return (falling[count - 1] + falling[count]) / 2
 
 
 def _best_threshold(positive, scores, default=0.5):
