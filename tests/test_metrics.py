@@ -3,11 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score, root_mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from mmkeras import MultiClass, MultiLabel, Regression
 from mmkeras.data.targets import Values
 from mmkeras.evaluation import metrics
+from mmkeras.evaluation.metrics import roc_auc
 from mmkeras.evaluation.report import Judgement, scores
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
@@ -132,6 +140,22 @@ def test_interval_by_hand():
 
 
 # === Thresholds ===
+
+
+def test_roc_auc_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    positive, scores = rng.random(80) < 0.3, rng.random(80).round(1)  # many are equal
+    weights = np.stack([np.ones(80), rng.integers(0, 4, 80)])
+    expected = [roc_auc_score(positive, scores, sample_weight=each) for each in weights]
+    np.testing.assert_allclose(roc_auc(positive, scores, weights), expected)
+    assert np.isnan(roc_auc(np.ones(80, bool), scores, weights)).all()
+
+
+def test_two_classes_have_a_roc_auc_and_three_have_none():
+    flags, weights = np.eye(2)[[0, 1, 1]], np.ones((1, 3))
+    scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.95, 0.05]])
+    assert metrics.multiclass(flags, scores, flags, weights)["roc_auc"].tolist() == [0.5]
+    assert "roc_auc" not in metrics.multiclass(np.eye(3), np.eye(3), np.eye(3), weights)
 
 
 def test_thresholds_by_hand():
