@@ -23,6 +23,8 @@ from mmkeras.pipeline import Pipeline
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.trunk import Trunk
 
+NEW = 200  # rows that are predicted
+
 
 def modalities(folder, words):
     return [
@@ -71,7 +73,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--words", action="store_true")
     options = parser.parse_args()
-    df = mm.sources.movies(options.folder / "data/movies/movies.csv")[: options.rows + 500]
+    df = mm.sources.movies(options.folder / "data/movies/movies.csv")[: options.rows + NEW]
     train, new = df[: options.rows], df[options.rows :]
     task, cache = mm.MultiLabel("genres").adapt(train), CacheFolder()
     start = time.perf_counter()
@@ -91,10 +93,10 @@ def main():
     )
     ratio = statistics.median((cold + many - one) / cold for one, many in times)
     print(f"{ratio:.2f} times with the tower's pass over the rows ({cold:.1f} s for one)")
-    for name, rows in (("500 new rows", new[:500]), ("a row", new[:1])):
+    for name, rows in ((f"{NEW} new rows", new), ("a row", new[:1])):
         for pipe in pipes.values():
             pipe.predict(rows)
-        rounds = [[predicted(pipe, rows) for pipe in pipes.values()] for _ in range(5 * options.rounds)]
+        rounds = [[predicted(pipe, rows) for pipe in pipes.values()] for _ in range(2 * options.rounds + 1)]
         print(f"prediction of {name}: {statistics.median(many / one for one, many in rounds):.2f} times")
     print(f"served size: {size(pipes['many']) / size(pipes['one']):.2f} times")
 

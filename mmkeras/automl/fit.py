@@ -5,7 +5,7 @@ import time as clock
 import numpy as np
 
 from mmkeras.automl.members import EVERY_ROW
-from mmkeras.automl.portfolio import candidates, fitted_to
+from mmkeras.automl.portfolio import candidates, plan_of
 from mmkeras.automl.rows import judged_rows, read_table
 from mmkeras.automl.run import Run, make_bench
 from mmkeras.data.frames import as_frame, frame_if_rows
@@ -15,7 +15,6 @@ from mmkeras.search.ensemble import scales_of, scorer
 from mmkeras.search.selection import select
 from mmkeras.search.trail import Trail
 from mmkeras.trunk.store import CacheFolder
-from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
 
 # The share of the time in which members are trained: the rest is for choosing and joining, or for learning from all rows.
@@ -107,7 +106,7 @@ def _finish(run, table, rows, size, end):
     first = chosen[0].candidate
     fitted = Fitted(
         task.tune(target, selection.predictions), trunk, head, first.head, _part(bench, rows.folds != 0), _part(bench, rows.folds == 0),
-        Plan(**{**fitted_to(first, len(rows.df)), "seed": bench.seed, "verbose": 0}),
+        plan_of(first, task, len(rows.df), bench.seed),
     )  # fmt: skip
     pipe = Pipeline.of(fitted, **first.head)
     pipe.notes = [*_told(run, chosen, counts, selection), *run.notes, *table.notes]

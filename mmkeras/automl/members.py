@@ -6,10 +6,10 @@ import time
 import keras
 import numpy as np
 
-from mmkeras.automl.portfolio import Candidate, fitted_to
+from mmkeras.automl.portfolio import Candidate, plan_of
 from mmkeras.data.targets import Values
 from mmkeras.search.merging import joined
-from mmkeras.trunk.training import Plan, Training, side_by_side
+from mmkeras.trunk.training import Training, side_by_side
 from mmkeras.trunk.trunk import Rows, Trunk
 
 PREFIX = "head_"
@@ -143,17 +143,15 @@ class Workbench:
         member = Member(candidate, trained.heads, predictions[self.judged], seconds=time.monotonic() - start)
         return member, trained.stopped
 
-    def train(self, jobs, until=np.inf, verbose=0):
+    def train(self, jobs, until=np.inf):
         """`Trained` heads that share a plan, in the same passes over the rows.
 
         Args:
             jobs: list of (`Candidate`, fold to leave out), whose settings of `fit` are alike.
             until: the moment of `time.monotonic()` to end at.
-            verbose: int, of Keras's `fit`.
         """
         keras.utils.set_random_seed(self.seed)
-        settings = fitted_to(jobs[0][0], len(self.df))
-        plan = Plan(**{**settings, "seed": self.seed, "verbose": verbose})
+        plan = plan_of(jobs[0][0], self.task, len(self.df), self.seed)
         loss = self.task.choose_loss(plan.loss, self.target)
         heads, trainings = [], {}
         for number, (candidate, fold) in enumerate(jobs):

@@ -1,13 +1,14 @@
 """What `mm.fit` trains: settings known to be good, the best of them first, and then variations of those that did well.
 
-This list is the one place where they stand. Each is of plain values: settings of the task's head and of `Pipeline.fit`.
+This list is the one place where they stand. Each is of plain values: settings of the task's head and of `Pipeline.fit`; what is left out
+is chosen by the rows and the task, as `fit` does it.
 """
 
 import dataclasses
 
 import numpy as np
 
-FEW_ROWS = 10_000  # up to here, settings are trained as they stand; on more rows with larger batches and fewer passes
+from mmkeras.trunk.training import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,25 +30,19 @@ class Candidate:
 
 
 PORTFOLIO = [
-    Candidate("joint, deep", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {"epochs": 30, "learning_rate": 1e-3}),
-    Candidate("hybrid", {"fusion": "hybrid", "dropout": 0.5}, {"epochs": 8, "learning_rate": 1e-3}),
-    Candidate("joint", {"fusion": "concat", "dropout": 0.5}, {"epochs": 15, "learning_rate": 1e-3}),
-    Candidate("gated", {"fusion": "gated", "dropout": 0.2, "depth": 2}, {"epochs": 20, "learning_rate": 1e-3}),
-    Candidate(
-        "without towers",
-        {"fusion": "concat", "dropout": 0.1, "depth": 2},
-        {"epochs": 30, "learning_rate": 1e-3},
-        "untrained",
-    ),
-    Candidate("hybrid, long", {"fusion": "hybrid", "dropout": 0.35}, {"epochs": 20, "learning_rate": 1e-3}),
-    Candidate("texts alone", {"fusion": "concat", "dropout": 0.35}, {"epochs": 15, "learning_rate": 1e-3}, "texts"),
-    Candidate(
-        "table alone", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {"epochs": 30, "learning_rate": 1e-3}, "table"
-    ),
+    Candidate("usual", {"fusion": "concat"}, {}),
+    Candidate("members", {"fusion": "concat", "members": 8, "dropout": 0.1, "depth": 2}, {}),
+    Candidate("hybrid", {"fusion": "hybrid"}, {}),
+    Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2}, {}),
+    Candidate("gated", {"fusion": "gated", "dropout": 0.2, "depth": 2}, {}),
+    Candidate("without towers", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {}, "untrained"),
+    Candidate("hybrid of half the dropout", {"fusion": "hybrid", "dropout": 0.25}, {}),
+    Candidate("texts alone", {"fusion": "concat", "dropout": 0.35}, {}, "texts"),
+    Candidate("table alone", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {}, "table"),
 ]
-# What variations change, one or two of these at a time.
+# What variations change, two of these at a time.
 VARIED_HEAD = {"dropout": (0.05, 0.1, 0.2, 0.35, 0.5), "units": (256, 512, 1024), "depth": (1, 2, 3)}
-VARIED_FIT = {"learning_rate": (5e-4, 1e-3, 2e-3), "epochs": (10, 20, 30), "weight_decay": (0.05, 0.3)}
+VARIED_FIT = {"learning_rate": (5e-4, 1e-3, 2e-3), "weight_decay": (0.05, 0.3)}
 
 
 def candidates(task, modalities):
@@ -83,13 +78,9 @@ def variation(best, number, seed):
     return dataclasses.replace(best, name=f"variation {number + 1}", head=head, fit=fit)
 
 
-def fitted_to(candidate, rows):
-    """Settings of `Pipeline.fit` for a number of rows: on many, batches are larger, and passes fewer."""
-    fit = {"batch_size": 32, **candidate.fit}
-    factor = max(1.0, rows / FEW_ROWS)
-    fit["batch_size"] = int(min(512, fit["batch_size"] * 2 ** int(np.log2(factor) + 0.5)))
-    fit["epochs"] = max(4, round(fit["epochs"] / factor**0.35)) if factor > 1 else fit["epochs"]
-    return fit
+def plan_of(candidate, task, rows, seed=0):
+    """`Plan` of a candidate on so many rows; what it leaves out is chosen, see `Plan.of`. All its epochs count."""
+    return Plan.of(rows, task.usual_epochs, False, **{**candidate.fit, "seed": seed, "verbose": 0})
 
 
 def _names(reads, modalities):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.automl.members import NO_FOLD, Workbench
-from mmkeras.automl.portfolio import fitted_to, variation
+from mmkeras.automl.portfolio import plan_of, variation
 from mmkeras.modalities.base import adapt
 from mmkeras.search.space import JOIN
 from mmkeras.search.trials import FailedTrial, judge
@@ -81,9 +81,11 @@ class Run:
         """Whether there is time for a candidate, by what earlier ones took; the first always fits."""
         if not self.members:
             return True
-        rates = [m.seconds / fitted_to(m.candidate, len(self.bench.df))["epochs"] for m in self.members]
-        needs = float(np.median(rates)) * fitted_to(candidate, len(self.bench.df))["epochs"]
-        return clock.monotonic() + needs < self.until
+        rates = [member.seconds / self._epochs(member.candidate) for member in self.members]
+        return clock.monotonic() + float(np.median(rates)) * self._epochs(candidate) < self.until
+
+    def _epochs(self, candidate):
+        return plan_of(candidate, self.bench.task, len(self.bench.df)).epochs
 
     def _try(self, candidate):
         """Train a candidate and judge it; one that fails is told, and the others go on."""
