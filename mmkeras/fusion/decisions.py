@@ -94,14 +94,16 @@ class HybridFusion(Fusion):
     def join(cls, inputs):
         """The joint decision of "concat" and a linear one of each modality, each with a loss of its own; their learned mean.
 
-        Numbers add up, and train by their sum: the mean of decisions that say too little each says too little.
+        Numbers add up: the mean of decisions that say too little each says too little. The linear ones train by a loss of their
+        sum, and the joint one by what they leave, through that of the whole.
         """
         vectors, presence = inputs.vectors(), inputs.presence()
         fused = ConcatFusion(name="fusion")(vectors, presence)
         if inputs.adds:
             there = enumerate(zeros_where_absent(vectors, presence))
             own = [inputs.decide_linearly(x, number) for number, x in there]
-            return inputs.decide(fused, plus=keras.layers.Add(dtype="float32", name="own_sum")(own))
+            own = inputs.decision(keras.layers.Add(dtype="float32", name="own_sum")(own), "own")
+            return inputs.decide(fused, plus=own)
         joint = inputs.decide(fused)
         own = [inputs.decide_linearly(x, i) for i, x in enumerate(vectors)]
         decisions = cls(name="decisions")(joint, own, presence)  # (B, 1 + modalities, C)

@@ -30,7 +30,7 @@ def build_head(
         - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each; a learned mean
           of the logits;
         - the `label` of a `fusion.Fusion` of your own.
-    For numbers, `Regression`, the decisions of "late" and "hybrid" add up instead of being averaged, and train by their sum.
+    For numbers, `Regression`, the decisions of "late" and "hybrid" add up instead of being averaged.
     After all but the last two of these come `depth` hidden layers. With one modality, every fusion is "concat".
 
     Args:
