@@ -4,7 +4,7 @@ import time as clock
 
 import numpy as np
 
-from mmkeras.automl.members import EVERY_ROW
+from mmkeras.automl.members import EVERY_ROW, NO_FOLD
 from mmkeras.automl.portfolio import candidates, plan_of
 from mmkeras.automl.rows import judged_rows, read_table
 from mmkeras.automl.run import Run, make_bench
@@ -17,9 +17,8 @@ from mmkeras.search.trail import Trail
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.trunk import Rows
 
-# The share of the time in which members are trained: the rest is for choosing and joining, or for learning from all rows.
-TRAINING, BEFORE_ALL_ROWS = 0.95, 0.55
-MORE_ROWS = 1.3  # how much longer all rows take than those that members were trained on, at most
+SPARE = 0.05  # of the time, for choosing and joining
+MORE_ROWS = 1.3  # how much longer a head takes that leaves no rows out, at most
 
 
 def fit(
@@ -67,10 +66,12 @@ def fit(
     table = read_table(as_frame(df, "`mm.fit`"), target, modalities, task, text_encoder=text_encoder, verbose=verbose)
     rows = judged_rows(table, frame_if_rows(validation_data, "validation_data"), by=by, time=time, seed=seed)
     bench = make_bench(table, rows, CacheFolder(cache_dir), seed=seed, verbose=verbose)
-    share = BEFORE_ALL_ROWS if rows.refit else TRAINING
-    run = Run(bench, table.task.primary, start + 60.0 * minutes * share, verbose)
+    end, count = start + 60.0 * minutes * (1 - SPARE), len(set(rows.folds) - {NO_FOLD})
+    share = count / (count + 1) if rows.refit else 1.0  # of the time left: the rest is for a head more of each member
+    now = clock.monotonic()
+    run = Run(bench, table.task.primary, now + share * (end - now), verbose)
     run.portfolio(candidates(bench.task, bench.trunk.modalities))
-    return _finish(run, table, rows, ensemble, start + 60.0 * minutes)
+    return _finish(run, table, rows, ensemble, end)
 
 
 def _check(minutes, ensemble, *, by, time, validation_data):
@@ -124,7 +125,7 @@ def _part(bench, flags):
 
 def _learn_from_all(run, members, counts, end):
     """[(`Head`, weight), …] of the same candidates, trained on all rows; [], which is noted, where there is no time for it."""
-    needs = MORE_ROWS * sum(member.seconds for member in members)
+    needs = MORE_ROWS * sum(member.seconds / len(member.heads) for member in members)
     if not run.interrupted and clock.monotonic() + needs < end:
         groups, weighed = {}, []
         for member, count in zip(members, counts, strict=True):
@@ -136,7 +137,7 @@ def _learn_from_all(run, members, counts, end):
             return sorted(weighed, key=lambda pair: -pair[1])
         except KeyboardInterrupt:
             pass
-    run.notes.append("There was no time to learn from the rows that judged the members, too.")
+    run.notes.append("There was no time to train members on all rows: the heads that left out some predict together.")
     return []
 
 
