@@ -4,7 +4,13 @@ import keras
 import numpy as np
 
 PACKAGE = "mmkeras"
-__all__ = ["MaskedTokenAccuracy", "MaskedTokenCrossentropy", "SparseCategoricalFocalCrossentropy", "sample_weights"]
+__all__ = [
+    "AsymmetricCrossentropy",
+    "MaskedTokenAccuracy",
+    "MaskedTokenCrossentropy",
+    "SparseCategoricalFocalCrossentropy",
+    "sample_weights",
+]
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -117,6 +123,54 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "weights": self.weights}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class AsymmetricCrossentropy(keras.losses.Loss):
+    """Loss of labels by which the many that are not there count less: of those that are, −(1 − p)^γ₊ ln p; of others, −q^γ₋ ln(1 − q)
+    with q = max(p − margin, 0), so that a label that is clearly absent counts nothing; the mean over labels.
+
+    It is the asymmetric loss of Ridnik et al., 2021 (https://arxiv.org/abs/2009.14119). With zeros it is the binary cross-entropy.
+
+    Args:
+        positive, negative: γ₊ and γ₋, floats of at least 0.
+        margin: float in [0, 1).
+        reduction, name: as for every Keras loss.
+
+    Raises:
+        ValueError: a setting outside its range.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> loss = mm.losses.AsymmetricCrossentropy(positive=1.0, negative=2.0, margin=0.1)
+        >>> round(float(loss([[1.0, 0.0]], [[0.5, 0.6]])), 4)
+        0.2599
+    """
+
+    def __init__(
+        self, positive=0.0, negative=2.0, margin=0.05, reduction="sum_over_batch_size", name="asymmetric", **kwargs
+    ):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        for setting, value, most in (
+            ("positive", positive, np.inf),
+            ("negative", negative, np.inf),
+            ("margin", margin, 1),
+        ):
+            if not isinstance(value, int | float | np.number) or not 0 <= value < most:
+                raise ValueError(f"`{setting}` of the asymmetric loss must lie in [0, {most}). Received: {value!r}.")
+        self.positive, self.negative, self.margin = positive, negative, margin
+
+    def call(self, y_true, y_pred):
+        y_pred = keras.ops.convert_to_tensor(y_pred)
+        truth, small = keras.ops.cast(y_true, y_pred.dtype), keras.config.epsilon()
+        chance = keras.ops.clip(y_pred, small, 1.0 - small)
+        shifted = keras.ops.clip(chance - self.margin, small, 1.0 - small)
+        there = keras.ops.power(1.0 - chance, self.positive) * keras.ops.log(chance)
+        absent = keras.ops.power(shifted, self.negative) * keras.ops.log(1.0 - shifted)
+        return -keras.ops.mean(truth * there + (1.0 - truth) * absent, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "positive": self.positive, "negative": self.negative, "margin": self.margin}
 
 
 def label_weights(target, most=10.0):

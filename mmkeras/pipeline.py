@@ -147,12 +147,12 @@ class Pipeline:
                 along a cosine; or a Keras LearningRateSchedule. With callbacks that set the rate it stays constant.
             fine_tune_epochs: int, passes in the second phase.
             fine_tune_learning_rate: the same for the second phase.
-            loss: None for the task's own; "focal" for the focal loss with γ = 2, which heeds rare classes and hard rows
-                more; "weighted" for labels of which rare ones count more; or a Keras loss of the target and the prediction,
-                such as `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
-            weight_decay: float, of AdamW.
+            loss: None for the task's own; "focal" for the focal loss with γ = 2, which heeds rare classes and hard rows more; of labels
+                also "weighted", by which rare ones count more, and "asymmetric", by which absent ones count less; of numbers "huber" and
+                "absolute"; or a Keras loss, such as `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
+            weight_decay: float.
             early_stopping: bool, whether the epoch with the best primary metric on the validation rows is kept; "chosen": where epochs are.
-            optimizer: "adamw", "adam" or "sgd" (with Nesterov's momentum, which wants a higher learning rate).
+            optimizer: "adamw", "adam" or "sgd" (with Nesterov's momentum).
             sample_weight: name of a column of `df` that says how much each row counts in training, or None.
 
         Returns:

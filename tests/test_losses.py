@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.losses import (
+    AsymmetricCrossentropy,
     MaskedTokenAccuracy,
     MaskedTokenCrossentropy,
     SparseCategoricalFocalCrossentropy,
@@ -264,6 +265,32 @@ def test_weighted_cross_entropy_is_saved_and_refuses_what_cannot_be():
     for weights in ([], [-1.0], [float("nan")]):
         with pytest.raises(ValueError, match="`weights` must be finite numbers of at least 0"):
             WeightedBinaryCrossentropy(weights)
+
+
+def test_asymmetric_loss_by_hand():
+    truth, chances = np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[0.5, 0.6], [0.05, 0.3]], "float32")
+    got = AsymmetricCrossentropy(1.0, 2.0, 0.1, reduction=None)(truth, chances)
+    # An absent label with a chance below the margin counts nothing.
+    by_hand = [-(0.5 * math.log(0.5) + 0.25 * math.log(0.5)) / 2, -0.04 * math.log(0.8) / 2]
+    np.testing.assert_allclose(got, by_hand, rtol=1e-5)
+    plain = AsymmetricCrossentropy(0.0, 0.0, 0.0)(truth, chances)
+    np.testing.assert_allclose(plain, keras.losses.BinaryCrossentropy()(truth, chances), rtol=1e-5)
+    assert np.isfinite(AsymmetricCrossentropy()(np.eye(2), 1 - np.eye(2, dtype="float32")))
+
+
+def test_asymmetric_loss_is_saved_and_refuses_what_cannot_be():
+    loss = keras.losses.deserialize(keras.losses.serialize(AsymmetricCrossentropy(1.0, 3.0, 0.2)))
+    assert (loss.positive, loss.negative, loss.margin) == (1.0, 3.0, 0.2)
+    for settings in ({"positive": -1.0}, {"negative": float("nan")}, {"margin": 1.0}, {"margin": "0"}):
+        with pytest.raises(ValueError, match=f"`{next(iter(settings))}` of the asymmetric loss must lie in"):
+            AsymmetricCrossentropy(**settings)
+
+
+def test_asymmetric_loss_has_a_name():
+    df = mm.samples.movies(40, seed=0)
+    pipe = mm.Pipeline([mm.Tabular(numeric=["budget"])], MultiLabel("genres"), units=4)
+    losses = [pipe.fit(df, epochs=1, loss=loss, verbose=0).history["loss"][0] for loss in (None, "asymmetric")]
+    assert 0 < losses[1] < 0.8 * losses[0]  # what is absent counts less
 
 
 def test_weights_of_labels_grow_with_the_root_of_their_rarity():

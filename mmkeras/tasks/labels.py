@@ -14,7 +14,7 @@ from mmkeras.data.frames import column_labels
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
-from mmkeras.losses import WeightedBinaryCrossentropy, label_weights
+from mmkeras.losses import AsymmetricCrossentropy, WeightedBinaryCrossentropy, label_weights
 from mmkeras.tasks.answers import ClassValues, natural_order, warn_of_names
 from mmkeras.tasks.classes import Classes, StartValues
 from mmkeras.tasks.label_cells import CLOSING, LabelError, Labels, choose_separator, flag, read_labels
@@ -245,6 +245,7 @@ class MultiLabel(Classes):
     def named_losses(self):
         return {
             "focal": lambda target: keras.losses.BinaryFocalCrossentropy(gamma=2.0),
+            "asymmetric": lambda target: AsymmetricCrossentropy(),
             "weighted": lambda target: WeightedBinaryCrossentropy(label_weights(target.values)),
         }
 
