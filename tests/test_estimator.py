@@ -28,7 +28,7 @@ def expected(estimator):
 
 
 def checks():
-    """All of scikit-learn's of a classifier, and those that only regressors have: each fit costs a second."""
+    """scikit-learn's checks, each once: of a classifier, and what only regressors have. Each fit costs a second."""
     seen, every = set(), []
     classifier = mm.Estimator(task=mm.MultiClass, **{**QUICK, "epochs": 6, "learning_rate": 0.05, "batch_size": 512})
     regressor = mm.Estimator(task=mm.Regression("y", transform="none"), **{**QUICK, "epochs": 4, "batch_size": 16})
@@ -36,13 +36,12 @@ def checks():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not inherit from `sklearn.base.BaseEstimator`")
             mark = parametrize_with_checks([estimator], expected_failed_checks=expected)
-            params = [
-                pytest.param(*getattr(param, "values", param), marks=getattr(param, "marks", ()))
-                for param in mark.args[1]
-            ]
-        named = [(mark.kwargs["ids"](param.values[1]), param) for param in params]
-        every += [param for name, param in named if name not in seen]
-        seen |= {name for name, _ in named}
+            for param in mark.args[1]:
+                values = getattr(param, "values", param)
+                name = mark.kwargs["ids"](values[1]).partition("(")[0]  # once, not again in read-only memory
+                if name not in seen:
+                    every.append(pytest.param(*values, marks=getattr(param, "marks", ())))
+                seen.add(name)
     return {"argnames": mark.args[0], "argvalues": every, "ids": mark.kwargs["ids"]}
 
 
