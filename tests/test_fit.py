@@ -176,6 +176,7 @@ def test_a_second_gives_a_model_and_says_so(monkeypatch):
     pipe = learn(films(50), minutes=1 / 60, modalities=[NUMBERS])
     assert len(pipe.trail.table) == 1
     assert any("Time was up while 'joint' trained" in note for note in pipe.notes)
+    assert any("There was no time to train members on all rows" in note for note in pipe.notes)
     assert len(pipe.predict(films(50))) == 50
 
 

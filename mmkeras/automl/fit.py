@@ -28,8 +28,8 @@ def fit(
     """Look at a table, train what is known to work on it and variations of what works best, and return an ensemble as one Pipeline.
 
     What `mm.suggest` would suggest is read, unless you say what. Members are heads on the same cached features. Each is trained once
-    for every fold, beside the others of that fold in one pass, and judged on the rows it left out; a greedy selection chooses and
-    weighs them by these. Ctrl-C, or the end of the time, gives the best so far. `pipe.trail` tells what was tried, `pipe.notes` what
+    for every fold, all folds in one pass, and judged on the rows it left out; a greedy selection chooses and weighs them by these, and who
+    is chosen learns from all rows. Ctrl-C, or the end of the time, gives the best so far. `pipe.trail` tells what was tried, `pipe.notes` what
     was found.
 
     Args:

@@ -99,7 +99,7 @@ def judged_rows(table, validation, *, by, time, seed):
     drawn = fold_rows(grouped, int(count), classes=strata, by=by, seed=seed)
     for number, (_, judged) in enumerate(drawn):
         folds[judged] = number
-    return JudgedRows(df[columns], folds, refit=False)
+    return JudgedRows(df[columns], folds, refit=True)
 
 
 def _groups(table, df, by):
