@@ -71,7 +71,7 @@ def fit(
     now = clock.monotonic()
     run = Run(bench, table.task.primary, now + share * (end - now), verbose)
     run.portfolio(candidates(bench.task, bench.trunk.modalities))
-    return _finish(run, table, rows, ensemble, end)
+    return _finish(run, table, rows, size=ensemble, end=end)
 
 
 def _check(minutes, ensemble, *, by, time, validation_data):
@@ -85,7 +85,7 @@ def _check(minutes, ensemble, *, by, time, validation_data):
         raise ValueError(f"Rows to judge members on are found in one way. Received: {given}. Leave all but one out.")
 
 
-def _finish(run, table, rows, size, end):
+def _finish(run, table, rows, *, size, end):
     """The Pipeline of the best members, and what is told of them.
 
     Args:
