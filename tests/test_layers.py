@@ -52,6 +52,7 @@ from mmkeras.layers import (
     TermWeights,
     Tokenize,
     Units,
+    WeightedMean,
     count_words,
     learn_vocabulary,
     plain_words,
@@ -141,6 +142,10 @@ CASES = {
     Units: (
         lambda **k: Units([2.0, 1.0], [1.0, 0.0], [{"kind": "none"}, {"kind": "log1p", "most": 3.0}], **k),
         [np.array([[0.5, 1.0], [1.0, 2.0]], "float32")],
+    ),
+    WeightedMean: (
+        lambda **k: WeightedMean([2, 1], "log_odds", **k),
+        [[np.array([[0.5]], "float32"), np.array([[0.9]], "float32")]],
     ),
     RisingQuantiles: (lambda **k: RisingQuantiles([0.1, 0.5, 0.7], **k), [np.array([[0.5, 1.0, 2.0]], "float32")]),
     Standardize: (
