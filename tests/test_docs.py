@@ -139,7 +139,19 @@ SHORTER = {
     r'losses=\["standard", "weighted"\]': 'losses="weighted"',
     r"\bablate\(modalities,": "ablate(modalities[:1],",
 }
-COMMANDS = ("quickstart", "suggest", "fit", "train", "search", "predict", "caption", "evaluate", "export", "serve", "cache")
+COMMANDS = (
+    "quickstart",
+    "suggest",
+    "fit",
+    "train",
+    "search",
+    "predict",
+    "caption",
+    "evaluate",
+    "export",
+    "serve",
+    "cache",
+)
 PRESETS = ("distil_bert_base_en_uncased", "bert_small_en_uncased", "bert_tiny_en_uncased")
 NETWORKS = ("ResNet50V2", "MobileNetV2", "InceptionResNetV2")
 

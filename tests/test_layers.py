@@ -28,6 +28,7 @@ from mmkeras.fusion import (
 )
 from mmkeras.hub import HubEncoder, HubPreprocessor
 from mmkeras.layers import (
+    Alike,
     AnyNumber,
     CalendarParts,
     CaptionDecoder,
@@ -143,6 +144,10 @@ CASES = {
         lambda **k: Units([2.0, 1.0], [1.0, 0.0], [{"kind": "none"}, {"kind": "log1p", "most": 3.0}], **k),
         [np.array([[0.5, 1.0], [1.0, 2.0]], "float32")],
     ),
+    Alike: (
+        lambda **k: Alike(2, [4], most_terms=3, **k),
+        [[np.ones((2, 3), "float32")], [[np.array([[1, 2], [3, 0]], "int32"), np.ones((2, 2), "float32")]]],
+    ),
     WeightedMean: (
         lambda **k: WeightedMean([2, 1], "log_odds", **k),
         [[np.array([[0.5]], "float32"), np.array([[0.9]], "float32")]],
@@ -210,6 +215,8 @@ RAW = [
     HubPreprocessor,
 ]
 TRAINED = [
+    MemberDense,
+    MemberScale,
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
     CaptionDecoder, HubEncoder, PatchPositions,
 ]  # fmt: skip

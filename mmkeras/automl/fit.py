@@ -129,10 +129,10 @@ def _learn_from_all(run, members, counts, end):
     if not run.interrupted and clock.monotonic() + needs < end:
         groups, weighed = {}, []
         for member, count in zip(members, counts, strict=True):
-            groups.setdefault(repr(sorted(member.candidate.fit.items())), []).append((member.candidate, count))
+            groups.setdefault(member.candidate.group, []).append((member.candidate, count))
         try:
             for group in groups.values():
-                heads = run.bench.train([(candidate, EVERY_ROW) for candidate, _ in group]).heads
+                heads = group[0][0].train(run.bench, [(candidate, EVERY_ROW) for candidate, _ in group]).heads
                 weighed += [(head, float(count)) for head, (_, count) in zip(heads, group, strict=True)]
             return sorted(weighed, key=lambda pair: -pair[1])
         except KeyboardInterrupt:

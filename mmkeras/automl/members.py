@@ -8,6 +8,7 @@ import numpy as np
 
 from mmkeras.automl.portfolio import Candidate, plan_of
 from mmkeras.data.targets import Values
+from mmkeras.heads.likeness import build_likeness, choose, compared, solve
 from mmkeras.search.merging import joined
 from mmkeras.trunk.training import Training, side_by_side
 from mmkeras.trunk.trunk import Rows, Trunk
@@ -132,7 +133,7 @@ class Workbench:
     def member(self, candidate, until):
         """(`Member` of a candidate, whether time cut its training short)."""
         start, folds = time.monotonic(), sorted(set(self.folds[self.judged].tolist()))
-        trained = self.train([(candidate, fold) for fold in folds], until)
+        trained = candidate.train(self, [(candidate, fold) for fold in folds], until)
         said = self.trunk.outputs(trained.model, self.df)  # of all rows by all heads: they are read already
         predictions = None
         for number, (fold, head) in enumerate(zip(folds, trained.heads, strict=True)):
@@ -167,6 +168,26 @@ class Workbench:
         stop, together = Stop(until), side_by_side(trainings)
         self.trunk.train(together, Rows(self.df, self.answers, weights), plan, callbacks=[stop])
         return Trained(heads, together.model, stop.stopped)
+
+    def solve(self, jobs):
+        """`Trained` heads that decide by likeness, see `heads.likeness`; jobs as for `train`."""
+        heads, outputs, every = [], {}, self.task.least_squares(self.target.values)
+        rows = chosen = None
+        inputs = self.trunk.head_inputs([name for candidate, _ in jobs[:1] for name in candidate.reads])
+        for number, (_, fold) in enumerate(jobs):
+            known = np.flatnonzero(self.folds != fold)
+            head = build_likeness(inputs, self.task, len(known))
+            if rows is None:
+                rows = compared(head, self.trunk.runner(self.df))
+                chosen = choose(rows.take(known), every[known], self.seed)
+            scale = self.task.logit_scale
+            solve(head, rows.take(known), every[known], chosen, logit_scale=scale, seed=self.seed)
+            model = self.trunk.attach(head).model
+            heads.append(Head(head, self.trunk, model))
+            shared = heads[0].model.input
+            beside = keras.Model(model.input, model.output, name=f"{PREFIX}{number}_beside")  # a name of its own
+            outputs.update({f"{PREFIX}{number}/{key}": x for key, x in beside(dict(shared)).items()})
+        return Trained(heads, keras.Model(shared, outputs), False)
 
     def combine(self, heads, weights, scale):
         """(`Trunk` whose features the first head reads, one head of all); see `merging.joined`.

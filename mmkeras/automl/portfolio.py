@@ -28,8 +28,41 @@ class Candidate:
     fit: dict
     reads: object = "all"
 
+    varies = True  # whether it has settings to be drawn anew
+
+    @property
+    def group(self):
+        """Candidates of one group are trained in the same passes over the rows."""
+        return repr(sorted(self.fit.items()))
+
+    def train(self, bench, jobs, until=np.inf):
+        """`members.Trained` heads of this candidate's group, see `Workbench.train`."""
+        return bench.train(jobs, until)
+
+    def takes(self, task, names):
+        """Whether a head of it can be, for a task and modalities of these names."""
+        try:
+            task.check_settings(list(names), **self.head)
+        except ValueError:
+            return False
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Likeness(Candidate):
+    """A head that is solved at once, by how alike rows are; see `heads.likeness`. It has no settings."""
+
+    group, varies = "likeness", False
+
+    def train(self, bench, jobs, until=np.inf):
+        return bench.solve(jobs)
+
+    def takes(self, task, names):
+        return task.mean_is_told
+
 
 PORTFOLIO = [
+    Likeness("likeness", {}, {}),
     Candidate("usual", {"fusion": "concat"}, {}),
     Candidate("members", {"fusion": "concat", "members": 8, "dropout": 0.1, "depth": 2}, {}),
     Candidate("hybrid", {"fusion": "hybrid"}, {}),
@@ -50,11 +83,11 @@ def candidates(task, modalities):
     made, seen = [], set()
     for candidate in PORTFOLIO:
         names = _names(candidate.reads, modalities)
-        if not names or not _takes(task, names, candidate.head):
+        if not names or not candidate.takes(task, names):
             continue
-        head = candidate.head if len(names) > 1 else {**candidate.head, "fusion": "concat"}
+        head = candidate.head if len(names) > 1 or not candidate.head else {**candidate.head, "fusion": "concat"}
         made_one = dataclasses.replace(candidate, reads=names, head=head)
-        key = repr((names, sorted(head.items()), sorted(candidate.fit.items())))
+        key = repr((names, sorted(head.items()), candidate.group))
         if key not in seen:
             seen.add(key)
             made.append(made_one)
@@ -92,11 +125,3 @@ def _names(reads, modalities):
     }
     names = tuple(m.name for m in modalities if (kept[reads](m) if isinstance(reads, str) else m.name in reads))
     return names
-
-
-def _takes(task, names, head):
-    try:
-        task.check_settings(list(names), **head)
-    except ValueError:
-        return False
-    return True

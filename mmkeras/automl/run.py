@@ -63,7 +63,7 @@ class Run:
                 if self._fits(candidate):
                     self._try(candidate)
             for number in range(MOST_MEMBERS - len(portfolio)):
-                best = self.best_first()[:VARIED]
+                best = [member for member in self.best_first() if member.candidate.varies][:VARIED]
                 candidate = variation(best[number % len(best)].candidate, number, self.bench.seed) if best else None
                 if candidate is None or not self._fits(candidate):
                     break
@@ -79,9 +79,9 @@ class Run:
 
     def _fits(self, candidate):
         """Whether there is time for a candidate, by what earlier ones took; the first always fits."""
-        if not self.members:
-            return True
-        rates = [member.seconds / self._epochs(member.candidate) for member in self.members]
+        rates = [member.seconds / self._epochs(member.candidate) for member in self.members if member.candidate.varies]
+        if not rates:
+            return not self.members or clock.monotonic() < self.until
         return clock.monotonic() + float(np.median(rates)) * self._epochs(candidate) < self.until
 
     def _epochs(self, candidate):

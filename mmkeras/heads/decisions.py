@@ -67,7 +67,7 @@ def build_head(
     """
     settings = {"depth": depth, "modality_dropout": modality_dropout, "attention_heads": attention_heads}
     kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, members=members, **settings)
-    inputs = HeadInputs(features, modalities or None, normalise, whole)
+    inputs = HeadInputs(features, modalities or None, normalise, whole=whole)
     kind = kind if len(inputs.names) > 1 else ConcatFusion
     shares = dropout if isinstance(dropout, dict) else dict.fromkeys(inputs.names, dropout)
     dropout = DROPOUT if isinstance(dropout, dict) else dropout

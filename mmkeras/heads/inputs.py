@@ -21,21 +21,26 @@ class HeadInputs:
         names: names of the modalities to use; None takes all.
         normalise: names of the features to be brought to mean 0 and variance 1.
         whole: names of the features of which training leaves nothing out.
+        ways: {modality: its `alike`}, see `Modality.alike`.
 
     Attributes:
         inputs: {key: keras.Input} of those that were taken.
     """
 
-    def __init__(self, features, names=None, normalise=(), whole=()):
+    def __init__(self, features, names=None, normalise=(), *, whole=(), ways=None):
         self.features, self.inputs = features, {}
         self.names = modality_names(features) if names is None else list(names)
-        self.normalise, self.whole = normalise, whole
+        self.normalise, self.whole, self._ways = normalise, whole, ways or {}
 
     def __call__(self, key):
         if key not in self.inputs:
             tensor = self.features[key]
             self.inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
         return self.inputs[key]
+
+    def alike(self, name):
+        """What of a modality's rows may be compared, see `Modality.alike`; None for nothing."""
+        return self._ways[name](self) if name in self._ways else None
 
     def present(self, name):
         """(B, 1), 1 where the row has the modality."""

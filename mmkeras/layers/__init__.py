@@ -9,6 +9,7 @@ from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
+from mmkeras.layers.kernel import Alike
 from mmkeras.layers.members import MemberDense, MemberScale
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
@@ -26,6 +27,7 @@ from mmkeras.layers.words import (
 
 __all__ = [
     "SPECIAL",
+    "Alike",
     "AnyNumber",
     "CalendarParts",
     "CaptionDecoder",

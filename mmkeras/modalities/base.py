@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import re
 
+import keras
+
 from mmkeras.data.columns import check_frame, inputs_of, raw_values
 from mmkeras.data.frames import column_labels
 from mmkeras.modalities.encoders.base import find_encoder
@@ -141,6 +143,20 @@ class Modality(Learner):
         """Modalities, a list, that read the same columns by another encoder, where it is one for them."""
         return []
 
+    def alike(self, inputs):
+        """What of a row may be compared with another: ([(B, D) vectors, …], [[(B, T) ids, (B, T) weights], …], [sizes of vocabularies]).
+
+        None where nothing stands before training, as of towers from scratch.
+
+        Args:
+            inputs: `HeadInputs`, called with the keys of features and of what `prepare` gave.
+        """
+        if not self.pretrained:
+            return None
+        there = keras.ops.cast(inputs.present(self.name), "bool")
+        vector = keras.layers.UnitNormalization(dtype="float32")(inputs.vector(self.name))
+        return [keras.ops.where(there, vector, keras.ops.zeros_like(vector))], [], []
+
     def own(self, tensors):
         """{key: tensor} of the tensors that `prepare` gave, without the modality's name."""
         return {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
@@ -222,6 +238,9 @@ class EncodedModality(Modality):
 
     def encode(self, tensors):
         return self.made_encoder().encode(self.own(tensors))
+
+    def alike(self, inputs):
+        return self.made_encoder().alike(inputs) or super().alike(inputs)
 
     def tower_layers(self, fine_tune):
         return self.made_encoder().tower_layers(fine_tune)

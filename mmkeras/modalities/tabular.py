@@ -162,6 +162,28 @@ class Tabular(Modality):
         joined = inputs[0] if len(inputs) == 1 else keras.layers.Concatenate(name=f"{self.name}_join")(inputs)
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
 
+    def alike(self, inputs):
+        """Numbers with their ranks, dates, and a bag of categories."""
+        vectors, bags, sizes = [], [], []
+        for group in ("numeric", "datetime"):
+            if f"{self.name}.{group}" in inputs.features:
+                numbers = inputs(f"{self.name}.{group}")
+                missing = keras.ops.isnan(numbers)
+                parts = [keras.ops.where(missing, 0.0, numbers) * 0.5, keras.ops.cast(missing, "float32")]
+                if group == "numeric" and f"{self.name}.bins" in inputs.features:
+                    parts.append(inputs(f"{self.name}.bins") * 0.5)
+                vectors.append(keras.ops.concatenate(parts, axis=-1))
+        ids, size = [], 1
+        for index, words in enumerate(self.state["vocabularies"]):
+            code = keras.ops.cast(inputs(f"{self.name}.category_{index}"), "int32")
+            ids.append(keras.ops.where(code > 0, code + size, 0))
+            size += len(words) + 2
+        if ids:
+            ids = keras.ops.stack([keras.ops.reshape(code, (-1,)) for code in ids], axis=-1)
+            bags.append([ids, keras.ops.cast(ids > 0, "float32")])
+            sizes.append(size + 1)
+        return vectors, bags, sizes
+
     @classmethod
     def claims(cls, sample):
         claims = [column.claim(sample) for column in (NumberColumn(), CategoryColumn(), DateColumn())]

@@ -269,6 +269,9 @@ class MultiClass(Classes):
             bias = StartValues(np.log(counts / counts.sum()).tolist())
         return keras.layers.Dense(len(self.classes), bias_initializer=bias, dtype="float32", name=name)(hidden)
 
+    def least_squares(self, target):
+        return self._flags(target)
+
     def activate(self, logits, name="probabilities"):
         """Logits → probabilities that add to 1."""
         return keras.layers.Softmax(dtype="float32", name=name)(logits)

@@ -36,6 +36,8 @@ class Decisions(Task):
     # Settings of a head that follow from what it reads, where the user gave none: of wide features, and of a table alone.
     usual_head = {}  # noqa: RUF012 never changed
     usual_of_tables = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
+    # Whether predictions are means, so that `least_squares` may tell them.
+    mean_is_told = True
     # What the report calls the rival that knows only the training rows' target.
     prior_name = "label prior"
 
@@ -51,6 +53,10 @@ class Decisions(Task):
     def logits(self, hidden, target=None, name="logits"):
         """(B, D) → (B, C), as a layer of this name; its start may learn from the encoded training target."""
         raise NotImplementedError
+
+    def least_squares(self, target):
+        """(R, C) numbers, in the units of logits or from 0 to 1, of which predictions are the means, where `mean_is_told`."""
+        return target
 
     def activate(self, logits, name="probabilities"):
         """Logits → predictions."""

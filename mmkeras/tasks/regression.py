@@ -180,6 +180,14 @@ class Regression(Decisions):
         """(B, D) → (B, K · Q), in standard units of the training target."""
         return keras.layers.Dense(len(self.names()), dtype="float32", name=name)(hidden)
 
+    @property
+    def mean_is_told(self):
+        return self.quantiles is None
+
+    def least_squares(self, target):
+        numbers = target if self.scales is None else on_scales(target, self.scales)
+        return np.nan_to_num((numbers - np.array(self.mean)) / np.array(self.scale))  # the mean for a missing cell
+
     def activate(self, logits, name="units"):
         """Standard units → the units of the columns."""
         if self.quantiles is not None:

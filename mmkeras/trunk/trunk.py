@@ -72,6 +72,7 @@ class Trunk:
             [m.name for m in chosen],
             normalise=[m.name for m in chosen if m.normalise],
             whole=[m.name for m in chosen if m.few_features],
+            ways={m.name: m.alike for m in chosen},
         )
 
     def grid(self):
@@ -283,7 +284,7 @@ class Trunk:
 
 def _joined(batches):
     """Batches one after another; those of sequences are padded with zeros to the longest."""
-    if batches[0].ndim > 2:
+    if batches[0].ndim > 1:
         longest = max(batch.shape[1] for batch in batches)
         batches = [
             np.pad(b, [(0, 0), (0, longest - b.shape[1])] + [(0, 0)] * (b.ndim - 2)) if b.shape[1] < longest else b

@@ -69,6 +69,10 @@ class Encoder(abc.ABC):
     def prepare(self, raw):
         """{column: (B,) raw values} → {key: tensor}, without trainable weights."""
 
+    def alike(self, inputs):
+        """What of a row may be compared with another, before anything is trained, see `Modality.alike`; None for a tower's feature."""
+        return None
+
     @abc.abstractmethod
     def encode(self, tensors):
         """{key: tensor} → features (B, D) or (B, T, D)."""

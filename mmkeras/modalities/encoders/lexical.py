@@ -33,6 +33,10 @@ class Lexical(TextEncoder):
         weigh = layers.TermWeights(state["vectorizer"], state["idf"], words, unicode=True, name=f"{self.name}_terms")
         return weigh(strings(raw))
 
+    def alike(self, inputs):
+        terms = [inputs(f"{self.name}.{key}") for key in ("term_ids", "term_weights")]
+        return [], [terms], [len(self.modality.state["idf"])]
+
     def encode(self, tensors):
         bag = layers.TermBag(len(self.modality.state["idf"]), UNITS, DROPOUT, name=f"{self.name}_bag")
         return bag(tensors["term_ids"], tensors["term_weights"])
