@@ -127,7 +127,7 @@ class WeightedBinaryCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AsymmetricCrossentropy(keras.losses.Loss):
-    """Loss of labels by which the many that are not there count less: of those that are, −(1 − p)^γ₊ ln p; of others, −q^γ₋ ln(1 − q)
+    """Loss of labels, (B, C), by which the many that are not there count less: of those that are, −(1 − p)^γ₊ ln p; of others, −q^γ₋ ln(1 − q)
     with q = max(p − margin, 0), so that a label that is clearly absent counts nothing; the mean over labels.
 
     It is the asymmetric loss of Ridnik et al., 2021 (https://arxiv.org/abs/2009.14119). With zeros it is the binary cross-entropy.

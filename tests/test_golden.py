@@ -38,7 +38,7 @@ def genres(folder):
             zero_is_missing=["budget", "revenue"],
         ),
     ]
-    pipe = mm.Pipeline(modalities, mm.MultiLabel("genres"), "hybrid", **SMALL)
+    pipe = mm.Pipeline(modalities, mm.MultiLabel("genres"), "hybrid", dropout=0.5, depth=1, **SMALL)
     return pipe, *mm.split_frame(mm.samples.movies(120, seed=0), 0.25, seed=0), FIT
 
 
@@ -59,7 +59,7 @@ def price(folder):
         mm.Text("description", encoder="lexical", sequence_length=8, name="words"),
         mm.Tabular(numeric=["size_cm", "age_years"], categorical="brand", datetime="posted"),
     ]
-    pipe = mm.Pipeline(modalities, mm.Regression("price", transform="none"), "gated", **SMALL)
+    pipe = mm.Pipeline(modalities, mm.Regression("price", transform="none"), "gated", dropout=0.5, depth=1, **SMALL)
     return pipe, *mm.split_frame(mm.samples.listings(120, 0, folder), 0.25, seed=0), FIT
 
 

@@ -470,7 +470,7 @@ def test_trials_do_not_depend_on_those_before(rows, place):
     training = {"learning_rate": 1e-2, "optimizer": "adam", "loss": "focal", "epochs": 2}
     first = spaces.make_variant({**chosen, **training}, [WORDS, NUMBERS], GENRES)
     other = spaces.make_variant({**chosen, **training, "fusion": "late", "epochs": 5}, [WORDS, NUMBERS], GENRES)
-    scores = [trials.run(variant) for variant in (first, other, first)]
+    scores = [trials.run(variant)["score"] for variant in (first, other, first)]
     assert scores[0] == scores[2] != scores[1]
 
 
@@ -566,4 +566,6 @@ def test_an_ensemble_that_cannot_be(rows, place, found):
     with pytest.raises(ValueError, match="`ensemble` must be a positive int"):
         run(rows[0], place, "none", ensemble=0)
     with pytest.raises(ValueError, match="that kept none. Raise `max_trials`"):
-        run(rows[0], place, ensemble=2)
+        space = {**QUICK, "fusion": ["concat", "hybrid"]}
+        run(rows[0], place, "without", max_trials=1, space=space)
+        run(rows[0], place, "without", max_trials=1, space=space, ensemble=2)

@@ -396,8 +396,9 @@ def test_columns_of_0_and_1_are_labels():
     df = base().assign(toxic=np.arange(ROWS) % 2, insult=np.arange(ROWS) % 3 == 0, z=spread(0, 1))
     suggestion = mm.suggest(df.drop(columns="y"), ["toxic", "insult"])
     assert suggestion.task == mm.MultiLabel(["toxic", "insult"]) and list(suggestion.columns.index) == ["x", "z"]
+    assert mm.suggest(df, ["toxic", "x"]).task == mm.Regression(["toxic", "x"])  # one of them holds other numbers
     with pytest.raises(ValueError, match="classes that recur"):
-        mm.suggest(df, ["toxic", "x"])
+        mm.suggest(df.assign(word=[chr(97 + i % 26) * (i + 2) for i in range(ROWS)]), ["toxic", "word"])
 
 
 # === Bad input ===

@@ -226,7 +226,8 @@ def test_weighted_loss_of_labels_learns_from_the_training_target():
     miss = lambda label: (tf.constant([[float(label == 0), float(label == 1)]]), tf.constant([[0.1, 0.1]]))  # noqa: E731
     assert float(loss(*miss(1))) / float(plain(*miss(1))) > float(loss(*miss(0))) / float(plain(*miss(0)))
     with pytest.raises(
-        ValueError, match="`loss` must be None, 'focal', 'weighted', or a Keras loss or its name. Received: 'hinged'"
+        ValueError,
+        match="`loss` must be None, 'focal', 'asymmetric', 'weighted', or a Keras loss or its name. Received: 'hinged'",
     ):
         task.choose_loss("hinged", rows)
     with pytest.raises(

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmkeras.automl.portfolio import Candidate, plan_of
 from mmkeras.data.targets import Values
-from mmkeras.heads.likeness import build_likeness, choose, compared, solve
+from mmkeras.heads.likeness import build_likeness, choose, compared, decided, solve
 from mmkeras.search.merging import joined
 from mmkeras.trunk.training import Training, side_by_side
 from mmkeras.trunk.trunk import Rows, Trunk
@@ -86,13 +86,14 @@ class Trained:
 
     Attributes:
         heads: list of `Head`.
-        model: keras.Model of all of them, whose outputs begin with `PREFIX` and the number of a head.
+        run: function without arguments to what they all give for all rows, {key: (R, …)}, whose keys begin with `PREFIX` and the number
+            of a head.
         stopped: bool, whether time cut it short.
     """
 
     heads: list
-    model: object
-    stopped: bool
+    run: object
+    stopped: bool = False
 
 
 class Stop(keras.callbacks.Callback):
@@ -134,7 +135,7 @@ class Workbench:
         """(`Member` of a candidate, whether time cut its training short)."""
         start, folds = time.monotonic(), sorted(set(self.folds[self.judged].tolist()))
         trained = candidate.train(self, [(candidate, fold) for fold in folds], until)
-        said = self.trunk.outputs(trained.model, self.df)  # of all rows by all heads: they are read already
+        said = trained.run()  # of all rows by all heads: they are read already
         predictions = None
         for number, (fold, head) in enumerate(zip(folds, trained.heads, strict=True)):
             own = {key: said[f"{PREFIX}{number}/{key}"] for key in head.head.output}
@@ -167,11 +168,11 @@ class Workbench:
         weights = self.task.weights(self.target, plan.class_weight)
         stop, together = Stop(until), side_by_side(trainings)
         self.trunk.train(together, Rows(self.df, self.answers, weights), plan, callbacks=[stop])
-        return Trained(heads, together.model, stop.stopped)
+        return Trained(heads, lambda: self.trunk.outputs(together.model, self.df), stop.stopped)
 
     def solve(self, jobs):
         """`Trained` heads that decide by likeness, see `heads.likeness`; jobs as for `train`."""
-        heads, outputs, every = [], {}, self.task.least_squares(self.target.values)
+        heads, said, every = [], [], self.task.least_squares(self.target.values)
         rows = chosen = None
         inputs = self.trunk.head_inputs([name for candidate, _ in jobs[:1] for name in candidate.reads])
         for number, (_, fold) in enumerate(jobs):
@@ -181,13 +182,10 @@ class Workbench:
                 rows = compared(head, self.trunk.runner(self.df))
                 chosen = choose(rows.take(known), every[known], self.seed)
             scale = self.task.logit_scale
-            solve(head, rows.take(known), every[known], chosen, logit_scale=scale, seed=self.seed)
-            model = self.trunk.attach(head).model
-            heads.append(Head(head, self.trunk, model))
-            shared = heads[0].model.input
-            beside = keras.Model(model.input, model.output, name=f"{PREFIX}{number}_beside")  # a name of its own
-            outputs.update({f"{PREFIX}{number}/{key}": x for key, x in beside(dict(shared)).items()})
-        return Trained(heads, keras.Model(shared, outputs), False)
+            kept = solve(head, rows.take(known), every[known], chosen, logit_scale=scale, seed=self.seed)
+            heads.append(Head(head, self.trunk, self.trunk.attach(head).model))
+            said.append((f"{PREFIX}{number}/{self.task.column}", head, known[kept]))
+        return Trained(heads, lambda: {key: decided(head, rows, chosen, kept) for key, head, kept in said})
 
     def combine(self, heads, weights, scale):
         """(`Trunk` whose features the first head reads, one head of all); see `merging.joined`.
