@@ -73,12 +73,14 @@ def test_the_portfolio_is_cut_to_what_a_table_has():
     task = mm.MultiLabel("genres")
     both = candidates(task, [WORDS, NUMBERS])
     assert {each.reads for each in both} >= {("words", "numbers"), ("words",), ("numbers",)}
-    alone = candidates(task, [NUMBERS])
+    solved, *alone = candidates(task, [NUMBERS])
+    assert not solved.varies and not solved.head and not solved.fit and all(each.varies for each in alone)
     assert alone and {each.head["fusion"] for each in alone} == {"concat"} and len(set(map(repr, alone))) == len(alone)
-    assert plan_of(both[0], task, 100).epochs > plan_of(both[0], task, 10**6).epochs >= 4
+    trained = both[1]
+    assert plan_of(trained, task, 100).epochs > plan_of(trained, task, 10**6).epochs >= 4
     assert plan_of(QUICK[0], task, 100).epochs == 1
-    drawn = [variation(both[0], number, 0) for number in range(4)]
-    assert drawn[0] == variation(both[0], 0, 0) and len({repr((each.head, each.fit)) for each in drawn}) > 1
+    drawn = [variation(trained, number, 0) for number in range(4)]
+    assert drawn[0] == variation(trained, 0, 0) and len({repr((each.head, each.fit)) for each in drawn}) > 1
 
 
 # === Fits ===

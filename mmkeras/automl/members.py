@@ -178,11 +178,10 @@ class Workbench:
         for number, (_, fold) in enumerate(jobs):
             known = np.flatnonzero(self.folds != fold)
             head = build_likeness(inputs, self.task, len(known))
-            if rows is None:
-                rows = compared(head, self.trunk.runner(self.df))
-                chosen = choose(rows.take(known), every[known], self.seed)
-            scale = self.task.logit_scale
-            kept = solve(head, rows.take(known), every[known], chosen, logit_scale=scale, seed=self.seed)
+            rows = rows or compared(head, self.trunk.runner(self.df))
+            learnt, numbers, scale = rows.take(known), every[known], self.task.logit_scale
+            chosen = chosen or choose(learnt, numbers, self.seed)
+            kept = solve(head, learnt, numbers, chosen, logit_scale=scale, seed=self.seed)
             heads.append(Head(head, self.trunk, self.trunk.attach(head).model))
             said.append((f"{PREFIX}{number}/{self.task.column}", head, known[kept]))
         return Trained(heads, lambda: {key: decided(head, rows, chosen, kept) for key, head, kept in said})

@@ -113,7 +113,7 @@ def _quickstart(parser, offers):
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
-def _suggest(parser, offers):
+def _table_and_target(parser):
     _table(parser)
     parser.add_argument(
         "--target",
@@ -121,16 +121,14 @@ def _suggest(parser, offers):
         metavar="COLUMN",
         help="what is to be predicted; columns of 0 and 1, separated by commas",
     )
+
+
+def _suggest(parser, offers):
+    _table_and_target(parser)
 
 
 def _fit(parser, offers):
-    _table(parser)
-    parser.add_argument(
-        "--target",
-        required=True,
-        metavar="COLUMN",
-        help="what is to be predicted; columns of 0 and 1, separated by commas",
-    )
+    _table_and_target(parser)
     parser.add_argument("--minutes", type=float, default=20.0, help="about how long it may take")
     parser.add_argument("--save", metavar="DIR", help="folder for model, report and served model")
     parser.add_argument("--text-encoder", help="KerasHub preset, handle or folder that reads texts, too, frozen")
