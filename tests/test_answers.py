@@ -16,7 +16,7 @@ import mmkeras as mm
 from mmkeras import MultiClass, MultiLabel, Regression
 from mmkeras.data.targets import Values
 from mmkeras.evaluation import metrics
-from mmkeras.losses import ExactLoss
+from mmkeras.losses.around import ExactLoss
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.answers import natural_order
 from mmkeras.tasks.base import Task

@@ -13,9 +13,9 @@ from mmkeras.losses import (
     MaskedTokenAccuracy,
     MaskedTokenCrossentropy,
     SparseCategoricalFocalCrossentropy,
-    WeightedBinaryCrossentropy,
-    label_weights,
 )
+from mmkeras.losses.classes import WeightedBinaryCrossentropy
+from mmkeras.losses.weights import label_weights
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
 from mmkeras.trunk.training import Plan, compile_for_training
 

@@ -7,7 +7,7 @@ import pytest
 import mmkeras as mm
 from mmkeras.heads.decisions import decisions_of
 from mmkeras.layers import MemberDense, MemberScale
-from mmkeras.losses import EachMember
+from mmkeras.losses.around import EachMember
 
 FEATURES = {"text": (8,), "text.present": (1,), "table": (3,), "table.present": (1,)}
 

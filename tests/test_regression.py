@@ -14,7 +14,7 @@ from mmkeras.data.targets import Values
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.number_sections import number_section, quantile_section
 from mmkeras.layers.transforms import KNOTS, learn_transform, transform_of
-from mmkeras.losses import ExactLoss
+from mmkeras.losses.around import ExactLoss
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.tasks.number_losses import KnownAbsoluteError, PinballLoss, UnitsLoss

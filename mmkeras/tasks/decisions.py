@@ -6,7 +6,7 @@ from mmkeras.data.targets import Values
 from mmkeras.evaluation.linear import Linear
 from mmkeras.evaluation.rivals import Alone, Prior
 from mmkeras.heads.decisions import MEMBERS, build_head, check_settings, decisions_of, unknown_settings
-from mmkeras.losses import EachMember
+from mmkeras.losses.around import EachMember
 from mmkeras.tasks.base import Task, finite
 from mmkeras.trunk.training import Training
 

@@ -6,7 +6,7 @@ B = rows, K = columns, Q = numbers that are predicted of each cell, such as quan
 import keras
 import numpy as np
 
-from mmkeras.losses import PACKAGE, ExactLoss
+from mmkeras.losses.around import PACKAGE, ExactLoss
 
 
 def check_quantiles(quantiles):

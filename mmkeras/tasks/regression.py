@@ -14,7 +14,7 @@ from mmkeras.data.numbers import NumberColumn
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.linear import fit_ridge
 from mmkeras.evaluation.number_sections import number_section, quantile_section
-from mmkeras.losses import ExactLoss
+from mmkeras.losses.around import ExactLoss
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
 from mmkeras.tasks.number_cells import NumberCells

@@ -1,0 +1,13 @@
+"""Losses and metrics that Keras lacks, and weights of rows for classes of unequal size."""
+
+from mmkeras.losses.classes import AsymmetricCrossentropy, SparseCategoricalFocalCrossentropy
+from mmkeras.losses.weights import sample_weights
+from mmkeras.losses.words import MaskedTokenAccuracy, MaskedTokenCrossentropy
+
+__all__ = [
+    "AsymmetricCrossentropy",
+    "MaskedTokenAccuracy",
+    "MaskedTokenCrossentropy",
+    "SparseCategoricalFocalCrossentropy",
+    "sample_weights",
+]
