@@ -37,8 +37,9 @@ from mmkeras.models.genre import DISTILBERT_BASE
 from mmkeras.trunk import encoding, engines
 from mmkeras.trunk.encoding import Tower, encode_rows, token_lengths
 from mmkeras.trunk.engines import base, converted
+from mmkeras.trunk.folder import TOWERS
 from mmkeras.trunk.stages import chain, cut_frozen
-from mmkeras.trunk.store import TOWERS, open_store
+from mmkeras.trunk.store import open_store
 
 IMAGES = {
     "resnet50v2": ("ResNet50V2", 128),

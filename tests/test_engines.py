@@ -35,8 +35,9 @@ from mmkeras.trunk.engines import (
 )
 from mmkeras.trunk.engines.choice import bfloat16_units
 from mmkeras.trunk.fingerprint import fingerprint
+from mmkeras.trunk.folder import TOWERS
 from mmkeras.trunk.stages import cut_frozen
-from mmkeras.trunk.store import TOWERS, open_store
+from mmkeras.trunk.store import open_store
 from mmkeras.trunk.trunk import Trunk
 
 ROOT = pathlib.Path(engines.__file__).parent.parent

@@ -16,7 +16,7 @@ from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.tables import read_parts, read_table
 from mmkeras.modalities.base import split_names
-from mmkeras.trunk import store
+from mmkeras.trunk import folder, store
 from mmkeras.trunk.engines import refused
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
@@ -80,7 +80,7 @@ def fit(options):
         ensemble=options.ensemble,
         text_encoder=options.text_encoder,
         seed=options.seed,
-        cache_dir=options.cache_dir or store.default_directory(),
+        cache_dir=options.cache_dir or folder.default_directory(),
     )
     print(f"\n{pipe.trail}")
     finish(pipe, test_rows, pathlib.Path(options.save) if options.save else None)
@@ -99,7 +99,7 @@ def train(options):
         class_weight=options.class_weight,
         sample_weight=options.sample_weight,
         loss=options.loss,
-        cache_dir=options.cache_dir or store.default_directory(),
+        cache_dir=options.cache_dir or folder.default_directory(),
     )
     finish(pipe, test_rows, pathlib.Path(options.out), options.rivals)
 
@@ -119,7 +119,7 @@ def search(options):
         seed=options.seed,
         ensemble=options.ensemble,
         directory=options.directory or out / "search",
-        cache_dir=options.cache_dir or store.default_directory(),
+        cache_dir=options.cache_dir or folder.default_directory(),
     )
     if pipe is None:
         print("This worker is done; the chief writes the model.")
@@ -172,10 +172,10 @@ def export(options):
 
 
 def cache(options):
-    directory = pathlib.Path(options.cache_dir) if options.cache_dir else store.default_directory()
+    directory = pathlib.Path(options.cache_dir) if options.cache_dir else folder.default_directory()
     if options.action == "clear":
         print(f"Freed {store.clear(directory) / 2**20:.1f} MiB in {directory}.")
-    elif not (directory / "data.mdb").is_file():
+    elif not folder.is_cache(directory):
         print(f"There is no feature cache in {directory}.")
     else:
         towers = store.open_store(directory).info()
@@ -183,7 +183,7 @@ def cache(options):
             print(f"The feature cache in {directory} is empty: only frozen pretrained towers fill it.")
         for tower in towers:
             print(f"{tower['rows']:>8} rows {tower['bytes'] / 2**20:>9.1f} MiB  {tower['created']}  {tower['tower']}")
-        for facts in refused(directory / store.TOWERS):
+        for facts in refused(directory / folder.TOWERS):
             print(f"{facts['tower']!r} is not run by {facts['engine']}, tried on {facts['created']}: {facts['why']}")
 
 

@@ -17,7 +17,8 @@ from mmkeras.graph import compiled, submodel
 from mmkeras.modalities.base import PADDING
 from mmkeras.trunk import engines
 from mmkeras.trunk.fingerprint import fingerprint
-from mmkeras.trunk.store import TOWERS, layout_of, pack
+from mmkeras.trunk.folder import TOWERS
+from mmkeras.trunk.packing import layout_of, pack
 
 EXAMPLES = 8  # rows on which engines are compared where nothing else is known
 WINDOW = 1024  # rows that are tokenised together, before they are sorted by length
@@ -35,7 +36,7 @@ class Tower:
         examples: {column: array} of the raw values of a few rows, always the same, see `example_values`; or None.
 
     Attributes:
-        layout: see `store.layout_of`.
+        layout: see `packing.layout_of`.
         opened: {what: graph} that were made for it, and stay.
     """
 
@@ -107,7 +108,7 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
     for candidate in engines.candidates(engine):
         key = candidate.key(own)
         keys = [key + row for row in row_keys]
-        todo = store.missing(keys)
+        todo = store.missing(keys, tower.layout)
         if not todo:
             return keys, {}
         size = min(batch_size or candidate.rows, len(todo)) if tower.heavy else None

@@ -5,8 +5,8 @@ import functools
 from mmkeras.data.batches import batches
 from mmkeras.data.files import Files
 from mmkeras.trunk.encoding import token_lengths
+from mmkeras.trunk.packing import row_bytes
 from mmkeras.trunk.prepared import longest_rows
-from mmkeras.trunk.store import row_bytes
 
 IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
 

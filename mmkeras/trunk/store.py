@@ -3,7 +3,7 @@
 A key is the fingerprint of the tower (its configuration, its weights, and the preparation before it) followed by a
 digest of the row's raw values. Added rows, other splits, other heads and other processes find the same keys. The
 store is LMDB: every write is a transaction, so a killed process or a full disk leaves the last complete state,
-and several processes may use one folder at a time.
+and several processes may use one folder at a time. A value ends with a checksum of it and its key.
 """
 
 import contextlib
@@ -15,22 +15,16 @@ import shutil
 import tempfile
 import threading
 import time
+import warnings
 import weakref
 
-import keras
-import numpy as np
-import tensorflow as tf
+from mmkeras.trunk import folder
+from mmkeras.trunk.packing import fits, pad, sealed, unpack, unsealed
+from mmkeras.trunk.pages import Damaged, Snapshot
 
-TOWERS = "towers"  # the folder of towers that were converted for another engine
-_TOWER = b"tower:"
 _FIRST_SIZE = 1 << 28  # bytes of address space; grows by doubling
 _open_stores = {}
 _lock = threading.Lock()
-
-
-def default_directory():
-    """Where `mmkeras cache` looks: $MMKERAS_CACHE_DIR, else ~/.cache/mmkeras."""
-    return pathlib.Path(os.environ.get("MMKERAS_CACHE_DIR", "~/.cache/mmkeras")).expanduser()
 
 
 class CacheFolder:
@@ -59,7 +53,7 @@ def open_store(directory):
     """The `Store` in a folder; one object per folder and process, as LMDB demands.
 
     Raises:
-        OSError: the folder cannot be made or written; the message says so.
+        OSError: the folder cannot be made or written, holds what is not ours, or is damaged; the message says so.
     """
     path = pathlib.Path(directory).expanduser().resolve()
     with _lock:
@@ -81,16 +75,45 @@ class Store:
     def __init__(self, path):
         import lmdb
 
-        self.path = path
-        self._lmdb = lmdb
+        self.path, self._lmdb, self._told = path, lmdb, False
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(path), map_size=_FIRST_SIZE, max_readers=512, readahead=False)
+            folder.mark(path)
+            with folder.in_turn(path):
+                folder.make_room(path)
+                self._env = lmdb.open(str(path), map_size=_FIRST_SIZE, max_readers=512, readahead=False)
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.MemoryError) as error:
+            raise _damaged(path, error) from error
         except (OSError, lmdb.Error) as error:
             raise OSError(
+                getattr(error, "errno", None) or errno.EIO,
                 f"The feature cache needs a folder it can write to. Received: {str(path)!r}, which failed with: {error}. "
-                "Give another `cache_dir`."
+                "Give another `cache_dir`",
             ) from error
+        if path.stat().st_mode & 0o002:
+            warnings.warn(
+                f"The folder of a feature cache must be writable by you alone. Received: {str(path)!r}, whose features anyone "
+                "on this machine may change. Run `chmod o-w` on it, or give another `cache_dir`.",
+                stacklevel=2,
+            )
+        try:
+            self._check()
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _check(self):
+        """Raise unless every page of the file is whole, before LMDB trusts one."""
+        with self._telling():
+            self._env.reader_check()  # processes that were killed
+        while True:
+            with self._reading() as transaction:  # while it lasts, nobody writes these pages again
+                try:
+                    Snapshot(self.path / folder.DATA, transaction.id())
+                    return
+                except LookupError:  # two others were written meanwhile
+                    continue
+                except (Damaged, OSError) as error:
+                    raise _damaged(self.path, error) from error
 
     def close(self):
         with _lock:
@@ -98,14 +121,47 @@ class Store:
         self._env.close()
 
     @contextlib.contextmanager
-    def _reading(self):
+    def _telling(self):
+        """Turn what LMDB complains of into an OSError that says what to do."""
+        lmdb = self._lmdb
         try:
-            transaction = self._env.begin(buffers=True)
+            yield
+        except (
+            lmdb.CorruptedError,
+            lmdb.PageNotFoundError,
+            lmdb.PanicError,
+            lmdb.InvalidError,
+            lmdb.PageFullError,
+        ) as error:
+            raise _damaged(self.path, error) from error
+        except lmdb.ReadersFullError as error:
+            raise OSError(
+                errno.EAGAIN,
+                "At most 500 processes and threads may read a feature cache at a time. "
+                f"Received: one more ({error}). Wait for some of them, or give another `cache_dir`",
+                str(self.path),
+            ) from error
+        except lmdb.Error as error:
+            raise OSError(
+                errno.ENOSPC,
+                f"The feature cache could not be written or read ({error}). What was stored before is intact. "
+                "Free some space, or give another `cache_dir`",
+                str(self.path),
+            ) from error
+
+    @contextlib.contextmanager
+    def _reading(self):
+        with self._telling(), self._begin() as transaction:
+            yield transaction
+
+    def _begin(self):
+        try:
+            return self._env.begin(buffers=True)
         except self._lmdb.MapResizedError:  # another process has made the store larger
             self._env.set_mapsize(0)
-            transaction = self._env.begin(buffers=True)
-        with transaction:
-            yield transaction
+        except self._lmdb.ReadersFullError:
+            self._env.reader_check()
+        return self._env.begin(buffers=True)
 
     def write(self, items):
         """Add (key, value) pairs of bytes, all of them or none.
@@ -113,29 +169,57 @@ class Store:
         Raises:
             OSError: no space left, or the folder is gone; nothing of `items` was written then.
         """
-        while True:
-            try:
-                with self._env.begin(write=True) as transaction:
-                    for key, value in items:
-                        transaction.put(key, value)
-                return
-            except self._lmdb.MapFullError:
-                self._env.set_mapsize(self._env.info()["map_size"] * 2)
-            except self._lmdb.MapResizedError:
-                self._env.set_mapsize(0)
-            except self._lmdb.Error as error:
-                raise OSError(
-                    errno.ENOSPC,
-                    f"The feature cache could not be written ({error}). What was stored before is intact. "
-                    "Free some space, or give another `cache_dir`",
-                    str(self.path),
-                ) from error
+        items = ((key, sealed(key, value)) for key, value in items)
+        kept = []  # of what is written again when the map has grown
+        with self._telling():
+            while True:
+                try:
+                    with self._env.begin(write=True) as transaction:
+                        for key, value in kept:
+                            transaction.put(key, value)
+                        for key, value in items:
+                            kept.append((key, value))
+                            transaction.put(key, value)
+                    return
+                except self._lmdb.MapFullError:
+                    self._grow()
+                except self._lmdb.MapResizedError:
+                    self._env.set_mapsize(0)
 
-    def missing(self, keys):
-        """Positions of the first of each key that is not stored."""
+    def _grow(self):
+        """Twice the address space; its file is then as large as it, so that more than the disk has means damage."""
+        size = self._env.info()["map_size"]
+        room = shutil.disk_usage(self.path)
+        if size > 4 * room.total + _FIRST_SIZE:
+            raise self._lmdb.MapFullError(f"{size} bytes are taken, on a disk of {room.total}")
+        self._env.set_mapsize(size * 2)
+
+    def missing(self, keys, layout=None):
+        """Positions of the first of each key that is not stored, or that is damaged.
+
+        Args:
+            keys: list of bytes.
+            layout: see `read`; rows of another length are damaged. None does not ask.
+        """
         unseen = {key: position for position, key in reversed(list(enumerate(keys)))}
+        found, damaged = [], 0
         with self._reading() as transaction:
-            return sorted(position for key, position in unseen.items() if transaction.get(key) is None)
+            for key, position in unseen.items():
+                value = transaction.get(key)
+                if value is not None:
+                    value = unsealed(key, value)
+                    if value is not None and (layout is None or fits(value, layout)):
+                        continue
+                    damaged += 1
+                found.append(position)
+        if damaged and not self._told:
+            self._told = True
+            warnings.warn(
+                f"Features in the cache {str(self.path)!r} must be as they were written. Received: {damaged:,} damaged rows, "
+                "which are encoded anew. `mmkeras cache clear` deletes the others too; see to the disk.",
+                stacklevel=2,
+            )
+        return sorted(found)
 
     def read(self, keys, layout, beside=None):
         """{tensor: array (rows, …)} of stored rows; sequences are padded with zeros to the longest.
@@ -144,22 +228,35 @@ class Store:
             keys: list of bytes, each stored or beside.
             beside: {key: packed row} of rows that are not stored.
             layout: {tensor: {"dtype", "shape"}} as returned by `layout_of`; None in a shape is the time axis.
+
+        Raises:
+            KeyError: a row was cleared meanwhile.
+            OSError: a row was damaged since `missing` looked at it.
         """
         columns = {name: [] for name in layout}
         with self._reading() as transaction:
             for key in keys:
-                value = beside[key] if beside and key in beside else transaction.get(key)
-                if value is None:
-                    raise KeyError(
-                        f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
+                if beside and key in beside:
+                    value = beside[key]
+                else:
+                    value = transaction.get(key)
+                    if value is None:
+                        raise KeyError(
+                            f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
+                        )
+                    value = unsealed(key, value)
+                if value is None or not fits(value, layout):
+                    raise OSError(
+                        f"A row in the feature cache {str(self.path)!r} must be as it was written. Received: other bytes. "
+                        "Call again: it is then encoded anew."
                     )
-                for name, array in _unpack(value, layout):
+                for name, array in unpack(value, layout):
                     columns[name].append(array)
-        return {name: _pad(arrays) for name, arrays in columns.items()}
+        return {name: pad(arrays) for name, arrays in columns.items()}
 
     def describe(self, fingerprint, text):
         """Record once what a fingerprint stands for, for `info`."""
-        key = _TOWER + fingerprint
+        key = folder.TOWER + fingerprint
         with self._reading() as transaction:
             known = transaction.get(key) is not None
         if not known:
@@ -167,85 +264,76 @@ class Store:
 
     def info(self):
         """A list of {"tower", "created", "rows", "bytes"} of the towers whose features are stored."""
-        towers, rows = {}, {}
+        towers, rows, prefix = {}, {}, len(folder.TOWER)
         with self._reading() as transaction:
             for key, value in transaction.cursor():
-                if bytes(key[: len(_TOWER)]) == _TOWER:
-                    towers[bytes(key[len(_TOWER) :])] = json.loads(bytes(value))
+                if bytes(key[:prefix]) == folder.TOWER:
+                    towers[bytes(key[prefix:])] = _description(unsealed(key, value))
                 else:
                     count, size = rows.get(bytes(key[:16]), (0, 0))
                     rows[bytes(key[:16])] = (count + 1, size + len(value))
-        unknown = {"tower": "unknown", "created": ""}
         return [
             {
-                **towers.get(print_, unknown),
+                **towers.get(print_, _description(None)),
                 "rows": rows.get(print_, (0, 0))[0],
                 "bytes": rows.get(print_, (0, 0))[1],
             }
             for print_ in {**towers, **rows}
         ]
 
+    def empty(self):
+        """Delete all rows in one transaction: other processes go on, and find them missing."""
+        with self._telling(), self._env.begin(write=True) as transaction:
+            transaction.drop(self._env.open_db(), delete=False)
+
 
 def clear(directory):
-    """Delete the cache files in a folder. Returns the bytes freed; 0 if there is no cache."""
-    close_store(directory)
+    """Delete what a feature cache holds, and nothing else in its folder. Returns the bytes freed; 0 if there is no cache.
+
+    Where others have it open, their rows go all the same, and the file keeps its size for the next ones.
+
+    Raises:
+        OSError: the folder is not one of a feature cache, or cannot be written.
+    """
     path = pathlib.Path(directory).expanduser().resolve()
-    files = [path / "data.mdb", path / "lock.mdb", *(path / TOWERS).rglob("*")]
-    freed = 0
-    for file in [file for file in files if file.is_file()]:
-        freed += file.stat().st_size
-        file.unlink()
-    shutil.rmtree(path / TOWERS, ignore_errors=True)
-    return freed
+    if not folder.is_cache(path):
+        return 0
+    folder.mark(path)
+    with _lock:
+        before, store = folder.size_of(path), _open_stores.get(path)
+        folder.delete_towers(path)
+        if store is not None:
+            store.empty()
+        elif not _renew(path):  # others have it open
+            store = Store(path)
+            try:
+                store.empty()
+            finally:
+                store._env.close()
+    return max(0, before - folder.size_of(path))
 
 
-def layout_of(tower):
-    """{tensor: {"dtype", "shape"}} of a tower's outputs, one row each, in a fixed order."""
-    return {
-        key: {"dtype": keras.backend.standardize_dtype(tensor.dtype), "shape": list(tensor.shape[1:])}
-        for key, tensor in sorted(tower.output.items())
-    }
+def _renew(path):
+    """Begin the file of a store anew, if no process has it open. Returns whether."""
+    with folder.in_turn(path), folder.alone(path) as descriptor:
+        if descriptor is None:
+            return False
+        with open(path / folder.DATA, "wb"):
+            return True
 
 
-def row_bytes(layout):
-    """The bytes of one row; infinite where rows differ in length."""
-    shapes = [spec["shape"] for spec in layout.values()]
-    if any(None in shape for shape in shapes):
-        return float("inf")
-    sizes = [np.dtype(tf.as_dtype(spec["dtype"]).as_numpy_dtype).itemsize for spec in layout.values()]
-    return sum(int(np.prod(shape)) * size for shape, size in zip(shapes, sizes, strict=True))
+def _damaged(path, error):
+    return OSError(
+        errno.EIO,
+        f"The file of the feature cache must be as it was written. Received: one that is damaged, or in use by a process that "
+        f"was broken off ({error}). Run `mmkeras cache clear --cache-dir {path}`, or give another `cache_dir`",
+        str(path),
+    )
 
 
-def pack(row, layout, length):
-    """The bytes of one row: for each tensor in the layout's order its values, sequences cut to their length."""
-    parts = []
-    for name, spec in layout.items():
-        value = row[name]
-        if None in spec["shape"]:
-            value = value[:length]
-            parts.append(len(value).to_bytes(4, "little"))
-        parts.append(np.ascontiguousarray(value).tobytes())
-    return b"".join(parts)
-
-
-def _unpack(data, layout):
-    position = 0
-    for name, spec in layout.items():
-        shape = list(spec["shape"])
-        if None in shape:
-            shape[shape.index(None)] = int.from_bytes(data[position : position + 4], "little")
-            position += 4
-        dtype = tf.as_dtype(spec["dtype"]).as_numpy_dtype
-        count = int(np.prod(shape, dtype=np.int64))
-        yield name, np.frombuffer(data, dtype, count, position).reshape(shape).copy()
-        position += count * np.dtype(dtype).itemsize
-
-
-def _pad(arrays):
-    longest = max((len(a) for a in arrays if a.ndim > 1), default=None)
-    if longest is None or all(len(a) == longest for a in arrays):
-        return np.stack(arrays)
-    padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
-    for target, array in zip(padded, arrays, strict=True):
-        target[: len(array)] = array
-    return padded
+def _description(value):
+    """What is recorded of a tower."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        facts = json.loads(bytes(value))
+        return {"tower": str(facts["tower"]), "created": str(facts["created"])}
+    return {"tower": "unknown", "created": ""}
