@@ -2,7 +2,10 @@
 
 import collections
 import contextlib
+import hashlib
 import importlib.util
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -15,6 +18,8 @@ import tensorflow as tf
 
 from mmkeras.graph import all_layers
 from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_precision
+
+DIGESTS = "digests.json"  # of a converted tower's files, beside them
 
 
 def installed():
@@ -200,21 +205,43 @@ def _keep(model, place):
     try:
         fresh.mkdir(parents=True)
         openvino().save_model(model, fresh / "tower.xml", compress_to_fp16=False)
-        if place.is_dir() and _read(place) is None:  # damaged
-            shutil.rmtree(place)
+        (fresh / DIGESTS).write_text(json.dumps(_digests(fresh)), encoding="utf-8")
+        if os.path.lexists(place) and _read(place) is None:  # damaged, or a link
+            place.unlink() if place.is_symlink() else shutil.rmtree(place)
         fresh.rename(place)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # OpenVINO's own are of the second kind
         shutil.rmtree(fresh, ignore_errors=True)
         if _read(place) is None:  # else another process was first
-            warnings.warn(f"The converted tower could not be kept and will be converted again: {error}.", stacklevel=5)
+            warnings.warn(
+                f"The converted tower could not be kept and will be converted again: {_operations(str(error))}. "
+                f"Free some space in {str(place.parent)!r}, or give another `cache_dir`.",
+                stacklevel=5,
+            )
 
 
 def _read(place):
-    """A kept tower, or None where there is none, or none that can be read."""
+    """A kept tower, or None where there is none, or none that is as it was written."""
     try:
-        return core().read_model(place / "tower.xml") if place.is_dir() else None
-    except RuntimeError:
+        if place.is_symlink() or json.loads((place / DIGESTS).read_text(encoding="utf-8")) != _digests(place):
+            return None
+        return core().read_model(place / "tower.xml")
+    except (OSError, ValueError, RuntimeError):
         return None
+
+
+def _digests(place):
+    """{name: SHA-256} of the files of a converted tower.
+
+    Raises:
+        OSError: one is not there, or a link.
+    """
+    digests = {}
+    for name in ("tower.xml", "tower.bin"):
+        if (place / name).is_symlink() or not (place / name).is_file():
+            raise OSError(f"{place / name} is no file")
+        with open(place / name, "rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def openvino():
