@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import mmap
 import os
 import pathlib
 import re
@@ -153,7 +154,7 @@ def make_room(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
         data = path / DATA
-        if data.is_file() and data.stat().st_size < 4096:  # of a process that could not even begin
+        if data.is_file() and data.stat().st_size < 2 * mmap.PAGESIZE:  # of a process that could not even begin
             os.truncate(data, 0)
 
 
