@@ -17,6 +17,7 @@ import pytest
 
 from mmkeras.__main__ import main
 from mmkeras.trunk import store as features
+from mmkeras.trunk.packing import sealed
 from mmkeras.trunk.pages import Damaged, Snapshot
 from mmkeras.trunk.store import clear, close_store, open_store
 
@@ -209,16 +210,22 @@ def test_a_row_of_another_length_than_its_layouts_is_encoded_anew(tmp_path, layo
 
 
 def test_a_value_under_anothers_key_is_damaged(cache):
-    """Two keys swapped: the values are whole, but not theirs."""
-
-    def swap(data):
-        one, two = keys_of(2, 100)
-        return bytes(data).replace(one, b"?" * 32).replace(two, one).replace(b"?" * 32, two)
-
-    changed(cache, swap)
+    one, two = (sealed(keys_of(1, n)[0], values_of(1, n)[0]) for n in (100, 101))
+    changed(
+        cache, lambda data: bytes(data).replace(one, bytes(len(one))).replace(two, one).replace(bytes(len(one)), two)
+    )
     store = open_store(cache)
     with pytest.warns(UserWarning, match="damaged rows"):
         assert set(store.missing(keys_of(500), LAYOUT)) == {100, 101}
+
+
+@pytest.mark.parametrize(("one", "two"), [(100, 101), (3, 450)])
+def test_keys_in_another_order_are_an_error(cache, one, two):
+    """What is written then is not found again."""
+    one, two = keys_of(1, one)[0], keys_of(1, two)[0]
+    changed(cache, lambda data: bytes(data).replace(one, b"?" * 32).replace(two, one).replace(b"?" * 32, two))
+    with pytest.raises(OSError, match="one that is damaged"):
+        open_store(cache)
 
 
 def test_every_page_of_a_store_is_known_whatever_was_written(tmp_path):

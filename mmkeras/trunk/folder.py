@@ -6,6 +6,7 @@ import mmap
 import os
 import pathlib
 import re
+import uuid
 
 from mmkeras.trunk.pages import Damaged, Snapshot
 
@@ -71,9 +72,15 @@ def mark(path):
     if marked(path) and is_cache(path):
         return
     is_cache(path)
-    if os.path.lexists(path / MARK) and ((path / MARK).is_symlink() or (path / MARK).stat().st_size):
-        raise OSError(f"{MARK} is there, and says that the folder is another program's cache")
-    (path / MARK).write_text(_TEXT, encoding="utf-8")
+    fresh = path / f"{MARK}.{uuid.uuid4().hex[:8]}"
+    try:
+        fresh.write_text(_TEXT, encoding="utf-8")
+        os.link(fresh, path / MARK)  # whole, and only if there is none
+    except FileExistsError:
+        if not marked(path):
+            raise OSError(f"{MARK} is there, and says that the folder is another program's cache") from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _left_by_early_versions(path):

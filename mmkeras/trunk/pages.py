@@ -10,7 +10,7 @@ import numpy as np
 
 _META, _BRANCH, _LEAF, _OVERFLOW = 8, 1, 2, 4  # kinds of pages
 _MAGIC, _VERSION, _HEADER, _EMPTY = 0xBEEFC0DE, 1, 16, 2**64 - 1
-_OF_ITS_OWN, _INTEGER_KEY = 1, 8  # a value has pages of its own; the flag of the tree of free pages
+_OF_ITS_OWN, _INTEGER_KEY, _LONGEST_KEY = 1, 8, 511  # a value has pages of its own; the flag of the tree of free pages
 _SIZES = [2**power for power in range(9, 17)]
 _NUMBER, _SHORT = "<u8", "<u2"
 _TREE = np.dtype(
@@ -111,30 +111,66 @@ class Snapshot:
 
     def _walk(self, tree, flags):
         """(starts of the keys, their sizes, starts of the values, their sizes) of all leaves of a tree."""
-        depth, level = int(tree["depth"]), np.array([tree["root"]], np.uint64)
+        depth, level, levels = int(tree["depth"]), np.array([tree["root"]], np.uint64), []
         if tree["flags"] != flags or depth > 32 or (depth == 0) != (tree["root"] == _EMPTY):
             raise Damaged("a tree of pages begins nowhere")
         if depth == 0:
             level = level[:0]
         for _ in range(depth - 1):
-            pages, nodes, _ = self._nodes(level, _BRANCH)
+            counts, nodes, starts = self._nodes(level, _BRANCH)
+            levels.append((counts, starts + 8, nodes[:, 3]))
             level = (nodes[:, 0] | nodes[:, 1] << 16 | nodes[:, 2] << 32).astype(np.uint64)
             if len(level) > self._last:
                 raise Damaged("a page is used twice")
-        pages, nodes, starts = self._nodes(level, _LEAF)
+        counts, nodes, starts = self._nodes(level, _LEAF)
         if len(nodes) != tree["entries"]:
             raise Damaged("rows are lost")
+        self._check_order([*levels, (counts, starts + 8, nodes[:, 3])], flags == _INTEGER_KEY)
         sizes, key_sizes, big = nodes[:, 0] | nodes[:, 1] << 16, nodes[:, 3], nodes[:, 2] == _OF_ITS_OWN
         if (nodes[:, 2] & ~_OF_ITS_OWN).any():
             raise Damaged("a page holds what features do not need")
         values = starts + 8 + key_sizes
-        if (values + np.where(big, 8, sizes) > (pages + 1) * self._size).any():
+        if (values + np.where(big, 8, sizes) > (starts // self._size + 1) * self._size).any():
             raise Damaged("a value goes beyond its page")
         values[big] = self._long(values[big], sizes[big])
         return starts + 8, key_sizes, values, sizes
 
+    def _check_order(self, levels, integers):
+        """Raise unless keys rise, and the pages above say rightly where each page below begins.
+
+        Args:
+            levels: [(entries of each page, starts of keys, sizes of keys)] from the root to the leaves.
+            integers: bool, whether keys are integers.
+        """
+        width = max(int(sizes.max(initial=0)) for _, _, sizes in levels)
+        if width > _LONGEST_KEY or (integers and (levels[-1][2] != 8).any()):
+            raise Damaged("a key is too long")
+        *above, (counts, starts, sizes) = levels
+        keys = self._padded(starts, sizes, width, integers=integers)
+        if not _rise(keys[:-1], keys[1:]).all():
+            raise Damaged("keys are in no order")
+        firsts = np.cumsum(counts) - counts  # the first key below each entry
+        for counts, starts, sizes in reversed(above):
+            begins = np.cumsum(counts) - counts
+            inner = np.ones(len(starts), bool)
+            inner[begins] = False  # which has no key: it leads to all that is smaller
+            marks = self._padded(starts[inner], sizes[inner], width, integers=integers)
+            at = firsts[inner]
+            if not (_rise(keys[at - 1], marks) & ~_rise(keys[at], marks)).all():
+                raise Damaged("a page says wrongly where the next begins")
+            firsts = firsts[begins]
+
+    def _padded(self, starts, sizes, width, *, integers):
+        """(keys, width + 2) bytes that compare as the keys do: zeros after the end, then the length."""
+        places = np.arange(width)
+        keys = self._bytes[np.minimum(starts[:, None] + places, len(self._bytes) - 1)]
+        keys = np.where(places < sizes[:, None], keys, 0).astype(np.uint8)
+        if integers:
+            keys = keys[:, ::-1]
+        return np.concatenate([keys, (sizes >> 8)[:, None], (sizes & 255)[:, None]], axis=1).astype(np.uint8)
+
     def _nodes(self, level, kind):
-        """(page, [low, high, flags, key size], start) of each entry of pages of a kind."""
+        """(entries of each page; [low, high, flags, key size] and start of each entry) of pages of a kind."""
         if len(level) and int(level.max()) > self._last:
             raise Damaged("a page that is needed lies behind its end")
         level = level.astype(np.int64)
@@ -159,7 +195,7 @@ class Snapshot:
             raise Damaged("a key goes beyond its page")
         if kind == _BRANCH and (counts < 2).any():
             raise Damaged("a page leads to one other")
-        return pages, nodes, starts
+        return counts, nodes, starts
 
     def _checked(self, pages, kind):
         """(lower, upper) bounds of pages, or what stands in their place, once they are known to be of a kind."""
@@ -184,3 +220,10 @@ class Snapshot:
 
     def _values(self, walked):
         return zip(walked[2].tolist(), walked[3].tolist(), strict=True)
+
+
+def _rise(keys, others):
+    """Whether each key is smaller than another."""
+    differs = keys != others
+    first, rows = differs.argmax(axis=1), np.arange(len(keys))
+    return keys[rows, first] < others[rows, first]

@@ -105,6 +105,7 @@ class Store:
         """Raise unless every page of the file is whole, before LMDB trusts one."""
         with self._telling():
             self._env.reader_check()  # processes that were killed
+        doubts = 0
         while True:
             with self._reading() as transaction:  # while it lasts, nobody writes these pages again
                 try:
@@ -113,7 +114,9 @@ class Store:
                 except LookupError:  # two others were written meanwhile
                     continue
                 except (Damaged, OSError) as error:
-                    raise _damaged(self.path, error) from error
+                    doubts += 1
+                    if doubts == 3:  # once, a first page may have been written as it was read
+                        raise _damaged(self.path, error) from error
 
     def close(self):
         with _lock:
