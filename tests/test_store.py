@@ -189,8 +189,6 @@ def test_a_damaged_row_is_told_once_and_missing_and_written_anew(cache):
         assert store.missing(keys_of(500), LAYOUT) == [300]
         assert store.missing(keys_of(500), LAYOUT) == [300]
     assert len(told) == 1
-    with pytest.raises(OSError, match="must be as it was written.*Call again"):
-        store.read(keys_of(500), LAYOUT)
     store.write(zip(keys_of(1, 300), values_of(1, 300), strict=True))
     assert store.missing(keys_of(500), LAYOUT) == []
     np.testing.assert_array_equal(store.read(keys_of(500), LAYOUT)["x"][:, 0], range(500))
@@ -212,7 +210,7 @@ def test_a_row_of_another_length_than_its_layouts_is_encoded_anew(tmp_path, layo
 def test_a_value_under_anothers_key_is_damaged(cache):
     one, two = (sealed(keys_of(1, n)[0], values_of(1, n)[0]) for n in (100, 101))
     changed(
-        cache, lambda data: bytes(data).replace(one, bytes(len(one))).replace(two, one).replace(bytes(len(one)), two)
+        cache, lambda data: bytes(data).replace(one, b"?" * len(one)).replace(two, one).replace(b"?" * len(one), two)
     )
     store = open_store(cache)
     with pytest.warns(UserWarning, match="damaged rows"):

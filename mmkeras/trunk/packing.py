@@ -91,6 +91,10 @@ def unsealed(key, value):
     """A value without its checksum; None where that is wrong. Early versions wrote none, and are taken at their word."""
     if value[-8:-4] != _CHECKED:
         return value
-    content = value[:-8]
-    right = zlib.crc32(content, zlib.crc32(key)) == int.from_bytes(value[-4:], "little")
-    return content if right else None
+    right = zlib.crc32(value[:-8], zlib.crc32(key)) == int.from_bytes(value[-4:], "little")
+    return value[:-8] if right else None
+
+
+def content(value):
+    """A value without its checksum, which is not looked at."""
+    return value[:-8] if value[-8:-4] == _CHECKED else value

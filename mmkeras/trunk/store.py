@@ -19,7 +19,7 @@ import warnings
 import weakref
 
 from mmkeras.trunk import folder
-from mmkeras.trunk.packing import fits, pad, sealed, unpack, unsealed
+from mmkeras.trunk.packing import content, fits, pad, sealed, unpack, unsealed
 from mmkeras.trunk.pages import Damaged, Snapshot
 
 _FIRST_SIZE = 1 << 28  # bytes of address space; grows by doubling
@@ -234,7 +234,7 @@ class Store:
 
         Raises:
             KeyError: a row was cleared meanwhile.
-            OSError: a row was damaged since `missing` looked at it.
+            OSError: a row has not the length that its layout says. Its checksum is what `missing` looks at, once for all epochs.
         """
         columns = {name: [] for name in layout}
         with self._reading() as transaction:
@@ -247,10 +247,10 @@ class Store:
                         raise KeyError(
                             f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
                         )
-                    value = unsealed(key, value)
-                if value is None or not fits(value, layout):
+                    value = content(value)
+                if not fits(value, layout):
                     raise OSError(
-                        f"A row in the feature cache {str(self.path)!r} must be as it was written. Received: other bytes. "
+                        f"A row in the feature cache {str(self.path)!r} must be as it was written. Received: {len(value)} bytes. "
                         "Call again: it is then encoded anew."
                     )
                 for name, array in unpack(value, layout):
