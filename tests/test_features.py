@@ -18,7 +18,7 @@ import pytest
 import mmkeras as mm
 from mmkeras import Tabular, Text, build_encode, build_prepare, split_frame
 from mmkeras.data.columns import raw_values, row_keys
-from mmkeras.trunk import encoding
+from mmkeras.trunk import encoding, reading
 from mmkeras.trunk import store as features
 from mmkeras.trunk.encoding import Tower, encode_rows, token_lengths
 from mmkeras.trunk.engines import base
@@ -633,3 +633,13 @@ def test_two_processes_write_at_once(tmp_path, monkeypatch):
     assert process.returncode == 0
     assert all(written(store, batch) == 40 for batch in [*range(40), *range(1000, 1040)])
     store.close()
+
+
+def test_a_fit_beside_a_clear_encodes_again(tiny_bert, tmp_path, monkeypatch, encoded_rows):
+    monkeypatch.setattr(reading, "IN_MEMORY", 0)
+    df = pd.DataFrame({"overview": ["a b", "c", "d e f", "g"], "y": [1.0, 2.0, 3.0, 4.0]})
+    pipe = mm.Pipeline([Text("overview", encoder=str(tiny_bert), sequence_length=8)], mm.Regression("y"))
+    clears = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: clear(tmp_path))
+    how = {"validation_data": False, "epochs": 3, "verbose": 0, "cache_dir": tmp_path}
+    history = pipe.fit(df, callbacks=[clears], **how)
+    assert sum(encoded_rows) >= 8 and np.isfinite(history.history["loss"]).all()

@@ -75,8 +75,9 @@ class Attached:
         for modality in self.modalities:
             tower = self._towers.get(modality.name)
             if tower is not None:
-                keys, fresh = _encoded(modality, tower, store, columns, engine=engine, verbose=verbose, keep=keep)
-                stored.append((np.array(keys, dtype=object), tower.layout, fresh))
+                encode = functools.partial(_encoded, modality, tower, store, columns, engine=engine, keep=keep)
+                keys, fresh = encode(verbose=verbose)
+                stored.append((np.array(keys, dtype=object), tower.layout, fresh, functools.partial(encode, verbose=0)))
         return Reading(self._part, raw, stored, store)
 
     def batches(self, reading, order):

@@ -2,6 +2,8 @@
 
 import functools
 
+import numpy as np
+
 from mmkeras.data.batches import batches
 from mmkeras.data.files import Files
 from mmkeras.trunk.encoding import token_lengths
@@ -17,7 +19,8 @@ class Reading:
     Args:
         part: `PreparePart`, what is prepared for each row.
         raw: {column: array} of the raw values that it needs.
-        stored: list of (keys, layout, {key: features that are not kept}) of the rows' features of each frozen tower.
+        stored: list of (keys, layout, {key: features that are not kept}, function that encodes what is missing and gives the
+            keys and such features anew) of the rows' features of each frozen tower.
         store: `Store` that has them.
 
     Attributes:
@@ -27,7 +30,7 @@ class Reading:
 
     def __init__(self, part, raw, stored, store):
         self.part, self.raw, self._stored, self._store = part, raw, stored, store
-        self.keys = frozenset(part.model.output).union(*(layout for _, layout, _ in stored))
+        self.keys = frozenset(part.model.output).union(*(layout for _, layout, *_ in stored))
         self.files = any(isinstance(values, Files) for values in raw.values())
 
     def __len__(self):
@@ -36,9 +39,14 @@ class Reading:
     def fetch(self, rows, keys=None):
         """{key: array} of the features of some rows, from the cache; of those of `keys`, unless they are None."""
         features = {}
-        for row_keys, layout, fresh in self._stored:
+        for row_keys, layout, fresh, encode in self._stored:
             if keys is None or set(layout) & set(keys):
-                features.update(self._store.read(row_keys[rows], layout, fresh))
+                try:
+                    features.update(self._store.read(row_keys[rows], layout, fresh))
+                except KeyError:  # another process has cleared the cache
+                    again, others = encode()
+                    fresh.update(others)
+                    features.update(self._store.read(np.array(again, dtype=object)[rows], layout, fresh))
         return features
 
     @functools.cached_property
@@ -49,7 +57,7 @@ class Reading:
     @functools.cached_property
     def features(self):
         """{key: array} of all rows, or None where that is too large."""
-        size = sum(row_bytes(layout) for _, layout, _ in self._stored)
+        size = sum(row_bytes(layout) for _, layout, *_ in self._stored)
         return self.fetch(slice(None)) if size * len(self) <= IN_MEMORY else None
 
     def serves(self, keys):
