@@ -189,6 +189,10 @@ def test_a_damaged_row_is_told_once_and_missing_and_written_anew(cache):
         assert store.missing(keys_of(500), LAYOUT) == [300]
         assert store.missing(keys_of(500), LAYOUT) == [300]
     assert len(told) == 1
+    with pytest.raises(OSError, match="must be as it was written.*Call again"):
+        store.read(keys_of(500), LAYOUT)
+    beside = dict(zip(keys_of(1, 300), values_of(1, 300), strict=True))  # what is encoded and not kept
+    np.testing.assert_array_equal(store.read(keys_of(500), LAYOUT, beside)["x"][:, 0], range(500))
     store.write(zip(keys_of(1, 300), values_of(1, 300), strict=True))
     assert store.missing(keys_of(500), LAYOUT) == []
     np.testing.assert_array_equal(store.read(keys_of(500), LAYOUT)["x"][:, 0], range(500))

@@ -75,7 +75,7 @@ class Store:
     def __init__(self, path):
         import lmdb
 
-        self.path, self._lmdb, self._told = path, lmdb, False
+        self.path, self._lmdb, self._bad = path, lmdb, None  # keys of damaged rows, once there are some
         try:
             folder.mark(path)
             with folder.in_turn(path):
@@ -183,6 +183,8 @@ class Store:
                         for key, value in items:
                             kept.append((key, value))
                             transaction.put(key, value)
+                    if self._bad:
+                        self._bad -= {key for key, _ in kept}
                     return
                 except self._lmdb.MapFullError:
                     self._grow()
@@ -205,7 +207,7 @@ class Store:
             layout: see `read`; rows of another length are damaged. None does not ask.
         """
         unseen = {key: position for position, key in reversed(list(enumerate(keys)))}
-        found, damaged = [], 0
+        found, bad = [], set()
         with self._reading() as transaction:
             for key, position in unseen.items():
                 value = transaction.get(key)
@@ -213,15 +215,16 @@ class Store:
                     value = unsealed(key, value)
                     if value is not None and (layout is None or fits(value, layout)):
                         continue
-                    damaged += 1
+                    bad.add(key)
                 found.append(position)
-        if damaged and not self._told:
-            self._told = True
+        if bad and self._bad is None:
             warnings.warn(
-                f"Features in the cache {str(self.path)!r} must be as they were written. Received: {damaged:,} damaged rows, "
+                f"Features in the cache {str(self.path)!r} must be as they were written. Received: {len(bad):,} damaged rows, "
                 "which are encoded anew. `mmkeras cache clear` deletes the others too; see to the disk.",
                 stacklevel=2,
             )
+        if bad or self._bad:
+            self._bad = (self._bad or set()) - set(unseen) | bad
         return sorted(found)
 
     def read(self, keys, layout, beside=None):
@@ -234,23 +237,22 @@ class Store:
 
         Raises:
             KeyError: a row was cleared meanwhile.
-            OSError: a row has not the length that its layout says. Its checksum is what `missing` looks at, once for all epochs.
+            OSError: a row has another length, or a wrong checksum; `missing` looks at those, once for all epochs.
         """
         columns = {name: [] for name in layout}
         with self._reading() as transaction:
             for key in keys:
-                if beside and key in beside:
-                    value = beside[key]
-                else:
-                    value = transaction.get(key)
-                    if value is None:
-                        raise KeyError(
-                            f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
-                        )
-                    value = content(value)
+                fresh = beside.get(key) if beside else None
+                value = transaction.get(key) if fresh is None else fresh
+                if value is None:
+                    raise KeyError(
+                        f"The row is no longer in the feature cache {str(self.path)!r}; it was cleared meanwhile. Fit again."
+                    )
+                if fresh is None:
+                    value = b"" if self._bad and key in self._bad else content(value)
                 if not fits(value, layout):
                     raise OSError(
-                        f"A row in the feature cache {str(self.path)!r} must be as it was written. Received: {len(value)} bytes. "
+                        f"A row in the feature cache {str(self.path)!r} must be as it was written. Received: other bytes. "
                         "Call again: it is then encoded anew."
                     )
                 for name, array in unpack(value, layout):
