@@ -7,15 +7,17 @@ import dataclasses
 
 import keras
 import numpy as np
+from scipy.linalg import lapack
 
 from mmkeras.graph import call_of
 from mmkeras.layers.kernel import Alike
 
 MOST_KEPT = 10_000  # rows; of more, that many are drawn
-TUNED_ON = 1_000  # rows on which widths are chosen
-PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-STEPS = (0.25, 0.5, 2.0, 4.0)  # by which a width is tried smaller and larger
-ROUNDS = 2
+TUNED_ON = 1_500  # rows on which widths are chosen
+PENALTIES, START_PENALTY = (0.001, 10.0), 0.1  # bounds
+FARTHEST = 7.0  # how far a width may go from where it starts, as a logarithm
+APART = 0.003  # what it costs when widths differ by a factor of e, as a share of the variance: few rows tell little of many widths
+STEPS = 60
 
 
 def build_likeness(inputs, task, rows, target=None):
@@ -67,9 +69,10 @@ def choose(rows, numbers, seed=0):
         seed: int, of the rows that are drawn.
     """
     some = np.random.default_rng(seed).permutation(len(numbers))[:TUNED_ON]
-    few = numbers[some].astype("float64")
-    chosen = choose_widths(rows.apart(some, some), few - few.mean(axis=0))
-    return dataclasses.replace(chosen, said=few - chosen.missed, truth=few)
+    few, apart = numbers[some].astype("float64"), rows.apart(some, some)
+    about = few - few.mean(axis=0)
+    settings = choose_widths(apart, about)
+    return Chosen(settings[:-1], settings[-1], few - left_out(settings, apart, about)[2], few)
 
 
 def solve(head, rows, numbers, chosen, *, logit_scale=None, seed=0):
@@ -147,9 +150,13 @@ class Compared:
 
     def alike(self, widths, rows, others):
         """(rows, others) exp(−Σ γ distances), float32."""
-        total = np.zeros((len(rows), len(others)), "float32")
-        for width, x in zip(widths, self.blocks, strict=True):
-            total -= np.float32(width) * _squares(x[rows], x[others])
+        from scipy.sparse import hstack
+
+        scaled = [x * np.sqrt(width) for width, x in zip(widths, self.blocks, strict=True)]
+        count, total = len(self.vectors), np.zeros((len(rows), len(others)), "float32")
+        dense = [np.hstack(scaled[:count])] if count else []  # side by side, their distance is the sum
+        for x in [*dense, *([hstack(scaled[count:], "csr")] if self.bags else [])]:
+            total -= _squares(x[rows], x[others])
         return np.exp(total, out=total)
 
 
@@ -166,48 +173,61 @@ class Chosen:
     """What fits best.
 
     Attributes:
-        error: float, mean square of what rows are missed by that are left out one at a time.
         widths: (blocks,) γ. penalty: float.
-        missed: (R, C) these differences.
-        said, truth: (R, C) what those rows are told to be when left out, and what they are; of `choose`.
+        said, truth: (R, C) what some rows are told to be when left out one at a time, and what they are.
     """
 
-    error: float
     widths: np.ndarray
     penalty: float
-    missed: np.ndarray
-    said: np.ndarray | None = None
-    truth: np.ndarray | None = None
+    said: np.ndarray
+    truth: np.ndarray
 
 
 def choose_widths(apart, numbers):
-    """`Chosen` of squared distances (blocks, R, R) and numbers (R, C) of mean 0: each width in turn is made smaller and larger."""
-    usual = apart.mean(axis=(1, 2)).clip(1e-6)
-    best = _tried(1.0 / (2.0 * usual * len(usual)), apart, numbers)
-    for _ in range(ROUNDS):
-        before = best.error
-        for block in [slice(None), *range(len(usual))] if len(usual) > 1 else [slice(None)]:
-            for step in STEPS:
-                widths = best.widths.copy()
-                widths[block] *= step
-                best = min(best, _tried(widths, apart, numbers), key=lambda chosen: chosen.error)
-        if best.error > 0.999 * before:
-            break
-    return best
+    """(blocks + 1,) widths and penalty for which rows that are left out one at a time are missed least, found by the slope of that.
 
-
-def _tried(widths, apart, numbers):
-    """`Chosen` of given widths, with the best penalty.
-
-    What a row is missed by that is left out is ((K + λI)⁻¹ y)_i / ((K + λI)⁻¹)_ii, for all rows and λ by one eigendecomposition.
+    Args:
+        apart: (blocks, R, R) squared distances. numbers: (R, C) of mean 0.
     """
-    values, vectors = np.linalg.eigh(np.exp(-np.tensordot(widths, apart, 1)))
-    turned, squares, tried = vectors.T @ numbers, vectors**2, []
-    for penalty in PENALTIES:
-        inverse = 1.0 / (np.maximum(values, 0.0) + penalty)
-        missed = (vectors * inverse) @ turned / (squares @ inverse)[:, None]
-        tried.append(Chosen(float((missed**2).mean()), widths, penalty, missed))
-    return min(tried, key=lambda chosen: chosen.error)
+    from scipy.optimize import minimize
+
+    usual = apart.mean(axis=(1, 2)).clip(1e-6)
+    start = np.log([*(1.0 / (2.0 * usual * len(usual))), START_PENALTY])
+    bounds = [*((x - FARTHEST, x + FARTHEST) for x in start[:-1]), np.log(PENALTIES)]
+    numbers = numbers / (numbers.std() or 1.0)  # so that it ends at the same digits, whatever the unit
+
+    def loss(logs):
+        error, slope, _ = left_out(np.exp(logs), apart, numbers)
+        moved = (logs - start)[:-1]
+        moved -= moved.mean()
+        slope[:-1] += 2 * APART * moved / len(moved)
+        return error + APART * (moved**2).mean(), slope
+
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS, "ftol": 1e-4})
+    return np.exp(found.x)
+
+
+def left_out(settings, apart, numbers):
+    """(mean square of what rows are missed by that are left out one at a time, its slope by the logs of the settings, (R, C) misses).
+
+    Without row i it is missed by ((K + λI)⁻¹ y)_i / ((K + λI)⁻¹)_ii (Rasmussen & Williams, 2006, equation 5.12).
+
+    Args:
+        settings: widths of the blocks, and λ. apart, numbers: see `choose_widths`.
+    """
+    widths, penalty = settings[:-1], settings[-1]
+    alike = np.exp(-np.tensordot(widths.astype("float32"), apart, 1)).astype("float64")
+    inverse = alike + 0.0
+    inverse[np.diag_indices(len(inverse))] += penalty
+    factor, _ = lapack.dpotrf(inverse, lower=1, overwrite_a=1)
+    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    told, own = inverse @ numbers, np.diag(inverse)[:, None]
+    missed, size = told / own, numbers.size
+    by_told, by_own = 2 * missed / own / size, -2 * (missed**2 / own).sum(axis=1) / size
+    slope = -((inverse @ by_told) @ told.T + (inverse * by_own) @ inverse)  # by each cell of K + λI
+    by_widths = -np.tensordot(apart.reshape(len(apart), -1), (slope * alike).astype("float32").ravel(), 1) * widths
+    return (missed**2).mean(), np.append(by_widths, np.trace(slope) * penalty), missed
 
 
 def calibrated(said, truth, logit_scale):

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 PACKAGE = "mmkeras"
-EXACT = "float64"
+EXACT = "float64"  # what is large is taken from what is large
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -50,16 +50,14 @@ class Alike(keras.layers.Layer):
             raise ValueError(f"Alike takes {len(self.terms)} bags, as `terms` says. Received: {len(bags_shape)}.")
         fixed = {"trainable": False, "initializer": "zeros"}
         self.widths = self.add_weight(shape=(len(vectors_shape) + len(self.terms),), name="widths", **fixed)
-        self.vectors = [
-            self.add_weight(shape=(self.rows, shape[-1]), name=f"vectors_{number}", **fixed)
-            for number, shape in enumerate(vectors_shape)
-        ]
-        size, count = (self.rows, self.most_terms), range(len(self.terms))
-        self.ids = [self.add_weight(shape=size, dtype="int32", name=f"ids_{number}", **fixed) for number in count]
-        self.weighed = [self.add_weight(shape=size, name=f"weights_{number}", **fixed) for number in count]
+        self._sizes = [min(shape[0][-1] or self.most_terms, self.most_terms) for shape in bags_shape]
+        self.vectors = self.add_weight(shape=(self.rows, sum(s[-1] for s in vectors_shape)), name="vectors", **fixed)
+        size = (self.rows, sum(self._sizes))
+        self.ids = self.add_weight(shape=size, dtype="int32", name="ids", **fixed)
+        self.weighed = self.add_weight(shape=size, name="weights", **fixed)
 
     def keep(self, widths, vectors, bags):
-        """Set the γ and the rows that are kept; fewer than N are filled up with copies of the last.
+        """Set the γ and the N rows that are kept.
 
         Args:
             widths: (blocks,) floats, of vectors first.
@@ -67,23 +65,32 @@ class Alike(keras.layers.Layer):
             bags: list of [(N, T) ids, (N, T) weights].
         """
         self.widths.assign(widths)
-        for weight, values in zip(self.vectors, vectors, strict=True):
-            weight.assign(values)
-        for place, (ids, weights) in enumerate(bags):
-            ids, weights = heaviest(ids, weights, self.most_terms)
-            self.ids[place].assign(ids)
-            self.weighed[place].assign(weights)
+        bags = [heaviest(*bag, size) for bag, size in zip(bags, self._sizes, strict=True)]
+        x, ids, weights = self._scaled([tf.constant(x) for x in vectors], [list(map(tf.constant, b)) for b in bags])
+        for weight, values in ((self.vectors, x), (self.ids, ids), (self.weighed, weights)):
+            if values is not None:
+                weight.assign(values)
+
+    def _scaled(self, vectors, bags):
+        """Blocks times √γ side by side, so that one distance is the sum of theirs: (B, ΣD), (B, ΣT) ids and weights; None for none."""
+        scales, count, first = tf.sqrt(tf.cast(self.widths, EXACT)), len(vectors), 0
+        x = [tf.cast(x, EXACT) * scales[place] for place, x in enumerate(vectors)]
+        ids, weights = [], []
+        for place, ((own, weight), size) in enumerate(zip(bags, self.terms, strict=True), count):
+            ids.append(tf.cast(own, tf.int32) + first)
+            weights.append(tf.cast(weight, EXACT) * scales[place])
+            first += size
+        return [tf.concat(parts, axis=-1) if parts else None for parts in (x, ids, weights)]
 
     def call(self, vectors, bags=()):
-        apart, widths = 0.0, tf.cast(self.widths, EXACT)  # what is large is taken from what is large
-        for place, (x, kept) in enumerate(zip(vectors, self.vectors, strict=True)):
-            x, kept = tf.cast(x, EXACT), tf.cast(kept, EXACT)
-            apart = apart + widths[place] * _distances(x, kept, tf.matmul(x, kept, transpose_b=True))
-        for place, (ids, weights) in enumerate(bags):
-            kept_ids, kept = tf.convert_to_tensor(self.ids[place]), tf.cast(self.weighed[place], EXACT)
-            weights = tf.cast(weights, EXACT)
-            products = _products(ids, weights, kept_ids, kept, size=self.terms[place])
-            apart = apart + widths[len(self.vectors) + place] * _distances(weights, kept, products)
+        x, ids, weights = self._scaled(vectors, bags)
+        apart = 0.0
+        if x is not None:
+            kept = tf.cast(self.vectors, EXACT)
+            apart += _distances(x, kept, tf.matmul(x, kept, transpose_b=True))
+        if ids is not None:
+            kept_ids, kept = tf.convert_to_tensor(self.ids), tf.cast(self.weighed, EXACT)
+            apart += _distances(weights, kept, _products(ids, weights, kept_ids, kept, size=sum(self.terms)))
         return tf.cast(tf.exp(-apart), self.compute_dtype)
 
     def compute_output_spec(self, vectors, bags=()):

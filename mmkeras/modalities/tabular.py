@@ -14,6 +14,7 @@ from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names,
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
 NUMERIC_BINS = 8
+MOST_APART = 24  # columns of a kind that rows are compared by one at a time
 TABULAR_UNITS = 64
 # Whatever the global policy: half precision has neither the year 2019 nor four digits of a budget, and single precision
 # cannot tell two seconds of this year apart; what is left once the mean is taken away fits into it.
@@ -163,25 +164,26 @@ class Tabular(Modality):
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
 
     def alike(self, inputs):
-        """Numbers with their ranks, dates, and a bag of categories."""
+        """Each number with its rank, each date and each category by itself; of very many columns, those of a kind together."""
         vectors, bags, sizes = [], [], []
-        for group in ("numeric", "datetime"):
-            if f"{self.name}.{group}" in inputs.features:
+        for group, columns in (("numeric", self.numeric), ("datetime", self.datetime)):
+            if columns:
                 numbers = inputs(f"{self.name}.{group}")
-                missing = keras.ops.isnan(numbers)
-                parts = [keras.ops.where(missing, 0.0, numbers) * 0.5, keras.ops.cast(missing, "float32")]
+                parts = _cut(numbers, [numbers.shape[-1] // len(columns)] * len(columns))
+                ranks = [None] * len(parts)
                 if group == "numeric" and f"{self.name}.bins" in inputs.features:
-                    parts.append(inputs(f"{self.name}.bins") * 0.5)
-                vectors.append(keras.ops.concatenate(parts, axis=-1))
-        ids, size = [], 1
-        for index, words in enumerate(self.state["vocabularies"]):
-            code = keras.ops.cast(inputs(f"{self.name}.category_{index}"), "int32")
-            ids.append(keras.ops.where(code > 0, code + size, 0))
-            size += len(words) + 2
-        if ids:
-            ids = keras.ops.stack([keras.ops.reshape(code, (-1,)) for code in ids], axis=-1)
-            bags.append([ids, keras.ops.cast(ids > 0, "float32")])
-            sizes.append(size + 1)
+                    ranks = _cut(inputs(f"{self.name}.bins"), [len(column) for column in self.state["numeric"]["bins"]])
+                vectors += [_alike(part, rank) for part, rank in zip(parts, ranks, strict=True)]
+        codes = [inputs(f"{self.name}.category_{index}") for index in range(len(self.categorical))]
+        codes = [keras.ops.cast(keras.ops.reshape(code, (-1, 1)), "int32") for code in codes]
+        counts = [len(words) + 2 for words in self.state["vocabularies"]]  # missing, out of vocabulary
+        if len(codes) > MOST_APART:
+            firsts = np.cumsum([0, *counts[:-1]])
+            codes = [keras.ops.where(code > 0, code + int(n), 0) for code, n in zip(codes, firsts, strict=True)]
+            codes, counts = [keras.ops.concatenate(codes, axis=-1)], [sum(counts)]
+        for code, count in zip(codes, counts, strict=True):
+            bags.append([code, keras.ops.cast(code > 0, "float32")])
+            sizes.append(count)
         return vectors, bags, sizes
 
     @classmethod
@@ -208,6 +210,21 @@ class Tabular(Modality):
     def from_options(cls, options, sequences=False):
         groups = {group: getattr(options, group) for group in ("numeric", "categorical", "datetime")}
         return [cls(**groups, zero_is_missing=options.zero_is_missing)] if any(groups.values()) else []
+
+
+def _cut(x, sizes):
+    """(B, ΣD) → [(B, D), …] of each column; of more than `MOST_APART` columns, all in one."""
+    if len(sizes) > MOST_APART:
+        return [x]
+    ends = np.cumsum(sizes).tolist()
+    return [x[:, end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def _alike(numbers, ranks):
+    """Numbers (B, D), NaN where missing, and their bins or None → a vector whose distances tell rows apart."""
+    missing = keras.ops.isnan(numbers)
+    parts = [keras.ops.where(missing, 0.0, numbers) * 0.5, keras.ops.cast(missing, "float32")]
+    return keras.ops.concatenate([*parts, *([] if ranks is None else [ranks * 0.5])], axis=-1)
 
 
 def _scale(mean, variance, name, **dtype):
