@@ -79,7 +79,7 @@ def read(path):
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
     if version not in range(1, FORMAT + 1):
         raise ValueError(
@@ -87,11 +87,13 @@ def read(path):
             f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
         )
     try:
-        folder, files = path / manifest["folder"], manifest["files"].items()
+        folder, files = _inside(path, manifest["folder"]), manifest["files"].items()
     except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
     for name, stamp in files:
-        file = folder / name
+        file = _inside(folder, name)
+        if not isinstance(stamp, dict) or "bytes" not in stamp:
+            raise _unreadable(path, TypeError())
         if not file.is_file() or _stamp(file) != stamp:
             what = (
                 "missing"
@@ -128,6 +130,22 @@ def upgraded(manifest):
         rivals[name].setdefault("output", task["column"])
     state.update({} if thresholds is None else {"thresholds": thresholds})
     return {**manifest, "task": task, "state": state, "rivals": rivals}
+
+
+def _inside(folder, name):
+    """The file or folder of this name in a folder; a name from a manifest must not lead out of it, nor may a link."""
+    place = folder / name
+    try:
+        place.resolve().relative_to(folder.resolve())
+        inside = place.resolve() != folder.resolve()
+    except ValueError:  # elsewhere, or a name that no file has
+        inside = False
+    if not inside:
+        raise ValueError(
+            f"A saved Pipeline's {MANIFEST} names files inside its folder. Received: {name[:80]!r} in {str(folder)!r}, which "
+            "leads out of it. Do not use this folder; get one from whom you trust, or fit and save again."
+        )
+    return place
 
 
 def _not_writable(error, path, what="folder"):

@@ -303,3 +303,43 @@ def test_export_errors(tmp_path):
     with pytest.raises(OSError, match=r"must be writable.*notes.txt/model"):
         export_saved_model({"serve": doubling(2.0)}, tmp_path / "notes.txt" / "model", {})
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def manifest_with(path, change):
+    place = path / persistence.MANIFEST
+    manifest = json.loads(place.read_text(encoding="utf-8"))
+    change(manifest)
+    place.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/etc"])
+def test_a_manifest_whose_folder_leads_out_is_refused(saved, name):
+    manifest_with(saved, lambda manifest: manifest.update(folder=name))
+    with pytest.raises(ValueError, match="leads out of it"):
+        read(saved)
+
+
+def test_a_manifest_whose_files_lead_out_is_refused(saved, tmp_path):
+    (tmp_path / "secret").write_text("x", encoding="utf-8")
+    _, folder = read(saved)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    for name in ("../../secret", str(tmp_path / "secret"), "link"):
+        manifest_with(saved, lambda manifest, name=name: manifest.update(files={name: {"bytes": 1, "blake2b": ""}}))
+        with pytest.raises(ValueError, match="leads out of it"):
+            read(saved)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": 3, "folder": 3, "files": {}}', "[]", '"x"'])
+def test_a_manifest_of_other_values_is_refused(saved, text):
+    (saved / persistence.MANIFEST).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="readable pipeline.json"):
+        read(saved)
+
+
+def test_a_stored_layer_asks_no_address_for_a_saved_model():
+    from mmkeras.hub import HubEncoder, HubPreprocessor
+
+    for layer in (HubEncoder, HubPreprocessor):
+        for handle in ("http://127.0.0.1:9/model", "/some/folder"):
+            with pytest.raises(ValueError, match="never from an address"):
+                layer.from_config({"name": "one", "handle": handle, "stored": None})

@@ -168,7 +168,9 @@ def evaluate(options):
 
 def export(options):
     load_folder(options.model).export(options.out)
-    print(f"Wrote {options.out}; it takes raw values: tf.saved_model.load({options.out!r}).serve({{column: values}}).")
+    print(
+        f"Wrote {options.out}; it takes raw values: model = tf.saved_model.load({options.out!r}); model.serve({{column: values}})"
+    )
 
 
 def cache(options):

@@ -175,6 +175,16 @@ class SavedModelLayer(keras.layers.Layer):
                 f"its files. Load the `.keras` file, or make the layer anew: {type(self).__name__}({self.handle!r})."
             )
 
+    @classmethod
+    def from_config(cls, config):
+        if not isinstance(config.get("stored"), dict):
+            raise ValueError(
+                "A stored layer's SavedModel comes from its own `.keras` file, never from an address or a folder that the "
+                f"file names. Received: a {cls.__name__} with stored={config.get('stored')!r:.80} and the handle "
+                f"{config.get('handle')!r:.80}. If you trust that place, make the layer anew: {cls.__name__}(handle)."
+            )
+        return cls(**config)
+
     def get_config(self):
         return {**super().get_config(), "handle": self.handle, "stored": self.stored}
 
