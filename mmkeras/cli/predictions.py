@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmkeras.data.check import warn_of_columns
 from mmkeras.data.frames import column_label
+from mmkeras.data.telling import shortened
 from mmkeras.fitting import MOST_UNCHECKED
 from mmkeras.persistence import writing
 
@@ -21,6 +22,9 @@ BLOCK = 1024
 GROUP = 64  # blocks of a row group of Parquet
 # What differs in sentences that say the same of other rows.
 NUMBERS_AND_EXAMPLES = re.compile(r"\(for example .*|: row .*|\d[\d,]*", re.DOTALL)
+
+
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.])")  # with which a spreadsheet's formulas begin
 
 
 class _Differ(Exception):
@@ -117,11 +121,25 @@ def _csv(path):
 
     def write(table):
         nonlocal header
+        if header:
+            _tell_of_formulas(table)
         file.write(table.to_csv(header=header).encode())
         header = False
 
     with open(path, "wb") as file:
         yield write
+
+
+def _tell_of_formulas(table):
+    """Warn of names of classes that a spreadsheet would run; they are written as they are, so that they read back the same."""
+    names = map(str, [*table.columns, *table.get("predicted", [])])
+    formula = next((name for name in names if FORMULA.match(name)), None)
+    if formula is not None:
+        warnings.warn(
+            f"A cell of predictions is written as it is. Received a name that begins as a formula does: {shortened(formula)}, which a "
+            "spreadsheet may run when it opens the CSV. Import it as text, or write a .parquet.",
+            stacklevel=5,
+        )
 
 
 @contextlib.contextmanager

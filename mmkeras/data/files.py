@@ -10,8 +10,12 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.paths import NoFile, read, state_of
 from mmkeras.data.recent import Recent
+from mmkeras.data.telling import shortened
 
+MAX_BYTES = 1 << 27  # of a file
+HEAD = 16  # bytes that are looked at before the rest is read
 KEPT = 1 << 26  # bytes of files that a column keeps after it has read them for their digests
 Known = collections.namedtuple("Known", "fault digest tried")
 _known = Recent(200_000)  # (path, size, time of change) → Known, so that a file is read and tried once; about 100 MB
@@ -29,6 +33,8 @@ class Files:
         on_error: "raise", or "missing" to take a file that cannot be used for no file, with a warning.
         trust: function of bytes → bool, whether they may go without an attempt until somebody calls `examine`; None
             trusts nothing.
+        max_bytes: int; a longer file, or cell, cannot be used, and is not read.
+        begins: function of a file's first `HEAD` bytes → bool, whether the rest is worth reading; else only they are tried.
 
     Attributes:
         faulty: int, how many cells count as missing because they could not be read or used.
@@ -37,10 +43,13 @@ class Files:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
     """
 
-    def __init__(self, cells, index, column, attempt, *, on_error="raise", trust=None):
+    def __init__(
+        self, cells, index, column, attempt, *, on_error="raise", trust=None, max_bytes=MAX_BYTES, begins=None
+    ):
         self.cells = [_cell(cell, column) for cell in cells]
         self.faulty, self._kept = 0, {}  # row: bytes that were read for their digest, until they are asked for
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
+        self._max_bytes, self._begins = max_bytes, begins
         self._look(trust)
 
     def examine(self):
@@ -61,7 +70,7 @@ class Files:
 
         def look(row):
             nonlocal size
-            known, data = _examine(self.cells[row], self._attempt, trust, kept.get(row))
+            known, data = self._examine(self.cells[row], trust, kept.get(row))
             if data is not None and row not in kept and size + len(data) <= KEPT:
                 kept[row], size = data, size + len(data)  # threads may both find room: a file more does no harm
             return known
@@ -73,7 +82,7 @@ class Files:
         if faulty:
             row = faulty[0]
             label = getattr(self._index[row], "item", lambda: self._index[row])()  # 3, not np.int64(3)
-            where = f"row {label!r} of {self._column!r} holds {_shown(self.cells[row])}: {known[row].fault}"
+            where = f"row {shortened(label)} of {shortened(self._column)} holds {_shown(self.cells[row])}: {known[row].fault}"
             if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
@@ -85,6 +94,39 @@ class Files:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
             kept.pop(row, None)
         self.digests = [cell.digest for cell in known]
+
+    def _examine(self, cell, trust, data=None):
+        """(Known of a cell, the bytes of its file or None); from memory when its file has not changed, or `data` was read."""
+        key, head = None, None
+        try:
+            if isinstance(cell, bytes):
+                self._check_size(len(cell))
+            else:
+                key = (cell, *state_of(cell))
+                self._check_size(key[1])
+                known = _known.get(key)
+                if known and (known.tried or trust):
+                    return known, None
+                if key[1] == 0:
+                    return Known("a file of zero bytes", b"", True), None
+                head = read(cell, HEAD) if self._begins is not None and data is None else None
+            data = head if head and not self._begins(head) else _read(cell) if data is None else data
+        except NoFile as error:
+            return Known(str(error), b"", True), None
+        digest = _digest(data)
+        if not data:
+            known = Known("", digest, True)
+        elif _faults.get(digest) is None and trust and trust(data):
+            known = Known("", digest, False)
+        else:
+            known = Known(_fault(data, digest, self._attempt), digest, True)
+        if key is not None:
+            _known.put(key, known)
+        return known, data if key else None
+
+    def _check_size(self, size):
+        if size > self._max_bytes:
+            raise NoFile(f"it has {size:,} bytes, more than `max_bytes`, {self._max_bytes:,}")
 
     def marks(self):
         """An array with bytes where there is a file and b"" where there is none, without reading any."""
@@ -129,39 +171,24 @@ def _cell(cell, column):
 
 
 def _read(cell):
-    if isinstance(cell, bytes):
-        return cell
-    with tf.io.gfile.GFile(cell, "rb") as file:
-        return file.read()
+    return cell if isinstance(cell, bytes) else read(cell)
 
 
-def _examine(cell, attempt, trust, data=None):
-    """(Known of a cell, the bytes of its file or None); from memory when its file has not changed, or `data` was read."""
-    key = None
-    try:
-        if not isinstance(cell, bytes):
-            if tf.io.gfile.isdir(cell):
-                return Known("a folder, not a file", b"", True), None
-            state = tf.io.gfile.stat(cell)
-            key = (cell, state.length, state.mtime_nsec)
-            known = _known.get(key)
-            if known and (known.tried or trust):
-                return known, None
-        data = _read(cell) if data is None else data
-    except tf.errors.NotFoundError:
-        return Known("there is no file of this name", b"", True), None
-    except tf.errors.OpError as error:
-        return Known(f"it cannot be read ({error.message.splitlines()[0]})", b"", True), None
-    digest = _digest(data)
-    if not data:
-        known = Known("a file of zero bytes" if key else "", digest, True)
-    elif _faults.get(digest) is None and trust and trust(data):
-        known = Known("", digest, False)
-    else:
-        known = Known(_fault(data, digest, attempt), digest, True)
-    if key is not None:
-        _known.put(key, known)
-    return known, data if key else None
+def file_bytes(cell, max_bytes=MAX_BYTES):
+    """The bytes of a cell of a column of files: a path, bytes, or b"" for an empty one.
+
+    Raises:
+        NoFile: no regular file, or one of more than `max_bytes`.
+
+    Example:
+        >>> file_bytes(b"GIF8"), file_bytes(None)
+        (b'GIF8', b'')
+    """
+    cell = _cell(cell, "image")
+    size = len(cell) if isinstance(cell, bytes) else state_of(cell)[0]
+    if size > max_bytes:
+        raise NoFile(f"it has {size:,} bytes, more than {max_bytes:,}")
+    return _read(cell) if size else b""
 
 
 def _fault(data, digest, attempt):
@@ -190,7 +217,7 @@ def _digest(data):
 
 
 def _shown(cell):
-    return f"{len(cell)} bytes" if isinstance(cell, bytes) else repr(cell)
+    return f"{len(cell)} bytes" if isinstance(cell, bytes) else shortened(cell)
 
 
 LOOKED_FOR = 200  # files of a column
@@ -227,4 +254,7 @@ def looks_like(sample, endings, beginnings):
 def _is_there(path):
     if "://" in path:
         return False  # looking for it may take long
-    return os.path.isfile(path)
+    try:
+        return os.path.isfile(path)
+    except ValueError:
+        return False

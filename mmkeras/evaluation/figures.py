@@ -2,7 +2,20 @@
 
 import numpy as np
 
+from mmkeras.data.telling import clean
+
 DOTS = 3_000  # rows in a cloud of them
+
+
+def label(text, most=80):
+    """A text as matplotlib shows it in full: no sign of it begins a formula, and what no font has is replaced.
+
+    Example:
+        >>> label("$x_$\\ud800")
+        '\\\\$x_\\\\$\ufffd'
+    """
+    text = str(text)
+    return clean(text if len(text) <= most else f"{text[: most - 1]}…").replace("$", r"\$")
 
 
 def new_figure(width, height, heights=None):
@@ -31,7 +44,7 @@ def draw_rivals(report):
     axes.barh(range(len(frame)), values, color=colors)
     low, high = (values - frame["low"]).clip(lower=0), (frame["high"] - values).clip(lower=0)
     axes.errorbar(values, range(len(frame)), xerr=[low.fillna(0), high.fillna(0)], fmt="none", ecolor="#333", capsize=3)
-    axes.set_yticks(range(len(frame)), frame.index)
+    axes.set_yticks(range(len(frame)), map(label, frame.index))
     axes.set_xlabel(f"{report.primary}, with its 95% interval")
     return figure
 
@@ -53,7 +66,7 @@ def draw_labels(labels, rows):
     )
     axes.set_yticks(
         range(len(labels)),
-        [f"{name} ({count})" for name, count in zip(labels.index, labels["rows"], strict=True)],
+        [f"{label(name)} ({count})" for name, count in zip(labels.index, labels["rows"], strict=True)],
     )
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
@@ -76,7 +89,7 @@ def draw_ablation(ablation):
         color = "#1f6feb" if name == ablation.primary else next(others)
         axes.errorbar(table[name], places, xerr=spans, fmt="o", color=color, capsize=3, label=name)
     labels = [m if loss == "–" else f"{m}, {loss}" for m, loss in zip(table["modalities"], table["loss"], strict=True)]
-    axes.set_yticks(range(len(table)), labels)
+    axes.set_yticks(range(len(table)), map(label, labels))
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
@@ -97,13 +110,13 @@ def draw_numbers(columns, truth, predictions, kinds):
         numbers, said = truth[shown, place], predictions[shown, place]
         ends = [min(numbers.min(), said.min()), max(numbers.max(), said.max())]
         size = max(float(np.median(np.abs(numbers))), np.finfo("float32").tiny)
-        for beside, values, line, label in zip(
+        for beside, values, line, what in zip(
             axes[place], (numbers, numbers - said), (ends, [0.0, 0.0]), ("true", "true − predicted"), strict=True
         ):
             beside.plot(said, values, ".", color="#1f6feb", alpha=min(0.8, max(0.15, 100 / len(shown))))
             beside.plot(ends, line, color="#d1242f", linewidth=1)
-            beside.set_xlabel(f"{name}, predicted")
-            beside.set_ylabel(label)
+            beside.set_xlabel(f"{label(name)}, predicted")
+            beside.set_ylabel(what)
             if kinds[place] != "none":
                 beside.set_xscale("symlog", linthresh=size)
                 beside.set_yscale("symlog", linthresh=size)
@@ -119,7 +132,7 @@ def draw_confusion(counts):
     for row, column in np.ndindex(*share.shape):
         color = "white" if share[row, column] > 0.6 else "#222"
         axes.text(column, row, f"{counts.iat[row, column]:,}", ha="center", va="center", color=color)
-    names = list(map(str, counts.index))
+    names = list(map(label, counts.index))
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")

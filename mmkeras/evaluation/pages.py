@@ -4,7 +4,11 @@ import base64
 import html
 import io
 
+from mmkeras.data.files import file_bytes
+from mmkeras.data.paths import NoFile
+from mmkeras.data.telling import clean
 from mmkeras.evaluation.figures import draw_ablation, draw_rivals
+from mmkeras.layers.image import picture_pixels
 from mmkeras.persistence import write_text
 
 SHOWN = 8  # captions of the best and of the worst
@@ -44,7 +48,7 @@ def write_ablation(ablation, path):
         html_table(ablation.table.set_index("modalities")),
     ]
     lines.append("<p><small>Low and high: 95% bootstrap intervals over the judged rows.</small></p>")
-    return write_text(path, "\n".join(lines) + "</html>\n")
+    return write_text(path, clean("\n".join(lines)) + "</html>\n")
 
 
 def write_report(report, path):
@@ -74,7 +78,7 @@ def write_report(report, path):
         lines.append(html_table(section.table))
     if not report.examples.empty:
         lines += ["<h2>Some rows</h2>", html_table(report.examples, pictures=report.pictures)]
-    return write_text(path, "\n".join(lines) + "</html>\n")
+    return write_text(path, clean("\n".join(lines)) + "</html>\n")
 
 
 def write_index(models, path):
@@ -113,7 +117,7 @@ def write_index(models, path):
             if len(report.gallery)
             else html_table(report.examples.head(4), pictures=report.pictures)
         )
-    return write_text(path, "\n".join(page) + "</html>\n")
+    return write_text(path, clean("\n".join(page)) + "</html>\n")
 
 
 def html_gallery(rows):
@@ -140,19 +144,21 @@ def _picture(cell, size=224):
 
 
 def read_pixels(cell, size=None):
-    """(H, W, 3) uint8 pixels of a path or of bytes, at most `size` a side; None for an empty cell or an unreadable file."""
+    """(H, W, 3) uint8 pixels of a path or of bytes, at most `size` a side, within the usual limits of `mm.Image`.
+
+    None for an empty cell, and for what is no image or beyond the limits.
+    """
     import tensorflow as tf
 
     try:
-        data = cell if isinstance(cell, bytes) else tf.io.read_file(str(cell)) if cell and cell == cell else b""
-        pixels = tf.io.decode_image(data, 3, expand_animations=False)
-    except tf.errors.OpError:
+        data = file_bytes(cell)
+        pixels = picture_pixels(data, size or 1 << 30) if data else None
+    except (tf.errors.OpError, NoFile, TypeError):
         return None
-    longest = max(pixels.shape[:2])
-    if size and longest > size:
-        shape = [max(1, round(side * size / longest)) for side in pixels.shape[:2]]
-        pixels = tf.cast(tf.round(tf.image.resize(pixels, shape, antialias=True)), tf.uint8)
-    return pixels.numpy()
+    if pixels is not None and size and max(pixels.shape[:2]) > size:
+        shape = [max(1, round(side * size / max(pixels.shape[:2]))) for side in pixels.shape[:2]]
+        pixels = tf.cast(tf.round(tf.image.resize(pixels, shape, antialias=True)), tf.uint8).numpy()
+    return pixels
 
 
 def html_note(note):

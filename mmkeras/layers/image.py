@@ -10,6 +10,10 @@ from mmkeras.layers.once import traced_once
 PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
 MAX_PIXELS = 100_000_000
+MAX_SCANS = 32  # of a JPEG, each of which passes over all pixels; encoders make 1 to 20
+MAX_BLOCKS = 10_000  # of a GIF, up to the end of its first frame; 64 full ones that follow each other count as one
+# Bits that mean something in any picture: behind the end of a whole one they are not read.
+BITS = bytes(range(64, 128))
 # The palette of a BMP file whose pixels are what they say: blue, green, red and a zero for each level of grey.
 GREY_PALETTE = b"".join(bytes([level, level, level, 0]) for level in range(256))
 
@@ -24,17 +28,19 @@ class DecodeImage(keras.layers.Layer):
     pixels come as they are stored. An empty string gives zeros.
 
     Other formats are refused, and so are animated WebP files and BMP files that are compressed or have a palette of
-    colours.
+    colours. A JPEG whose data ends early is refused also where an end marker was put behind it, if the last of its pixels
+    are grey for it; in the later scans of a progressive one this cannot be seen.
 
     Args:
         image_size: (H, W) ints.
-        max_pixels: int; larger images are refused before they are decoded.
+        max_pixels, max_scans, max_blocks: ints, see `MAX_PIXELS`, `MAX_SCANS` of JPEG and `MAX_BLOCKS` of GIF files; images with
+            more are refused before they are decoded.
 
     Call arguments:
         images: (B,) strings.
 
     Raises:
-        tf.errors.InvalidArgumentError: bytes that are no image, are cut short, or claim too many pixels.
+        tf.errors.InvalidArgumentError: bytes that are no image, are cut short, or beyond a limit.
 
     Example:
         >>> import numpy as np
@@ -45,22 +51,28 @@ class DecodeImage(keras.layers.Layer):
         [200, 0]
     """
 
-    def __init__(self, image_size=(224, 224), max_pixels=MAX_PIXELS, **kwargs):
+    def __init__(
+        self, image_size=(224, 224), max_pixels=MAX_PIXELS, max_scans=MAX_SCANS, *, max_blocks=MAX_BLOCKS, **kwargs
+    ):
         kwargs["dtype"] = "uint8"
         super().__init__(**kwargs)
         self.image_size = tuple(image_size)
-        self.max_pixels = max_pixels
+        self.max_pixels, self.max_scans, self.max_blocks = max_pixels, max_scans, max_blocks
 
     def call(self, images):
         pixels = tf.TensorSpec((*self.image_size, 3), tf.uint8)
-        decode = _traced(self.image_size, self.max_pixels)
+        decode = _traced(self.image_size, self.max_pixels, self.max_scans, self.max_blocks)
         return tf.map_fn(decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
 
-    def _decode(self, data):
+    def _pixels(self, data):
+        """(h, w, 3) uint8 pixels of an image, of its own size or less, but no less than the target."""
         # Most images are JPEGs: they take the short way.
         is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
         decoded = tf.cond(is_jpeg, lambda: self._jpeg(data), lambda: self._by_first_bytes(data))
-        decoded = tf.ensure_shape(decoded, (None, None, 3))
+        return tf.ensure_shape(decoded, (None, None, 3))
+
+    def _decode(self, data):
+        decoded = self._pixels(data)
         return tf.cast(tf.round(tf.image.resize(decoded, self.image_size, antialias=True)), tf.uint8)
 
     def _sized(self, data, height, width):
@@ -72,14 +84,19 @@ class DecodeImage(keras.layers.Layer):
     def _jpeg(self, data):
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
         safe = self._sized(data, shape[0], shape[1])
+        scans = tf.size(tf.raw_ops.StringSplitV2(input=[data], sep=b"\xff\xda").values) - 1
+        rule = f"A JPEG must have at most {self.max_scans} scans."
+        safe = _refuse_unless(scans <= self.max_scans, safe, rule, " Received: ", scans, ". Save it anew.")
         ratio = tf.minimum(shape[0] // self.image_size[0], shape[1] // self.image_size[1])
         scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
-        by = [lambda r=r: tf.io.decode_jpeg(safe, 3, ratio=r, dct_method="INTEGER_ACCURATE") for r in (1, 2, 4, 8)]
-        return tf.switch_case(scale, by)
+        pixels = _jpeg_pixels(safe, scale)
+        # The decoder fills what is missing with this grey.
+        doubtful = tf.reduce_all(pixels[-1, -1] == 128) & (tf.strings.substr(safe, -2, 2) == b"\xff\xd9")
+        return tf.cond(doubtful, lambda: _whole(safe, scale, pixels), lambda: pixels)
 
     def _by_first_bytes(self, data):
         # Sizes are read at fixed places, so what holds them must come first in the file.
-        start = tf.strings.substr(tf.strings.join([data, b"\0" * 16]), 0, 16)
+        start = tf.strings.substr(tf.strings.join([tf.strings.substr(data, 0, 16), b"\0" * 16]), 0, 16)
         webp = tf.strings.join([tf.strings.substr(start, 0, 4), tf.strings.substr(start, 8, 8)])
         png = tf.strings.join([tf.strings.substr(start, 0, 8), tf.strings.substr(start, 12, 4)])
         formats = [
@@ -141,25 +158,30 @@ class DecodeImage(keras.layers.Layer):
             """How many bytes a colour table takes, of which the byte at `at` tells the size."""
             return tf.where(byte(at) >= 128, 3 * 2 ** (byte(at) % 8 + 1), 0)
 
-        def behind(at):
-            """The end of a chain of blocks, each with its size before it, that starts at `at`: the last has size 0."""
+        def behind(at, rest):
+            """(the end of a chain of blocks, each with its size before it, from `at` to one of size 0; how many more there may be)."""
 
-            def step(at, size):
+            def step(at, size, rest):
                 # Most blocks are of 255 bytes: as many of them as follow each other are one step.
                 full = tf.reduce_sum(tf.math.cumprod(tf.cast(raw[at : at + 2**14 : 256] == 255, tf.int64)))
                 at = at + tf.maximum(256 * full, 1 + size)
-                return at, byte(at)
+                return at, byte(at), rest - 1
 
-            return tf.while_loop(lambda at, size: size > 0, step, (at, byte(at)))[0] + 1
+            at, _, rest = tf.while_loop(lambda at, size, rest: (size > 0) & (rest > 0), step, (at, byte(at), rest))
+            return at + 1, rest - 1
 
-        def extension(at, control):
+        def extension(at, control, rest):
             first = tf.logical_and(byte(at + 1) == 0xF9, control == 0)  # it tells which colour is transparent
-            return behind(at + 2), tf.where(first, at, control)
+            end, rest = behind(at + 2, rest)
+            return end, tf.where(first, at, control), rest
 
-        zero = tf.constant(0, tf.int64)
+        zero, most = tf.constant(0, tf.int64), tf.constant(self.max_blocks, tf.int64)
         head = 13 + table(zero + 10)
-        at, control = tf.while_loop(lambda at, control: byte(at) == 0x21, extension, (head, zero))
-        end = behind(at + 11 + table(at + 9))
+        is_extension = lambda at, control, rest: (byte(at) == 0x21) & (rest > 0)  # noqa: E731
+        at, control, rest = tf.while_loop(is_extension, extension, (head, zero, most))
+        end, rest = behind(at + 11 + table(at + 9), rest)
+        rule = f"A GIF must have at most {self.max_blocks} blocks up to the end of its first frame."
+        data = _refuse_unless(rest >= 0, data, rule, " Received: more. Save it anew.")
         left, top, width, height = (_number(raw, at + i, 2) for i in (1, 3, 5, 7))
         whole_width = tf.maximum(_number(raw, 6, 2), left + width)
         whole_height = tf.maximum(_number(raw, 8, 2), top + height)
@@ -198,13 +220,48 @@ class DecodeImage(keras.layers.Layer):
         return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")
 
     def get_config(self):
-        return {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}
+        config = {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}
+        # Only others than the usual ones, so that features keep the keys that they had before there were these limits.
+        usual = {"max_scans": MAX_SCANS, "max_blocks": MAX_BLOCKS}
+        return {**config, **{name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}}
 
 
 @functools.lru_cache(64)
-def _traced(image_size, max_pixels):
+def _traced(image_size, max_pixels, max_scans, max_blocks):
     """The reader of one image."""
-    return traced_once(DecodeImage(image_size, max_pixels)._decode, shape=())
+    return traced_once(DecodeImage(image_size, max_pixels, max_scans, max_blocks=max_blocks)._decode, shape=())
+
+
+@functools.lru_cache(8)
+def _traced_pixels(least):
+    return traced_once(DecodeImage((least, least))._pixels, shape=())
+
+
+def picture_pixels(data, least=1 << 30):
+    """(h, w, 3) uint8 pixels of an image in its own proportions, within the limits of `DecodeImage`.
+
+    Args:
+        data: bytes of a file.
+        least: int; a JPEG may come out smaller than it is, but with no side shorter than this.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as `DecodeImage` does.
+    """
+    return _traced_pixels(least)(tf.constant(data)).numpy()
+
+
+def _jpeg_pixels(data, scale):
+    by = [lambda r=r: tf.io.decode_jpeg(data, 3, ratio=r, dct_method="INTEGER_ACCURATE") for r in (1, 2, 4, 8)]
+    return tf.switch_case(scale, by)
+
+
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})
+def _whole(data, scale, pixels):
+    """The pixels of a JPEG, refused when further bits before its end marker would have changed them."""
+    longer = tf.strings.join([tf.strings.substr(data, 0, tf.strings.length(data) - 2), BITS, b"\xff\xd9"])
+    same = tf.reduce_all(_jpeg_pixels(longer, scale) == pixels)
+    rule = "A JPEG must be whole. Received: one whose data ends before its pixels do, ahead of an end marker. "
+    return _refuse_unless(same, pixels, rule, "Copy it again.")
 
 
 def _bytes(data, zeros):

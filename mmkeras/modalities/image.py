@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 import warnings
 
 import keras
@@ -12,7 +13,8 @@ from mmkeras import layers
 from mmkeras.data.column import Claim
 from mmkeras.data.columns import Column, raw_values
 from mmkeras.data.examples import photos
-from mmkeras.data.files import Files, looks_like
+from mmkeras.data.files import MAX_BYTES, Files, looks_like
+from mmkeras.layers.image import MAX_BLOCKS, MAX_PIXELS, MAX_SCANS
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import Application, ImageEncoder
 
@@ -29,15 +31,20 @@ class ImageColumn(Column):
 
     Args:
         on_error: "raise", or "missing" to take a file that cannot be read for no image.
+        max_bytes: int; longer files are not read.
+        limits: (most pixels, scans, blocks) of an image, see `layers.DecodeImage`.
     """
 
     on_error: str = "raise"
+    max_bytes: int = MAX_BYTES
+    limits: tuple = (MAX_PIXELS, MAX_SCANS, MAX_BLOCKS)
 
     reads = "image"
     picture = True
 
     def values(self, series):
-        return Files(series, series.index, series.name, _attempt, on_error=self.on_error, trust=_whole_jpeg)
+        settings = {"on_error": self.on_error, "max_bytes": self.max_bytes, "trust": _whole_jpeg, "begins": _begins}
+        return Files(series, series.index, series.name, _attempt(*self.limits), **settings)
 
     def digests(self, values):
         return values.digests
@@ -75,6 +82,8 @@ class Image(EncodedModality):
         on_error: "raise", or "missing" to take a file that cannot be read for no image.
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.
         name: str, name of the modality.
+        max_bytes, max_pixels, max_scans, max_blocks: ints, limits of a file and of its image: a file that is longer is not read, and
+            one whose first bytes claim more pixels, or that holds more scans (JPEG) or blocks (GIF), is not decoded.
 
     Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
     zeros for an absent image.
@@ -99,6 +108,10 @@ class Image(EncodedModality):
     on_error: str = "raise"
     dtype: str | None = None
     name: str = "image"
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    max_scans: int = MAX_SCANS
+    max_blocks: int = MAX_BLOCKS
 
     family, usual = ImageEncoder, Application
     preparing = "heavy"
@@ -133,6 +146,11 @@ class Image(EncodedModality):
             if getattr(self, setting) not in choices:
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
 
+        for limit in ("max_bytes", "max_pixels", "max_scans", "max_blocks"):
+            if type(getattr(self, limit)) is not int or getattr(self, limit) < 1:
+                raise ValueError(
+                    f"`{limit}` must be an int of at least 1. Received: {getattr(self, limit)!r}. Leave it out for the usual limit."
+                )
         try:
             keras.dtype_policies.get(self.dtype or "float32")
         except ValueError as error:
@@ -143,7 +161,12 @@ class Image(EncodedModality):
 
     @property
     def columns_read(self):
-        return dict.fromkeys(self.columns, ImageColumn(self.on_error))
+        return dict.fromkeys(self.columns, ImageColumn(self.on_error, self.max_bytes, self.limits))
+
+    @property
+    def limits(self):
+        """(most pixels, scans, blocks) of an image."""
+        return self.max_pixels, self.max_scans, self.max_blocks
 
     def notes(self, df):
         with warnings.catch_warnings():
@@ -198,21 +221,27 @@ class Image(EncodedModality):
         return [cls(options.image, options.image_encoder, weights, pooling=pooling, on_error="missing")]
 
 
-def _attempt(data):
-    """Raise `tf.errors.OpError` if bytes cannot be decoded."""
-    _small_decoder()(tf.constant([data]))
-
-
 def _whole_jpeg(data):
     """Whether bytes begin and end as a JPEG does: what cuts or replaces files would show. Decoding finds the rest."""
     return data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")
 
 
-@functools.lru_cache(1)
-def _small_decoder():
-    decode = layers.DecodeImage((8, 8))  # whether it can be decoded shows at an eighth of the size
+BEGINNING = re.compile(b"|".join(re.escape(start).replace(rb"\.", b".") for start in BEGINNINGS), re.DOTALL)
+
+
+def _begins(data):
+    """Whether a file begins as an image does, so that the rest of it is worth reading."""
+    return BEGINNING.match(data) is not None
+
+
+@functools.lru_cache(8)
+def _attempt(max_pixels, max_scans, max_blocks):
+    """A function of bytes that raises `tf.errors.OpError` if they cannot be decoded."""
+    # Whether it can be decoded shows at an eighth of the size.
+    decode = layers.DecodeImage((8, 8), max_pixels, max_scans, max_blocks=max_blocks)
     signature = [tf.TensorSpec([None], tf.string)]
-    return tf.function(lambda images: decode(images), input_signature=signature, autograph=False)
+    run = tf.function(lambda images: decode(images), input_signature=signature, autograph=False)
+    return lambda data: run(tf.constant([data]))
 
 
 def image_tower(encoder, weights=None, image_size=(224, 224), pooling="avg"):

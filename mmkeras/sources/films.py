@@ -4,6 +4,8 @@ import warnings
 
 from mmkeras.sources.reading import HELP, read_csv
 
+LARGEST_WHOLE = 2**53  # beyond it, floats skip whole numbers
+
 # The columns both forms of the movie data have, as `movies` returns them.
 MOVIE_COLUMNS = [
     "id",
@@ -22,7 +24,7 @@ def movies(path):
     """Read films: Kaggle's raw `movies_metadata.csv` ("The Movies Dataset"), or the tidy CSV of the same data.
 
     The raw file has 24 columns, genres as a Python-literal list of dicts, numbers as strings, and a few broken rows
-    (shifted columns, dates in place of ids). Rows whose id is no number, or that have neither title nor overview,
+    (shifted columns, dates in place of ids). Rows whose id is no whole number, or that have neither title nor overview,
     are left out; so are repeated ids. Genres become "A|B". What is no number becomes NaN. All that is counted and told in a
     warning. Zeros stay: they mean
     "unknown" in budget, revenue and runtime; name those columns in `Tabular(zero_is_missing=…)`.
@@ -58,11 +60,12 @@ def movies(path):
             unread = numbers.isna() & df[column].notna()
             told += _about(df[column], unread, f"cells of {column!r} are no numbers and missing")
             df[column] = numbers
-    ids = pd.to_numeric(df["id"], errors="coerce")
+    ids = pd.to_numeric(df["id"], errors="coerce").astype("float64")
+    ids = ids.where((ids.abs() < LARGEST_WHOLE) & (ids == ids.round()))
     blank = ids.notna() & df["title"].isna() & df["overview"].isna()
     kept = ids.notna() & ~blank
     again = ids.where(kept).duplicated() & kept
-    told += _about(df["id"], ids.isna(), "rows are left out, whose id is no number")
+    told += _about(df["id"], ids.isna(), "rows are left out, whose id is no whole number")
     told += _about(df["id"], blank, "are left out that have neither title nor overview")
     told += _about(df["id"], again, "are left out whose id came before")
     if told:

@@ -115,7 +115,7 @@ def coco_captions(json_path, images_dir):
         content = json.loads(content)
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
         told = [(note["image_id"], str(note["caption"])) for note in content["annotations"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{rule} Received: {str(json_path)!r}: {type(error).__name__}: {error}. {fix}") from error
     unknown = [number for number, _ in told if number not in names]
     if unknown:

@@ -103,7 +103,9 @@ class ImageEncoder(Encoder):
         return self.modality.pooling is None
 
     def prepare(self, raw):
-        decode = layers.DecodeImage(self.modality.image_size, name=f"{self.name}_decode")
+        pixels, scans, blocks = self.modality.limits
+        settings = {"max_pixels": pixels, "max_scans": scans, "max_blocks": blocks}
+        decode = layers.DecodeImage(self.modality.image_size, **settings, name=f"{self.name}_decode")
         return {f"pixels_{number}": decode(raw[column]) for number, column in enumerate(self.modality.columns)}
 
     def encode(self, tensors):
@@ -146,3 +148,13 @@ def strings(raw):
     """What layers of texts take of {column: (B,) strings}: those of one column, or a list of several."""
     columns = list(raw.values())
     return columns[0] if len(columns) == 1 else columns
+
+
+def check_words(names, columns):
+    """Raise unless a text of the training rows holds something; `columns` are the raw values of those `names`."""
+    if not any(text.strip() for texts in columns for text in texts):
+        rows = len(next(iter(columns), ()))
+        raise ValueError(
+            f"A vocabulary is learnt from words of the training rows. Received: columns {list(names)}, which are empty in all "
+            f"{rows:,} rows. Leave them out, or give the rows their texts."
+        )

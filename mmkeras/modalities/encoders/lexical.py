@@ -7,7 +7,7 @@ import tensorflow as tf
 from mmkeras import layers
 from mmkeras.data.columns import raw_values
 from mmkeras.layers.scripts import first_words
-from mmkeras.modalities.encoders.base import TextEncoder, strings
+from mmkeras.modalities.encoders.base import TextEncoder, check_words, strings
 
 TERMS = 30_000
 UNITS = 32
@@ -26,6 +26,7 @@ class Lexical(TextEncoder):
 
     def adapt(self, df):
         columns = raw_values(df, [self.modality]).values()
+        check_words(self.modality.columns, columns)
         return learn_terms([" ".join(row) for row in zip(*columns, strict=True)], self.modality.sequence_length)
 
     def prepare(self, raw):

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from mmkeras import layers
 from mmkeras.data.columns import raw_values
+from mmkeras.modalities.encoders.base import check_words
 from mmkeras.modalities.encoders.transformer import Transformer
 
 VOCABULARY = 6_000
@@ -17,7 +18,9 @@ class ScratchText(Transformer):
     label = "scratch"
 
     def adapt(self, df):
-        texts = np.concatenate(list(raw_values(df, [self.modality]).values()))
+        columns = raw_values(df, [self.modality]).values()
+        check_words(self.modality.columns, columns)
+        texts = np.concatenate(list(columns))
         return {"tokenizer": learn_tokenizer(texts, self.modality.sequence_length)}
 
     def prepare(self, raw):
