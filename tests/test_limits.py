@@ -207,3 +207,19 @@ def test_predictions_that_look_like_formulas_are_told_of(tmp_path):
     with pytest.warns(UserWarning, match="begins as a formula does: '=cmd"):
         write_predictions(pipe.check_fitted(), lambda: iter([(df, 1.0)]), tmp_path / "p.csv")
     assert "=cmd()" in (tmp_path / "p.csv").read_text()
+
+
+def test_cells_of_categories_may_be_no_unicode_and_zeros():
+    cells = pd.Series(["\ud800", {"a": 1}, "\0", None, "x"] * 8, dtype=object)
+    df = pd.DataFrame({"c": cells, "y": np.arange(40.0)})
+    pipe = mm.Pipeline([mm.Tabular(categorical=["c"])], mm.Regression("y"))
+    pipe.fit(df, epochs=1, verbose=0)
+    assert np.isfinite(pipe.predict(df)["y"]).all()
+
+
+def test_a_table_of_two_encodings_is_told(tmp_path):
+    (tmp_path / "a.csv").write_bytes("a,b\n\u00e91,2\n".encode("utf-16") + b"x")
+    with pytest.raises(
+        ValueError, match="A table must be text in one encoding. Received: .*a.csv.*Give its `encoding`"
+    ):
+        mm.data.tables.read_table(tmp_path / "a.csv")

@@ -159,7 +159,9 @@ def factorize(series):
     try:
         return pd.factorize(series)
     except TypeError:  # lists and alike have no hash
-        return pd.factorize(series.map(str, na_action="ignore"))
+        cells = np.empty(len(series), dtype=object)  # as a Series they would become Unicode, which not all are
+        cells[:] = [None if gone else str(cell) for cell, gone in zip(series, series.isna(), strict=True)]
+        return pd.factorize(cells)
 
 
 def _written(cells):
@@ -174,7 +176,7 @@ def _name(cell):
         return cell.decode("utf-8", "replace")
     if isinstance(cell, float | np.floating) and float(cell).is_integer():
         cell = int(cell)
-    return str(cell).encode("utf-8", "replace").decode()
+    return str(cell).encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # NumPy drops zeros at the end
 
 
 def spelled(name, rules):

@@ -174,8 +174,8 @@ def _told_of(path):
         ) from error
     except UnicodeError as error:
         raise ValueError(
-            f"{str(path)!r} is not in the encoding {getattr(error, 'encoding', '?')!r}{_line_of(path, error)}. Give its `encoding`, "
-            "such as cp1252, or save it in UTF-8."
+            f"A table must be text in one encoding. Received: {str(path)!r}, which is not in the encoding "
+            f"{getattr(error, 'encoding', '?')!r}{_line_of(path, error)}. Give its `encoding`, such as cp1252, or save it in UTF-8."
         ) from error
 
 
