@@ -187,6 +187,13 @@ def test_columns_of_texts_must_hold_words(encoder):
         mm.Text("text", encoder=encoder).adapt(df)
 
 
+def test_many_columns_are_shortened():
+    df = pd.DataFrame({f"column {number}": [1] for number in range(10_000)})
+    with pytest.raises(KeyError) as told:
+        mm.Tabular(numeric=["x"]).raw_values(df)
+    assert len(str(told.value)) < 1_500
+
+
 def test_ids_of_films_are_whole_numbers(tmp_path):
     head = "id,title,overview,genres,budget,popularity,revenue,runtime,release_date\n"
     (tmp_path / "a.csv").write_text(head + "".join(f"{id},a,b,x,1,1,1,1,x\n" for id in (7, "1e30", "inf", "1.5")))

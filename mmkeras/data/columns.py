@@ -9,6 +9,7 @@ from mmkeras.data.categories import CategoryColumn
 from mmkeras.data.column import Column
 from mmkeras.data.dates import DateColumn
 from mmkeras.data.numbers import NumberColumn
+from mmkeras.data.telling import shortened
 from mmkeras.data.texts import TextColumn
 from mmkeras.persistence import argument_names
 
@@ -134,7 +135,10 @@ def check_frame(df, columns, what="the model"):
             hint = f"Did you mean {near[0]!r}?" if near else "Rename the column or change the setting."
             if len(names) > 1 and set(names) <= set(present):
                 hint = f"Give several columns as a list: {names}."
-            raise KeyError(f"{what} needs the column {column!r}. Received the columns: {present}. {hint}")
+            raise KeyError(
+                f"{what} needs the column {shortened(column)}. Received the columns: {shortened(present, 1_000)}. "
+                f"{shortened(hint, 300, str)}"
+            )
         if present.count(str(column)) > 1:
             raise ValueError(f"Column names must be unique. Received {column!r} twice. Rename one of them.")
     if len(df) == 0:
