@@ -125,7 +125,10 @@ CASES = {
     MaskedMean: (MaskedMean, [SEQUENCE, MASK]),
     MemberDense: (lambda **k: MemberDense(4, members=2, activation="gelu", **k), [np.ones((2, 3), "float32")]),
     MemberScale: (MemberScale, [SEQUENCE]),
-    DecodeImage: (lambda **k: DecodeImage((4, 6), **k), [strings(png(5, 9), b"")]),
+    DecodeImage: (
+        lambda **k: DecodeImage((4, 6), **{"max_scans": 16, "max_blocks": 500, **k}),
+        [strings(png(5, 9), b"")],
+    ),
     CleanNumbers: (
         lambda **k: CleanNumbers([True, False], [False, True], **k),
         [np.array([[0.0, 1.0], [INF, -1.0]], "float32")],
