@@ -114,6 +114,11 @@ def test_the_slope_is_that_of_the_error():
         assert slope[place] == pytest.approx((above - below) / 2e-2, rel=0.02)
 
 
+def test_what_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="must have finite numbers"):
+        left_out(np.array([1.0, 0.1]), np.full((1, 3, 3), np.nan), np.ones((3, 1)))
+
+
 def test_widths_find_what_tells_the_numbers():
     """Of two blocks one is noise."""
     x, noise = RNG.normal(size=(200, 1)), RNG.normal(size=(200, 3))

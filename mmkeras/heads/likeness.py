@@ -152,11 +152,14 @@ class Compared:
         """(rows, others) exp(−Σ γ distances), float32."""
         from scipy.sparse import hstack
 
-        scaled = [x * np.sqrt(width) for width, x in zip(widths, self.blocks, strict=True)]
-        count, total = len(self.vectors), np.zeros((len(rows), len(others)), "float32")
-        dense = [np.hstack(scaled[:count])] if count else []  # side by side, their distance is the sum
-        for x in [*dense, *([hstack(scaled[count:], "csr")] if self.bags else [])]:
-            total -= _squares(x[rows], x[others])
+        def side_by_side(which):  # of blocks times √γ the distance is the sum
+            scaled = [x[which] * np.sqrt(width) for width, x in zip(widths, self.blocks, strict=True)]
+            dense, sparse = scaled[: len(self.vectors)], scaled[len(self.vectors) :]
+            return [*([np.hstack(dense)] if dense else []), *([hstack(sparse, "csr")] if sparse else [])]
+
+        total = np.zeros((len(rows), len(others)), "float32")
+        for x, other in zip(side_by_side(rows), side_by_side(others), strict=True):
+            total -= _squares(x, other)
         return np.exp(total, out=total)
 
 
@@ -219,7 +222,11 @@ def left_out(settings, apart, numbers):
     alike = np.exp(-np.tensordot(widths.astype("float32"), apart, 1)).astype("float64")
     inverse = alike + 0.0
     inverse[np.diag_indices(len(inverse))] += penalty
-    factor, _ = lapack.dpotrf(inverse, lower=1, overwrite_a=1)
+    factor, fault = lapack.dpotrf(inverse, lower=1, overwrite_a=1)
+    if fault or not np.isfinite(factor).all():
+        raise ValueError(
+            "Rows that are compared must have finite numbers. Received: others. Look for numbers without bound."
+        )
     inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     told, own = inverse @ numbers, np.diag(inverse)[:, None]
