@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras import persistence
 from mmkeras.graph import functional
 from mmkeras.persistence import export_saved_model, read, replacing, write_text
+from mmkeras.persistence import manifest as manifest_file
 
 
 def save(path, text, **manifest):
@@ -48,7 +48,7 @@ def edit(path, change):
 
 def test_what_was_saved_is_read(saved):
     text, manifest = content(saved)
-    assert text == "first" and manifest["note"] == "one" and manifest["format"] == persistence.FORMAT
+    assert text == "first" and manifest["note"] == "one" and manifest["format"] == manifest_file.FORMAT
     assert manifest["files"]["heads/one.bin"]["bytes"] == 5000
 
 
@@ -91,20 +91,18 @@ def test_an_error_in_a_first_save_leaves_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-# Loaded by its path: the file needs the standard library only, and a child process then starts at once.
+# In a process of its own; `mmkeras.persistence` needs the standard library only, so it starts at once.
 KILLED = """
-import importlib.util, os, signal, sys
-spec = importlib.util.spec_from_file_location("persistence", sys.argv[1])
-persistence = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(persistence)
-moment, real = sys.argv[3], os.replace
+import os, signal, sys
+import mmkeras.persistence as persistence
+moment, real = sys.argv[2], os.replace
 def die(*args):
     if moment == "after":
         real(*args)
     os.kill(os.getpid(), signal.SIGKILL)
 if moment != "inside":
-    persistence.os.replace = die
-with persistence.replacing(sys.argv[2], {}) as folder:
+    os.replace = die
+with persistence.replacing(sys.argv[1], {}) as folder:
     (folder / "weights.txt").write_text("second")
     if moment == "inside":
         die()
@@ -112,7 +110,7 @@ with persistence.replacing(sys.argv[2], {}) as folder:
 
 
 def kill_at(moment, path):
-    run = subprocess.run([sys.executable, "-c", KILLED, persistence.__file__, str(path), moment], check=False)
+    run = subprocess.run([sys.executable, "-c", KILLED, str(path), moment], check=False)
     assert run.returncode == -signal.SIGKILL
 
 
@@ -161,8 +159,8 @@ def test_missing_file(saved):
 
 
 def test_newer_format(saved):
-    edit(saved, lambda manifest: manifest.update(format=persistence.FORMAT + 1, mmkeras="9.9"))
-    message = rf"reads formats 1 to {persistence.FORMAT} .*Received: format {persistence.FORMAT + 1}, written by mmkeras 9.9. Install that"
+    edit(saved, lambda manifest: manifest.update(format=manifest_file.FORMAT + 1, mmkeras="9.9"))
+    message = rf"reads formats 1 to {manifest_file.FORMAT} .*Received: format {manifest_file.FORMAT + 1}, written by mmkeras 9.9. Install that"
     with pytest.raises(ValueError, match=message):
         read(saved)
 
@@ -306,7 +304,7 @@ def test_export_errors(tmp_path):
 
 
 def manifest_with(path, change):
-    place = path / persistence.MANIFEST
+    place = path / manifest_file.MANIFEST
     manifest = json.loads(place.read_text(encoding="utf-8"))
     change(manifest)
     place.write_text(json.dumps(manifest), encoding="utf-8")
@@ -331,7 +329,7 @@ def test_a_manifest_whose_files_lead_out_is_refused(saved, tmp_path):
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"format": 3, "folder": 3, "files": {}}', "[]", '"x"'])
 def test_a_manifest_of_other_values_is_refused(saved, text):
-    (saved / persistence.MANIFEST).write_text(text, encoding="utf-8")
+    (saved / manifest_file.MANIFEST).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="readable pipeline.json"):
         read(saved)
 

@@ -269,7 +269,7 @@ def test_raw_movies_with_their_broken_rows(tmp_path):
     (message,) = (str(warning.message) for warning in told)
     for part in (
         "1 cells of 'budget' are no numbers and missing (for example '/ff9qCepilowshEtG2GYWwzt2bs4.jpg' in line 5)",
-        "1 rows are left out, whose id is no number (for example '1997-08-20' in line 4)",
+        "1 rows are left out, whose id is no whole number (for example '1997-08-20' in line 4)",
         "1 are left out that have neither title nor overview (for example '6' in line 9)",
         "1 are left out whose id came before (for example '862' in line 6)",
     ):

@@ -1,0 +1,22 @@
+"""Files and folders that are replaced as a whole: models, SavedModels, pages."""
+
+from mmkeras.persistence.exports import export_saved_model
+from mmkeras.persistence.folders import replacing
+from mmkeras.persistence.manifest import read
+from mmkeras.persistence.names import argument_name, argument_names
+from mmkeras.persistence.writing import write_bytes, write_changed, write_text, writing
+
+VERSION = "0.2.0"  # of mmkeras, which a manifest tells
+
+__all__ = [
+    "VERSION",
+    "argument_name",
+    "argument_names",
+    "export_saved_model",
+    "read",
+    "replacing",
+    "write_bytes",
+    "write_changed",
+    "write_text",
+    "writing",
+]
