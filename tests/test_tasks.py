@@ -80,6 +80,12 @@ def test_mixed_forms_in_one_column():
     assert task.encode(df).dtype == np.float32
 
 
+@pytest.mark.parametrize("task_class", [MultiClass, MultiLabel])
+def test_labels_that_no_file_can_hold_are_refused(task_class):
+    with pytest.raises(ValueError, match=r"text that UTF-8 can hold. Received in 'y': '.*a'. Read the column anew"):
+        task_class("y").adapt(target("\ud800a", "b"))
+
+
 def test_adapting_returns_a_copy():
     task = MultiLabel("y")
     assert task.adapt(target("A", "B")) is not task and task.classes is None

@@ -10,12 +10,14 @@ import numpy as np
 from mmkeras.data.categories import CategoryColumn
 from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
+from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.answers import ClassValues, listed, natural_order, warn_of_names
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
+from mmkeras.tasks.label_cells import HALF, HALVES
 
 FEW = 10  # numbers that are more likely classes
 MANY = 200  # names that are less likely classes
@@ -160,6 +162,11 @@ class MultiClass(Classes):
             raise ValueError(
                 f"The target {self.column!r} must hold one class in a cell. Received: {str(several[0])[:200]}. "
                 f"Use MultiLabel({self.column!r}) for several."
+            )
+        halves = [cell for cell in series.unique() if isinstance(cell, str) and HALF.search(cell)]
+        if halves:
+            raise ValueError(
+                f"A class's name must be text that UTF-8 can hold. Received in {self.column!r}: {shortened(halves[0])}. {HALVES}"
             )
         column = dataclasses.replace(CategoryColumn().adapt(series), known=())
         names = self._names(series, column)

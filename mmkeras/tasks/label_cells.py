@@ -11,6 +11,8 @@ import numpy as np
 SEPARATORS = (";", ",", "/", "\t", " - ")  # which may stand between labels, "|" before them all
 REPEATED = 0.75  # share of the pieces of split cells that must occur in other cells, too
 LONGEST, LONGEST_LABEL = 1_000_000, 1_000  # signs of a cell, of a label
+HALF = re.compile("[\ud800-\udfff]")  # of a character that no file can hold
+HALVES = "Read the column anew in its own encoding, or use text.encode('utf-8', 'replace').decode()."
 DEEPEST = 4  # brackets within brackets, in lists of dicts
 GAPS = {"", "none", "nan", "nat", "<na>", "na", "null"}  # bare words in lists that are no labels
 FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
@@ -150,6 +152,8 @@ def _name(entry):
     if isinstance(entry, str):
         if len(entry) > LONGEST_LABEL:
             raise LabelError(f"A label must have at most {LONGEST_LABEL:,} signs.", "Correct the cell.")
+        if HALF.search(entry):
+            raise LabelError("A label must be text that UTF-8 can hold.", HALVES)
         return entry.strip()
     if is_gap(entry) or (isinstance(entry, float) and np.isinf(entry)):
         return ""
