@@ -320,7 +320,11 @@ class Fitted:
     @classmethod
     def load(cls, path, classes=()):
         """(`Fitted`, manifest) of a folder that `save` wrote; see `mmkeras.load`."""
-        manifest, folder = persistence.read(path)
+        return persistence.reading(path, lambda manifest, folder: (cls.of(manifest, folder, classes), manifest))
+
+    @classmethod
+    def of(cls, manifest, folder, classes=()):
+        """What a manifest and the files in its folder say."""
         modalities = [rebuild(Modality, config, classes) for config in manifest["modalities"]]
         for number, configs in enumerate(manifest["columns"]):
             columns = {name: rebuild(Column, config, classes) for name, config in configs.items()}
@@ -331,4 +335,4 @@ class Fitted:
         fitted = cls(task, Trunk(modalities, prepare, encode), head, settings)
         for name, saved in manifest["rivals"].items():
             fitted.rivals[name] = load_rival(folder, saved, task, classes)
-        return fitted, manifest
+        return fitted

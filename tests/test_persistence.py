@@ -1,5 +1,6 @@
 """Saving replaces a folder as a whole: an interrupted save leaves what was there before."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from mmkeras.graph import functional
-from mmkeras.persistence import export_saved_model, read, replacing, write_text
+from mmkeras.persistence import export_saved_model, read, reading, replacing, write_text
 from mmkeras.persistence import manifest as manifest_file
 
 
@@ -130,6 +131,106 @@ def test_a_killed_first_save_can_be_repeated(tmp_path, moment):
         read(tmp_path / "model")
     save(tmp_path / "model", "second")
     assert content(tmp_path / "model")[0] == "second"
+
+
+# === Several processes: a locked file is a process's own, however many there are of one process ===
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+def test_two_saves_at_once_leave_the_later_one_and_nothing_else(saved):
+    with replacing(saved, {}) as first:
+        (first / "weights.txt").write_text("held", encoding="utf-8")
+        save(saved, "quick")
+        assert content(saved)[0] == "quick"
+    assert content(saved)[0] == "held"
+    assert names(saved) == sorted([read(saved)[1].name, "pipeline.json"])
+
+
+def test_a_save_sweeps_what_killed_ones_left_and_nothing_of_living_ones(saved):
+    for name in ("files-0123abcd", "files-mine"):
+        (saved / name).mkdir()
+        (saved / name / "weights.txt").write_text("left")
+    (saved / "pipeline.json.files-0123abcd").write_text("")
+    (saved / "pipeline.json.files-99999999").write_text("")
+    with replacing(saved, {}) as living:
+        save(saved, "second")
+        beside = {"files-mine", "pipeline.json", living.name, f"pipeline.json.{living.name}"}
+        assert set(names(saved)) == {read(saved)[1].name, *beside}
+
+
+def test_an_interrupt_when_the_new_content_is_in_force_leaves_it(saved, monkeypatch):
+    real = os.replace
+
+    def interrupted(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", interrupted)
+        save(saved, "second")
+    assert content(saved)[0] == "second"
+
+
+def build_during_saves(path, saves):
+    """What `reading` gives to a reader of two files between whose openings others save."""
+    texts = iter(saves)  # one at each opening
+
+    def build(manifest, folder):
+        size = len((folder / "heads" / "one.bin").read_bytes())
+        for later in itertools.islice(texts, 1):
+            save(path, later)
+        return (folder / "weights.txt").read_text(encoding="utf-8"), size
+
+    return reading(path, build)
+
+
+def test_what_a_reader_reads_stays_until_it_ends(saved):
+    assert build_during_saves(saved, ["other", "third"]) == ("first", 5000)
+    assert len(names(saved)) == 3
+    save(saved, "fourth")
+    assert len(names(saved)) == 2
+
+
+def test_a_reader_begins_anew_where_folders_cannot_be_held(saved, monkeypatch):
+    monkeypatch.setattr("mmkeras.persistence.claims.flock", None)
+    assert build_during_saves(saved, ["other", "third"]) == ("third", 5000)
+    assert len(names(saved)) == 2
+
+
+def test_a_file_system_without_locks(saved, monkeypatch):
+    def refuse(file, how):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("mmkeras.persistence.claims.flock", refuse)
+    assert build_during_saves(saved, ["other", "third"]) == ("third", 5000)
+    (saved / "files-0123abcd").mkdir()  # of a living process, for all anybody knows
+    (saved / "files-0123abcd" / "x").write_text("")
+    save(saved, "fourth")
+    assert len(names(saved)) == 3
+
+
+def test_a_reader_is_told_what_is_wrong_with_a_folder_that_stays(saved):
+    damage(saved, "weights.txt", b"First")
+    with pytest.raises(ValueError, match=r"'weights.txt' is damaged"):
+        reading(saved, lambda manifest, folder: None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("Can't decrement id ref count (errno = 28, error message = 'No space left on device')"),
+        tf.errors.ResourceExhaustedError(None, None, "/x/variables.data; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_with_place_and_fix(saved, error):
+    message = r"writable; No space left on device. Choose another folder.*model"
+    with pytest.raises(OSError, match=message) as caught, replacing(saved, {}):
+        raise error
+    assert caught.value.errno == 28 and content(saved)[0] == "first" and len(names(saved)) == 2
 
 
 # === Folders that are not whole, or not ours ===

@@ -1,7 +1,7 @@
 """Files and folders that are replaced as a whole: models, SavedModels, pages."""
 
 from mmkeras.persistence.exports import export_saved_model
-from mmkeras.persistence.folders import replacing
+from mmkeras.persistence.folders import reading, replacing
 from mmkeras.persistence.manifest import read
 from mmkeras.persistence.names import argument_name, argument_names
 from mmkeras.persistence.writing import write_bytes, write_changed, write_text, writing
@@ -14,6 +14,7 @@ __all__ = [
     "argument_names",
     "export_saved_model",
     "read",
+    "reading",
     "replacing",
     "write_bytes",
     "write_changed",

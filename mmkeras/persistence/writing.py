@@ -6,6 +6,8 @@ import os
 import pathlib
 import uuid
 
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # what a disk may say
+
 
 def write_text(path, text):
     """Write a text file in UTF-8, see `write_bytes`."""
@@ -50,12 +52,17 @@ def writing(path):
 
 
 @contextlib.contextmanager
-def telling(path):
-    """Errors of the system, with what to do."""
+def telling(path, what="path"):
+    """Errors of the system, with what to do; also where TensorFlow or HDF5 tells them as errors of its own kinds."""
     try:
         yield
     except OSError as error:
-        raise not_writable(error, path, "path") from error
+        raise not_writable(error, path, what) from error
+    except Exception as error:
+        number = next((number for number in _FULL if os.strerror(number) in str(error)), None)
+        if number is None:
+            raise
+        raise not_writable(OSError(number, os.strerror(number)), path, what) from error
 
 
 def write_changed(path, data):
@@ -70,7 +77,7 @@ def write_changed(path, data):
     return write_bytes(path, data)
 
 
-def not_writable(error, path, what="folder"):
+def not_writable(error, path, what):
     """An error of the system with the rule and the fix."""
     message = f"The output folder must be writable; {error.strerror or error}. Choose another {what}"
     return OSError(error.errno, message, str(path))
