@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 
-import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.graph import functional
-from mmkeras.persistence import export_saved_model, read, reading, replacing, write_text
+import mmkeras
 from mmkeras.persistence import manifest as manifest_file
+from mmkeras.persistence import read, reading, replacing, write_text
 
 
 def save(path, text, **manifest):
@@ -92,9 +90,12 @@ def test_an_error_in_a_first_save_leaves_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-# In a process of its own; `mmkeras.persistence` needs the standard library only, so it starts at once.
+ROOT = str(pathlib.Path(mmkeras.__file__).parent)
+# In a process of its own, without what `import mmkeras` loads, so that it starts at once.
 KILLED = """
-import os, signal, sys
+import os, signal, sys, types
+sys.modules["mmkeras"] = types.ModuleType("mmkeras")
+sys.modules["mmkeras"].__path__ = [sys.argv[3]]
 import mmkeras.persistence as persistence
 moment, real = sys.argv[2], os.replace
 def die(*args):
@@ -111,7 +112,7 @@ with persistence.replacing(sys.argv[1], {}) as folder:
 
 
 def kill_at(moment, path):
-    run = subprocess.run([sys.executable, "-c", KILLED, str(path), moment], check=False)
+    run = subprocess.run([sys.executable, "-c", KILLED, str(path), moment, ROOT], check=False)
     assert run.returncode == -signal.SIGKILL
 
 
@@ -348,60 +349,6 @@ def test_write_text_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"must be writable.*Choose another path.*file/report.html"):
         write_text(tmp_path / "file" / "report.html", "text")
-
-
-# === SavedModel ===
-
-
-def doubling(factor):
-    x = keras.Input((2,), name="x")
-    return keras.Model({"x": x}, {"y": keras.layers.Rescaling(factor)(x)})
-
-
-def served(path):
-    loaded = tf.saved_model.load(str(path))
-    return np.array(loaded.serve({"x": tf.constant([[1.0, 2.0]])})["y"])
-
-
-def test_export_writes_and_replaces_a_saved_model(tmp_path):
-    path = tmp_path / "exported"
-    export_saved_model({"serve": doubling(2.0)}, path, {"classes": ["a"]})
-    np.testing.assert_allclose(served(path), [[2.0, 4.0]])
-    assert json.loads((path / "assets.extra" / "mmkeras.json").read_text()) == {"classes": ["a"]}
-    export_saved_model({"serve": doubling(3.0)}, path, {})
-    np.testing.assert_allclose(served(path), [[3.0, 6.0]])
-    assert os.listdir(tmp_path) == ["exported"]
-
-
-def test_export_writes_every_signature_under_names_that_are_arguments(tmp_path):
-    x = keras.Input((2,), name="x")
-    models = {
-        name: functional({"x (in $)": x}, {"y/z": keras.layers.Rescaling(factor)(x)})
-        for name, factor in (("serve", 2.0), ("serve_fast", 5.0))
-    }
-    export_saved_model(models, tmp_path / "exported", {})
-    loaded = tf.saved_model.load(str(tmp_path / "exported"))
-    for endpoint, factor in ((loaded.serve, 2.0), (loaded.serve_fast, 5.0)):
-        outputs = endpoint({"x__in___": tf.constant([[1.0, 2.0]])})
-        np.testing.assert_allclose(outputs["y_z"], [[factor, 2 * factor]])
-
-
-def test_export_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
-    path = tmp_path / "exported"
-    export_saved_model({"serve": doubling(2.0)}, path, {})
-    with pytest.raises(TypeError):
-        export_saved_model({"serve": doubling(3.0)}, path, {"bad": object()})
-    np.testing.assert_allclose(served(path), [[2.0, 4.0]])
-    assert os.listdir(tmp_path) == ["exported"]
-
-
-def test_export_errors(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"hold a SavedModel.*holds something else. Choose another folder"):
-        export_saved_model({"serve": doubling(2.0)}, tmp_path, {})
-    with pytest.raises(OSError, match=r"must be writable.*notes.txt/model"):
-        export_saved_model({"serve": doubling(2.0)}, tmp_path / "notes.txt" / "model", {})
-    assert os.listdir(tmp_path) == ["notes.txt"]
 
 
 def manifest_with(path, change):
