@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import mmkeras
+import mmkeras as mm
+from mmkeras.cli.served import call_of
 from mmkeras.graph import functional
 from mmkeras.persistence import export_saved_model, exports
 
@@ -124,7 +125,7 @@ def test_export_deletes_what_killed_ones_left_and_nothing_else(tmp_path):
         assert set(os.listdir(tmp_path)) == kept
 
 
-ROOT = str(pathlib.Path(mmkeras.__file__).parent)
+ROOT = str(pathlib.Path(mm.__file__).parent)
 # In a process of its own, without what `import mmkeras` loads, so that it starts at once.
 KILLED = """
 import ctypes, os, pathlib, signal, sys, types
@@ -170,3 +171,17 @@ def test_export_on_a_full_disk_tells_place_and_fix(tmp_path, monkeypatch):
         export(tmp_path / "exported", 3.0)
     np.testing.assert_allclose(served(tmp_path / "exported"), [[2.0, 4.0]])
     assert os.listdir(tmp_path) == ["exported"]
+
+
+# === How an exported model is called ===
+
+
+def test_the_line_that_calls_an_exported_model_has_a_value_for_every_kind_of_column(tmp_path, capsys):
+    df = mm.samples.entailment(6, seed=0, directory=tmp_path / "pictures")
+    df["date (UTC)"], df["size"], df["kind"] = "2001-02-03", range(6), ["a", "b"] * 3
+    table = mm.Tabular(numeric=["size"], categorical=["kind"], datetime=["date (UTC)"])
+    pipe = mm.Pipeline([mm.Image("image_1", "scratch", image_size=(8, 8)), table], mm.MultiClass("label"))
+    pipe.fit(df, epochs=1, verbose=0, validation_data=False)
+    pipe.export(tmp_path / "served")
+    exec(call_of(pipe, str(tmp_path / "served")), {})
+    assert capsys.readouterr().out.startswith("{'label': <tf.Tensor: shape=(1, ")
