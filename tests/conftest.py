@@ -11,7 +11,7 @@ import pytest
 import mmkeras as mm
 from mmkeras.trunk.engines import choice
 
-TINY = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 64}
+TINY = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 256}
 
 
 def tiny_vocabulary():
@@ -34,7 +34,7 @@ def _bert_tensors(rng):
 
     tensors = {
         "embeddings.word_embeddings.weight": matrix(len(tiny_vocabulary()), hidden),
-        "embeddings.position_embeddings.weight": matrix(TINY["positions"], hidden),
+        "embeddings.position_embeddings.weight": np.resize(matrix(64, hidden), (TINY["positions"], hidden)),
         "embeddings.token_type_embeddings.weight": matrix(2, hidden),
         **norm("embeddings"),
         "pooler.dense.weight": matrix(hidden, hidden),

@@ -105,7 +105,7 @@ def test_a_local_bert_is_loaded(tiny_bert):
     ({"modalities": ["text"], "cross_attention": True}, "need both modalities"),
     ({"modalities": ["image"], "modality_dropout": 0.1}, "need both modalities"),
     ({"image_size": 64}, r"`image_size` must be \(height, width\). Received: 64"),
-    ({"sequence_length": 600, "modalities": "text"}, "must not exceed the encoder's 512 positions. Received: 600"),
+    ({"sequence_length": 600, "modalities": "text"}, "at most the positions of the encoder, which has 512. Received: 600"),
     ({"num_classes": 1}, "an int of at least 2. Received: 1"),
     ({"modality_dropout": 1.0}, r"must lie in \[0, 1\)"),
     ({"image_encoder": "ResNet50v2", "modalities": ["image"]}, "Did you mean 'ResNet50V2'"),

@@ -252,6 +252,14 @@ def test_text_settings(settings, message):
         Text(**{"columns": "a", "encoder": "scratch", **settings})
 
 
+def test_no_more_tokens_than_the_encoder_has_positions(tiny_bert):
+    text = Text("a", tiny_bert, sequence_length=257)
+    with pytest.raises(
+        ValueError, match=r"at most the positions of '.*', which has 256. Received: 257. Use 256 or less"
+    ):
+        stages(text, WORDS)
+
+
 def test_settings_are_fixed_and_survive_json():
     text = Text(["a", "b"], encoder="scratch", pooling=None, trainable=2)
     with pytest.raises(AttributeError):

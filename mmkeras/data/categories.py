@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmkeras import layers
 from mmkeras.data.column import Claim, Column
+from mmkeras.data.telling import shortened
 from mmkeras.layers.cells import BLANKS
 
 FEW = 20  # names that are surely a list
@@ -151,7 +152,7 @@ def _shown(cell):
     """A cell in a sentence: without NumPy's type, and a whole number, which a gap made a float, as an int."""
     cell = cell.item() if hasattr(cell, "item") else cell
     cell = int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-    return repr(f"{cell[:30]}…" if isinstance(cell, str) and len(cell) > 30 else cell)
+    return shortened(cell, 32)
 
 
 def factorize(series):

@@ -12,7 +12,7 @@ import pandas as pd
 from mmkeras import layers
 from mmkeras.data.categories import factorize
 from mmkeras.data.column import Claim, Column
-from mmkeras.data.telling import quiet, tell
+from mmkeras.data.telling import quiet, shortened, tell
 from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
 AT_ONCE = 100_000  # distinct strings that are read together
@@ -305,6 +305,6 @@ def tell_missing(flags, series, what, hint=""):
     if flags.any():
         example = series.iloc[[int(np.flatnonzero(flags)[0])]].to_numpy(dtype=object)[0]
         tell(
-            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {repr(example)[:200]}) and are treated as missing.{hint}",
+            f"Column {series.name!r}: {int(flags.sum())} values are {what} (for example {shortened(example, 200)}) and are treated as missing.{hint}",
             stacklevel=4,
         )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mmkeras.data.categories import factorize
 from mmkeras.data.numbers import is_gap
+from mmkeras.data.telling import shortened
 from mmkeras.layers import count_words
 
 MOST_TEXTS = 500  # of which words are counted
@@ -133,5 +134,6 @@ def _is_short(cell):
 
 def shown(value, most=40):
     """A cell, as a sentence shows it."""
-    text = f"{value:,.6g}" if isinstance(value, float | np.floating) else repr(getattr(value, "item", lambda: value)())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    if isinstance(value, float | np.floating):
+        return f"{value:,.6g}"
+    return shortened(getattr(value, "item", lambda: value)(), most)

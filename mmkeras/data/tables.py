@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.data import columnar, encodings
+from mmkeras.data.telling import shortened
 
 SEPARATORS = (",", "\t", ";", "|")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -381,7 +382,7 @@ def _ragged(path, names, row, sep):
     line, cells = row
     return ValueError(
         f"Every row must have as many cells as the header, {len(names)}. Received: {len(cells)} in line {line} of {str(path)!r}: "
-        f"{_shown(cells)}. Put quotes around cells that hold {sep!r}, correct the row, or give `sep` if cells are separated otherwise."
+        f"{shortened(cells, 100)}. Put quotes around cells that hold {sep!r}, correct the row, or give `sep` if cells are separated otherwise."
     )
 
 
@@ -392,9 +393,5 @@ def _mended(path, names, damaged):
     line, cells = damaged[0]
     return (
         f"{str(path)!r}: {' and '.join(what)}, for they have not the {len(names)} cells of the header, for example line {line}: "
-        f"{_shown(cells)}."
+        f"{shortened(cells, 100)}."
     )
-
-
-def _shown(cells):
-    return repr(cells if len(repr(cells)) <= 100 else f"{repr(cells)[:100]}…")

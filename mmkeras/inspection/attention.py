@@ -2,6 +2,8 @@
 
 import io
 
+from mmkeras.data.telling import shortened
+from mmkeras.evaluation.figures import label
 from mmkeras.evaluation.pages import read_pixels
 from mmkeras.persistence import write_bytes
 
@@ -42,7 +44,9 @@ def plot_attention(captions, number, image, path):
         raise ValueError("`captions` must come from one grid of patches. Received: none. Use Image(..., pooling=None).")
     pixels = read_pixels(image)
     if pixels is None:
-        raise ValueError(f"`image` must be an image file, or its bytes. Received: {str(image)[:80]!r}. Check the path.")
+        raise ValueError(
+            f"`image` must be an image file, or its bytes. Received: {shortened(image, 80)}. Check the path."
+        )
     words = captions.maps(number)
     columns = min(5, len(words) + 1)
     lines = -(-(len(words) + 1) // columns)
@@ -58,7 +62,7 @@ def plot_attention(captions, number, image, path):
         place.imshow(
             weights, cmap="magma", alpha=0.6, extent=(0, width, height, 0), interpolation="bicubic", vmin=0,
         )  # fmt: skip
-        place.set_title(word, fontsize=10)
+        place.set_title(label(word), fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return write_bytes(path, buffer.getvalue())

@@ -4,6 +4,7 @@ import keras
 
 from mmkeras.fusion import ConcatFusion, CrossAttentionFusion, ModalityDropout
 from mmkeras.modalities.encoders.tf_hub import load_backbone
+from mmkeras.modalities.encoders.transformer import check_length
 from mmkeras.modalities.image import image_tower
 
 # Turc et al., 2019 (https://arxiv.org/abs/1908.08962), "L-2_H-256_A-4": 9,591,040 parameters.
@@ -125,11 +126,7 @@ def _bert(encoder, trainable, sequence_length):
             "`text_encoder` must be a BERT, which gives a pooled output of a pair of segments. "
             f"Received: {encoder!r}, a {type(backbone).__name__}. Use a Pipeline for other encoders."
         )
-    longest = getattr(backbone, "max_sequence_length", None)
-    if longest is not None and sequence_length is not None and sequence_length > longest:
-        raise ValueError(
-            f"`sequence_length` must not exceed the encoder's {longest} positions. Received: {sequence_length}."
-        )
+    check_length(sequence_length, backbone, encoder)
     backbone.trainable = trainable
     return backbone
 

@@ -3,7 +3,7 @@
 import keras
 
 from mmkeras.modalities.encoders.tf_hub import load_backbone
-from mmkeras.modalities.encoders.transformer import sequence_output
+from mmkeras.modalities.encoders.transformer import check_length, sequence_output
 
 # DistilBERT-base (Sanh et al., 2019, https://arxiv.org/abs/1910.01108): 66,362,880 parameters.
 DISTILBERT_BASE = {
@@ -53,6 +53,7 @@ def build_genre_classifier(encoder=None, num_numeric=4, num_classes=20, sequence
         backbone = keras_hub.models.DistilBertBackbone(**DISTILBERT_BASE)
     else:
         backbone = load_backbone(encoder)
+    check_length(sequence_length, backbone, encoder)
     backbone.trainable = trainable
 
     # === Inputs ===

@@ -4,7 +4,7 @@ import html
 
 import numpy as np
 
-from mmkeras.evaluation.figures import new_figure
+from mmkeras.evaluation.figures import label, new_figure
 from mmkeras.evaluation.pages import html_image, html_note, html_page, html_table
 from mmkeras.persistence import write_text
 from mmkeras.search.space import JOIN
@@ -70,7 +70,7 @@ def _mattered(trail, mattered, most=6):
     canvas, axes = new_figure(8, 0.3 + sum(heights), heights)
     places = np.arange(len(mattered))[::-1]
     axes[0].barh(places, mattered.to_numpy(), color="#1f6feb")
-    axes[0].set_yticks(places, mattered.index)
+    axes[0].set_yticks(places, [label(name) for name in mattered.index])
     axes[0].set_xlim(0, 1)
     axes[0].set_xlabel("share of the scores' variance")
     for place, name in zip(axes[1:], names, strict=True):
@@ -83,8 +83,8 @@ def _mattered(trail, mattered, most=6):
         for row, value in enumerate(values):
             mean = done["score"][[key == value for key in keys]].mean()
             place.plot([mean, mean], [row - 0.3, row + 0.3], color="#1f6feb")
-        place.set_yticks(range(len(values)), values)
+        place.set_yticks(range(len(values)), [label(value) for value in values])
         place.set_ylim(-0.6, len(values) - 0.4)
-        place.set_title(name, fontsize=10, loc="left")
+        place.set_title(label(name), fontsize=10, loc="left")
     axes[-1].set_xlabel(trail.objective)
     return canvas

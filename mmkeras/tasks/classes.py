@@ -160,7 +160,7 @@ class MultiClass(Classes):
         several = [cell for cell in series if isinstance(cell, list | set | dict | np.ndarray)]
         if several:
             raise ValueError(
-                f"The target {self.column!r} must hold one class in a cell. Received: {str(several[0])[:200]}. "
+                f"The target {self.column!r} must hold one class in a cell. Received: {shortened(several[0], 200)}. "
                 f"Use MultiLabel({self.column!r}) for several."
             )
         halves = [cell for cell in series.unique() if isinstance(cell, str) and HALF.search(cell)]

@@ -11,6 +11,7 @@ import numpy as np
 from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.frames import column_labels
+from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
@@ -131,7 +132,7 @@ class MultiLabel(Classes):
         try:
             return read_labels(cell, separator)
         except LabelError as error:
-            shown = repr(cell[:80] if isinstance(cell, str | bytes) else cell)[:200]
+            shown = shortened(cell, 200)
             if error.rule:
                 raise ValueError(f"{error.rule} Received in {self.column!r}: {shown}. {error.fix}") from error
             raise ValueError(

@@ -44,6 +44,7 @@ class Transformer(TextEncoder):
     def _tower(self, tensors):
         """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
         backbone, top = self.backbone(), self.top_blocks()
+        check_length(self.modality.sequence_length, backbone, self.modality.encoder)
         inputs = {key: value for key, value in backbone.input.items() if key in tensors}
         blocks = getattr(backbone, "transformer_layers", [])
         self._check_blocks(len(blocks), top)
@@ -71,6 +72,28 @@ class Transformer(TextEncoder):
                     f"`{setting}` must be at most the number of blocks of {self.modality.encoder!r}, which has {blocks}. "
                     f"Received: {value}. Use a smaller number."
                 )
+
+
+def check_length(sequence_length, backbone, encoder):
+    """An encoder must have a position for each token of a row.
+
+    Args:
+        sequence_length: int, or None for any.
+        backbone: keras.Model of KerasHub, or with a SavedModel of TensorFlow Hub.
+        encoder: how an error calls it; None for "the encoder".
+
+    Raises:
+        ValueError: more tokens than positions.
+    """
+    tables = [weight for weight in backbone.weights if "position_embedding" in weight.name and len(weight.shape) == 2]
+    positions = getattr(backbone, "max_sequence_length", None) or min(
+        (table.shape[0] for table in tables), default=None
+    )
+    if None not in (sequence_length, positions) and sequence_length > positions:
+        raise ValueError(
+            f"`sequence_length` must be at most the positions of {'the encoder' if encoder is None else repr(encoder)}, which has {positions}. "
+            f"Received: {sequence_length}. Use {positions} or less."
+        )
 
 
 def tokenize_layer(tokenizer, sequence_length, name):
