@@ -58,6 +58,10 @@ def test_evaluate_prints_the_report(trained, capsys):
 def test_export_and_cache(trained, capsys):
     assert main(["export", f"{trained}/out", "--out", f"{trained}/again"]) == 0
     assert (trained / "again" / "saved_model.pb").is_file()
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert all(word in line for word in ("'overview': ", "'budget': ", f"{trained}/again"))
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("{'genres': <tf.Tensor"), done.stderr
     assert main(["cache", "info", "--cache-dir", f"{trained}/cache"]) == 0
     assert main(["cache", "clear", "--cache-dir", f"{trained}/cache"]) == 0
     assert main(["cache", "info", "--cache-dir", f"{trained}/cache"]) == 0
