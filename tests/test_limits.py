@@ -13,9 +13,12 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.cli.predictions import write_predictions
+from mmkeras.data.check import check_columns
+from mmkeras.data.splits import split_frame
 from mmkeras.data.telling import clean, shortened
 from mmkeras.evaluation.figures import label, new_figure
 from mmkeras.evaluation.pages import html_image, read_pixels
+from mmkeras.fitting import _weights
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), "uint8")
 
@@ -230,3 +233,35 @@ def test_a_table_of_two_encodings_is_told(tmp_path):
         ValueError, match="A table must be text in one encoding. Received: .*a.csv.*Give its `encoding`"
     ):
         mm.data.tables.read_table(tmp_path / "a.csv")
+
+
+# A whole number beyond floats, bytes that are no text, and cells that hold others, among cells of the kind that is asked for.
+@pytest.mark.parametrize("cell", [10**400, b"\xff\xfe", {"a": 1}, [1, [2]]], ids=["huge", "bytes", "dict", "lists"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_one_strange_cell_ends_in_an_answer_or_an_error_of_ours(cell):
+    number, name, date = range(1, 41), ["a", "b"] * 20, [f"2020-01-{day % 28 + 1:02}" for day in range(40)]
+    plain = {
+        column: pd.Series(list(cells), dtype=object) for column, cells in zip("nsd", (number, name, date), strict=True)
+    }
+    rest = pd.DataFrame(plain).assign(target=[1.5, 2.5, 4.0, 3.0] * 10)
+    for column, modality in (
+        ("n", mm.Tabular(numeric=["n"])), ("s", mm.Tabular(categorical=["s"])), ("d", mm.Tabular(datetime=["d"])),
+        ("s", mm.Text("s", encoder="lexical")),
+    ):  # fmt: skip
+        df = rest.copy()
+        df.at[3, column] = cell
+        adapted = modality.adapt(df)
+        assert check_columns(df, [adapted])["rows"].tolist() == [40]
+        assert len(mm.suggest(df, "target").modalities)
+        assert len(split_frame(df, 0.5, seed=0, by=column)[0]) > 5
+        for task in (mm.MultiClass(column), mm.MultiLabel(column), mm.Regression(column)):
+            answer_or_error(lambda df=df, task=task: task.adapt(df))
+        answer_or_error(lambda df=df, column=column: mm.suggest(df, column))
+        answer_or_error(lambda df=df, column=column: _weights(None, df, column))
+
+
+def answer_or_error(call):
+    try:
+        call()
+    except (ValueError, KeyError) as error:
+        assert "eceived" in str(error)

@@ -7,7 +7,7 @@ import numpy as np
 from mmkeras.automl.members import NO_FOLD
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_labels
-from mmkeras.data.splits import VALIDATION_SHARE, fold_rows, split_frame
+from mmkeras.data.splits import VALIDATION_SHARE, fold_rows, group_rows, split_frame
 from mmkeras.inspection.suggest import suggest
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.stages import check_modalities
@@ -108,13 +108,9 @@ def _groups(table, df, by):
 
     names = column_labels(by) if by is not None else table.groups[:1]
     if names:
-        cells = df[names].astype(object)
-        codes = pd.factorize(pd.MultiIndex.from_frame(cells.where(cells.notna(), "")))[0].astype("int64")
-        lone = (cells.isna() | (cells == "")).all(axis=1).to_numpy(dtype=bool)
-        codes[lone] = codes.max(initial=-1) + 1 + np.arange(lone.sum())
         if by is None:
             table.notes.append(f"Rows that share {names[0]!r} stood on one side of every fold.")
-        return np.unique(codes, return_inverse=True)[1]
+        return group_rows(df, names)
     read = list(columns_of(table.modalities))
     codes = pd.factorize(pd.util.hash_pandas_object(df[read].astype(str), index=False))[0]
     copies = len(df) - len(np.unique(codes))

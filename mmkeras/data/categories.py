@@ -14,6 +14,7 @@ from mmkeras.layers.cells import BLANKS
 
 FEW = 20  # names that are surely a list
 MEASURED = re.compile(r"[^\w]*\d[\d.,]*[^\d]+$")
+MOST_BITS = 1023  # of a whole number that a float holds
 MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
 
 # Spelling: [pattern, replacement] that Python and TensorFlow understand alike. Always:
@@ -90,7 +91,7 @@ class CategoryColumn(Column):
 
     def claim(self, sample):
         different, codes = len(sample.distinct), sample.codes
-        if not different or sample.lists is not None or sample.dtype_letter in "mM":
+        if not different or sample.holds_lists or sample.dtype_letter in "mM":
             return None
         strength, doubt = _strength(sample)
         if strength == 0:
@@ -128,9 +129,10 @@ def _strength(sample):
     if sample.repeated < 2:
         return (0, "") if sample.unique or sample.repeated < 1.2 else (0.45, "few of them recur")
     cells = np.asarray(sample.distinct, dtype=object)
-    numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
-    if numbers.notna().mean() > 0.9:
-        return _strength_of_numbers(numbers.dropna(), [str(cell).strip() for cell in cells])
+    numbers = as_floats(pd.Series(cells))
+    known = ~np.isnan(numbers)
+    if known.mean() > 0.9:
+        return _strength_of_numbers(numbers[known], [str(cell).strip() for cell in cells])
     if sample.share(MEASURED.match) > 0.5:
         return 0.5, "they look like numbers with units"
     if different <= FEW:
@@ -163,6 +165,40 @@ def factorize(series):
         cells = np.empty(len(series), dtype=object)  # as a Series they would become Unicode, which not all are
         cells[:] = [None if gone else str(cell) for cell, gone in zip(series, series.isna(), strict=True)]
         return pd.factorize(cells)
+
+
+def as_floats(series):
+    """(rows,) float64 of cells as pandas reads them; NaN of what is no number, or more than a float holds.
+
+    Example:
+        >>> as_floats(pd.Series(["1.5", "x", 10**400], dtype=object))
+        array([1.5, nan, nan])
+    """
+    try:
+        numbers = pd.to_numeric(series, errors="coerce")
+    except OverflowError:
+        beyond = [isinstance(cell, int) and cell.bit_length() > MOST_BITS for cell in series]
+        numbers = pd.to_numeric(series.mask(beyond), errors="coerce")
+    return numbers.to_numpy("float64", na_value=np.nan)
+
+
+def group(frame):
+    """(rows,) numbers of rows of equal cells, as the groups come; (rows,) bools of rows that hold nothing at all.
+
+    Args:
+        frame: pandas DataFrame of cells of any kind; '' counts as missing, and missing cells equal each other.
+
+    Example:
+        >>> group(pd.DataFrame({"a": ["x", "", "x", None], "b": [1, 2, 1, None]}))
+        (array([0, 1, 0, 2]), array([False, False, False,  True]))
+    """
+    codes = np.empty((len(frame), len(frame.columns)), "int64")
+    for place in range(len(frame.columns)):
+        numbers, distinct = factorize(frame.iloc[:, place].astype(object))
+        empty = np.array([isinstance(cell, str) and cell == "" for cell in distinct] + [True])
+        codes[:, place] = np.where(empty[numbers], -1, numbers)
+    _, first, numbers = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[numbers.ravel()], (codes == -1).all(axis=1)
 
 
 def _written(cells):

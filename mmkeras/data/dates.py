@@ -140,6 +140,8 @@ def _may_hold_dates(sample):
             return False
         return all(map(_is_day, map(_text, numbers)))
     texts = sample.texts
+    if sample.holds_lists:
+        return False
     if texts is None:
         cells = sample.known.head(TRIED).tolist() if sample.dtype_letter == "O" else []
         return any(isinstance(cell, datetime.date | np.datetime64 | pd.Period) for cell in cells)

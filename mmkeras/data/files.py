@@ -237,7 +237,7 @@ def looks_like(sample, endings, beginnings):
         >>> looks_like(Sample(pd.Series(["no such file.png", b"\\x89PNG"])), (".png",), (b"\\x89PNG",))
         (1.0, 0.5)
     """
-    if not sample.may_hold_text or sample.lists is not None:
+    if not sample.may_hold_text or sample.holds_lists:
         return 0.0, 0.0
     cells = sample.known.drop_duplicates().head(LOOKED_FOR).tolist()
     patterns = [re.compile(re.escape(beginning).replace(rb"\.", b"."), re.DOTALL) for beginning in beginnings]

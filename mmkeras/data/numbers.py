@@ -170,7 +170,7 @@ class NumberColumn(Column):
         if len(known) < 2:
             return []
         spread = known.std() or 1.0
-        before = series.dropna().nunique()
+        before = len(factorize(series)[1])
         after = len(np.unique(((known - known.mean()) / spread).astype("float32")))
         if before > 2 and after < 0.5 * before:
             return [
@@ -198,7 +198,7 @@ def _written(number):
 def _may_hold_numbers(sample):
     """Whether the first cells have digits in them, or are none of text."""
     if sample.texts is None:
-        return sample.lists is None and sample.count > 0
+        return not sample.holds_lists and sample.count > 0
     first = sample.texts[:50]
     return sum(any(sign.isdigit() for sign in text) for text in first) >= 0.5 * max(1, len(first))
 

@@ -85,12 +85,17 @@ class Sample:
         return self.count > 1 and len(self.distinct) >= NEARLY * self.count
 
     @functools.cached_property
+    def holds_lists(self):
+        """Whether any cell holds others, as lists, arrays and dicts do: such cells cannot be compared."""
+        return self.dtype_letter == "O" and any(map(_is_list, self.series))
+
+    @functools.cached_property
     def texts(self):
         """The distinct cells as list of str, where all are text; else None."""
         if not self.may_hold_text:
             return None
         cells = np.asarray(self.distinct, dtype=object)
-        if not all(isinstance(cell, str) for cell in cells) or self.lists is not None:
+        if self.holds_lists or not all(isinstance(cell, str) for cell in cells):
             return None
         return [cell.strip() for cell in cells]
 
@@ -100,7 +105,7 @@ class Sample:
         if not self.may_hold_text:
             return None
         cells = self.known.head(MOST_TEXTS).tolist()
-        lists = [cell for cell in cells if hasattr(cell, "__iter__") and not isinstance(cell, str | bytes)]
+        lists = [cell for cell in cells if _is_list(cell)]
         return lists if lists and len(lists) >= NEARLY * len(cells) else None
 
     @functools.cached_property
@@ -126,6 +131,10 @@ class Sample:
         """Share of some distinct texts for which a function says yes; 0 where cells are no text."""
         texts = (self.texts or [])[:MOST_TEXTS]
         return sum(map(bool, map(flag, texts))) / len(texts) if texts else 0.0
+
+
+def _is_list(cell):
+    return hasattr(cell, "__iter__") and not isinstance(cell, str | bytes | bytearray | memoryview)
 
 
 def _is_short(cell):

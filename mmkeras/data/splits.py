@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from mmkeras.data.categories import as_floats, factorize, group
 from mmkeras.data.columns import DateColumn
 from mmkeras.data.frames import as_frame, column_label, column_labels, take_rows
 from mmkeras.data.telling import quiet
@@ -44,7 +45,7 @@ def split_frame(df, fraction, seed=0, *, by=None, time=None):
     _check_sides(by, time)
     frame = as_frame(df, "A split")
     if by is not None:
-        groups = _groups(frame, column_labels(by))
+        groups = group_rows(frame, column_labels(by))
         chosen = _draw(groups.max(initial=-1) + 1, fraction, seed, "groups")[groups]
     elif time is not None:
         chosen = _latest(frame, column_label(time), fraction)
@@ -79,14 +80,11 @@ def _column(df, name):
     return df[name]
 
 
-def _groups(df, names):
-    """(rows,) numbers of groups of equal values."""
+def group_rows(df, names):
+    """(rows,) numbers of groups of equal values in columns of these names; a row that has none is a group of its own."""
     import pandas as pd
 
-    keys = pd.DataFrame({name: _column(df, name).astype(object) for name in names})
-    lone = keys.isna().all(axis=1).to_numpy() | (keys == "").all(axis=1).to_numpy()
-    codes, _ = pd.factorize(pd.MultiIndex.from_frame(keys.where(keys.notna(), "")))
-    codes = codes.astype("int64")
+    codes, lone = group(pd.DataFrame({name: _column(df, name) for name in names}))
     codes[lone] = codes.max(initial=-1) + 1 + np.arange(lone.sum())
     return np.unique(codes, return_inverse=True)[1]
 
@@ -120,7 +118,7 @@ def _times(column):
     )
     no_numbers = ~empty
     if column.dtype.kind not in "mM":
-        numbers = pd.to_numeric(column.astype(object).mask(empty), errors="coerce").to_numpy("float64", na_value=np.nan)
+        numbers = as_floats(column.astype(object).mask(empty))
         no_numbers = np.isnan(numbers) & ~empty
         if not no_numbers.any():
             return numbers
@@ -163,7 +161,7 @@ def fold_rows(df, folds, *, classes=None, by=None, time=None, seed=0):
         [([1], [2]), ([1, 2], [0]), ([0, 1, 2], [3])]
     """
     _check_sides(by, time)
-    groups = None if by is None else _groups(df, column_labels(by))
+    groups = None if by is None else group_rows(df, column_labels(by))
     if isinstance(folds, numbers.Integral) and not isinstance(folds, bool):
         if time is not None:
             return _forward_folds(df, column_label(time), folds)
@@ -232,7 +230,10 @@ def _folds_of_column(df, name):
     column = _column(df, column_label(name))
     gaps = int(column.isna().sum())
     broken = pd.api.types.is_float_dtype(column) and not gaps and bool((column % 1 != 0).any())
-    codes, folds = pd.factorize(column, sort=True)
+    try:
+        codes, folds = pd.factorize(column, sort=True)
+    except TypeError:  # lists and alike
+        codes, folds = factorize(column)
     if gaps or broken or len(folds) < 2:
         received = (
             f"{gaps} rows without one" if gaps else f"fractions such as {column[column % 1 != 0].iloc[0]}" if broken

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.data.categories import group
 from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.sample import Sample
@@ -127,7 +128,7 @@ class Caption(Task):
         counts = count_words(texts) if texts else np.zeros(0, int)
         words = iter(counts)
         kept = [[text for text in cell if next(words)] for cell in cells]
-        codes, _ = pd.factorize(pd.MultiIndex.from_frame(df[list(columns)].astype(object).fillna("")))
+        codes, _ = group(df[list(columns)])
         captions = [[] for _ in range(codes.max(initial=-1) + 1)]
         for code, cell in zip(codes, kept, strict=True):
             captions[code] += cell
