@@ -25,7 +25,7 @@ FIXES = ("mmkeras cache clear", "ive another `cache_dir`", "Fit again", "Call ag
 
 
 def rounds(seed):
-    """(name, fault or None) of one round after another, all kinds in turn.
+    """(kind, fault or None) of one round after another, all kinds in turn.
 
     Args:
         seed: int.
@@ -37,7 +37,7 @@ def rounds(seed):
                 for line in process.stdout:
                     yield tuple(json.loads(line))
                 if process.wait():
-                    yield "cache", f"the campaign itself ended with {process.returncode}"
+                    yield "kill", f"the campaign itself ended with {process.returncode}"
             finally:
                 process.kill()
                 disk = pathlib.Path(home) / "disk"
@@ -269,23 +269,13 @@ class Rounds:
         written = [int(line) for line in told]
         return forked(lambda told: check(self.write(folder, [500]), [*written, 500]))[1] or None
 
-    def disk_name(self):
-        return "a full disk" if self.mounted else "a limit of file sizes (no root for a disk)"
-
 
 def main(seed, home):
     do = Rounds(store_alone(), int(seed), pathlib.Path(home))
-    kinds = {
-        "kill": ("kill -9 while the cache is written", do.kill),
-        "damage": ("a damaged cache", do.damage),
-        "disk": (f"the cache on {do.disk_name()}", do.full),
-        "writers": ("four writers of one cache", do.writers),
-        "clear": ("clear beside a writer", do.clear),
-    }
+    kinds = {"kill": do.kill, "damage": do.damage, "disk": do.full, "writers": do.writers, "clear": do.clear}
     turns = [(at / count, kind) for kind, count in COUNTS.items() for at in range(count)]
     for _, kind in sorted(turns):
-        name, play = kinds[kind]
-        print(json.dumps([name, play()]), flush=True)
+        print(json.dumps([kind, kinds[kind]()]), flush=True)
         for folder in do.home.glob("round-*"):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -33,7 +33,7 @@ def rounds(seed):
         one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # no threads to fork
         arguments = [sys.executable, __file__, str(seed), home]
         settings = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "env": {**os.environ, **one}}
-        with subprocess.Popen(arguments, text=True, start_new_session=True, **settings) as process:
+        with subprocess.Popen(arguments, text=True, process_group=0, **settings) as process:
             try:
                 for line in process.stdout:
                     yield tuple(json.loads(line))
@@ -256,7 +256,7 @@ class Rounds:
         self.checker = self.reference = None
         self.disk = home / "disk"
         self.disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(self.disk)]
+        mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(self.disk)]
         self.mounted = bool(shutil.which("mount")) and not subprocess.run(mount, stderr=-3, check=False).returncode
 
     def folder(self, home=None):
@@ -295,7 +295,7 @@ class Rounds:
 
     def full(self):
         folder = self.folder(self.disk if self.mounted else None)
-        kind, room = self.random.choice(["save", "export"]), self.random.randrange(200_000)
+        kind, room = self.random.choice(["save", "export"]), int(self.random.random() ** 2 * 3e6)
         fault = self.check("on_full_disk", folder, kind, room, self.mounted)
         shutil.rmtree(folder, ignore_errors=True)
         return fault and f"{kind} with {room} bytes {'left' if self.mounted else 'in a file'}: {fault}"
