@@ -12,7 +12,7 @@ from mmkeras.data.columns import Column, check_frame, columns_of
 from mmkeras.data.frames import column_label
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
-from mmkeras.graph import load_model, submodel
+from mmkeras.graph import load_model, loading, submodel
 from mmkeras.modalities.base import Modality, adapt
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
@@ -318,9 +318,10 @@ class Fitted:
                 manifest["rivals"][name] = save_rival(rival, folder, f"baseline_{number}")
 
     @classmethod
-    def load(cls, path, classes=()):
+    def load(cls, path, classes=(), safe_mode=True):
         """(`Fitted`, manifest) of a folder that `save` wrote; see `mmkeras.load`."""
-        return persistence.reading(path, lambda manifest, folder: (cls.of(manifest, folder, classes), manifest))
+        with loading(safe_mode):
+            return persistence.reading(path, lambda manifest, folder: (cls.of(manifest, folder, classes), manifest))
 
     @classmethod
     def of(cls, manifest, folder, classes=()):

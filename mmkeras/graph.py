@@ -7,6 +7,8 @@ import warnings
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.saving import serialization_lib
 
 
 def operation_of(tensor):
@@ -57,8 +59,30 @@ def functional(inputs, outputs, name=None):
         return keras.Model(inputs, outputs, name=name)
 
 
+class Untrusted(ValueError):
+    """A file holds what could run code of others, and nobody said that its maker is trusted."""
+
+
+def loading(safe_mode):
+    """A context in which every file is loaded in safe mode or not, whatever Keras is set to."""
+    return serialization_lib.SafeModeScope(bool(safe_mode))
+
+
+def is_trusted():
+    """Whether who loads a file said that its maker is trusted: safe mode is off."""
+    return serialization_lib.in_safe_mode() is False
+
+
+def is_from_file():
+    """Whether Keras makes layers of a file now; else they are made or cloned of what this process has."""
+    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
+
+
 def load_model(path, classes=()):
-    """A model from a `.keras` file, without its training state, that may hold layers of some classes; see `functional`."""
+    """A model from a `.keras` file, without its training state, that may hold layers of some classes; see `functional`.
+
+    Layers that run code of the file are refused, unless it is called within `loading(safe_mode=False)`.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
         return keras.saving.load_model(path, {cls.__name__: cls for cls in classes}, compile=False)

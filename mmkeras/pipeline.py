@@ -274,19 +274,19 @@ class Pipeline:
         self.check_fitted().export(path)
 
 
-def load(path, classes=()):
+def load(path, classes=(), *, safe_mode=True):
     """Load a Pipeline that `Pipeline.save` wrote.
 
     Args:
         path: the folder.
-        classes: classes of yours that it needs (tasks, modalities, layers …), where their file is not imported already; none
-            is imported because the folder names it.
+        classes: classes of yours that it needs (tasks, layers …) and whose file is not imported; nothing is because a folder names it.
+        safe_mode: bool. False runs code that the folder holds, such as a SavedModel, where you trust its maker; see SECURITY.md.
 
     Returns:
         `Pipeline`, ready to predict, evaluate, export, and to be fitted anew.
 
     Raises:
-        FileNotFoundError, ValueError: see `persistence.read`; a class that is not defined.
+        FileNotFoundError, ValueError: see `persistence.read`; a class that is not defined, or code where `safe_mode` allows none.
 
     Example:
         >>> import mmkeras as mm
@@ -294,7 +294,7 @@ def load(path, classes=()):
         Traceback (most recent call last):
         FileNotFoundError: There is no folder 'no/such/folder'. Give the folder that `pipe.save` wrote.
     """
-    fitted, manifest = Fitted.load(path, classes)
+    fitted, manifest = Fitted.load(path, classes, safe_mode)
     pipe = Pipeline.of(fitted, manifest["fusion"], **manifest["head"])
     pipe.notes = list(manifest.get("notes", ()))
     return pipe

@@ -191,7 +191,7 @@ import sys, keras, numpy as np, mmkeras
 import tensorflow as tf
 folder = sys.argv[1]
 given = dict(np.load(folder + "/given.npz", allow_pickle=True))
-model = keras.saving.load_model(folder + "/model.keras")
+model = keras.saving.load_model(folder + "/model.keras", safe_mode=False)
 trains = getattr(model, "optimizer", None) is not None
 result = model.predict(given, verbose=0) if trains else model(tf.constant(given["texts"].astype(str)))
 result = result if isinstance(result, dict) else {"out": result}
@@ -213,7 +213,7 @@ def test_saved_and_loaded_in_a_new_process_without_the_folder(tmp_path):
     shutil.rmtree(folder)
     in_a_new_process(LOAD, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "result.npz")["out"], expected, atol=1e-6)
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
     np.testing.assert_allclose(again.predict(tokens(), verbose=0), expected, atol=1e-6)
     for one, two in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -226,7 +226,7 @@ def test_two_files_of_one_saved_model_keep_their_weights(encoder, tmp_path):
         trained(model)
         model.save(tmp_path / f"{number}.keras")
         found.append(model.predict(tokens(), verbose=0))
-    loaded = [keras.saving.load_model(tmp_path / f"{number}.keras") for number in range(2)]
+    loaded = [keras.saving.load_model(tmp_path / f"{number}.keras", safe_mode=False) for number in range(2)]
     for model, expected in zip(loaded, found, strict=True):
         np.testing.assert_allclose(model.predict(tokens(), verbose=0), expected, atol=1e-6)
         clone = keras.models.clone_model(model)
@@ -246,11 +246,11 @@ def test_a_loaded_layer_is_known_as_the_one_it_was_saved_from(encoder, tmp_path)
     model = functional(HubEncoder(encoder))
     stored = [layer.stored for layer in model.layers if isinstance(layer, HubEncoder)]
     model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
     assert [layer.stored for layer in again.layers if isinstance(layer, HubEncoder)] == stored
     trained(model)
     model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
     assert [layer.stored for layer in again.layers if isinstance(layer, HubEncoder)] != stored
 
 
@@ -370,7 +370,9 @@ def test_preprocessor_saved_and_loaded_in_a_new_process_without_the_folder(tmp_p
     same(dict(np.load(tmp_path / "result.npz")), expected)
     given = served(tmp_path / "exported", tf.constant(TEXTS))
     same({name: np.asarray(value) for name, value in given.items()}, expected)
-    dataset = tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(keras.saving.load_model(tmp_path / "model.keras"))
+    dataset = tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(
+        keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
+    )
     same({name: np.asarray(value) for name, value in next(iter(dataset)).items()}, expected)
 
 
@@ -404,7 +406,7 @@ def test_handles_come_from_the_cache_of_tensorflow_hub(handle, tmp_path, monkeyp
     del layer
     gc.collect()
     # Would fail to download, if it tried.
-    keras.saving.load_model(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
 
 
 def test_a_handle_that_cannot_be_fetched(tmp_path, monkeypatch):
@@ -587,7 +589,7 @@ def test_fingerprint_changes_with_weights_and_graph(tmp_path):
 
 PREDICT = """
 import sys, numpy as np, pandas as pd, mmkeras as mm
-pipe = mm.load(sys.argv[1] + "/model")
+pipe = mm.load(sys.argv[1] + "/model", safe_mode=False)
 pipe.encode_engine = "tensorflow"  # as in these tests
 pipe.predict(pd.read_pickle(sys.argv[1] + "/rows.pkl")).to_pickle(sys.argv[1] + "/predicted.pkl")
 """
@@ -618,7 +620,7 @@ def test_pipeline_all_the_way(movies, tmp_path, trainable):
     movies.to_pickle(tmp_path / "rows.pkl")
     in_a_new_process(PREDICT, tmp_path)
     pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / "predicted.pkl"), expected, rtol=0, atol=1e-5)
-    loaded = mm.load(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model", safe_mode=False)
     assert loaded.modalities[0].preprocessor == preprocessor
     pd.testing.assert_frame_equal(loaded.predict(movies), expected, rtol=0, atol=1e-5)
     if not trainable:  # once is enough

@@ -263,7 +263,7 @@ def plain(values):
 
 def reloaded(model, tmp_path):
     model.save(tmp_path / "model.keras")
-    return keras.saving.load_model(tmp_path / "model.keras")
+    return keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)  # SavedModels among them
 
 
 # === Contract ===

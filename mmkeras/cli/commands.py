@@ -12,6 +12,7 @@ from mmkeras.cli.offers import head_settings, known_offers, make_modalities, mak
 from mmkeras.cli.options import make_parser, read_early
 from mmkeras.cli.predictions import check_ending, first_predictions, write_predictions
 from mmkeras.cli.serve import serve
+from mmkeras.cli.served import call_of
 from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.tables import read_parts, read_table
@@ -133,7 +134,7 @@ def predict(options):
     check_ending(options.out)
     if options.chunk_rows < 1:
         raise ValueError(f"--chunk-rows must be 1 or more. Received: {options.chunk_rows}.")
-    fitted = load_folder(options.model).check_fitted()
+    fitted = load_folder(options.model, options.unsafe).check_fitted()
 
     def read(rows=options.chunk_rows):
         return read_parts(options.csv, rows, options.sep, options.encoding, tell=_tell)
@@ -148,13 +149,13 @@ def predict(options):
 
 def caption(options):
     settings = {"method": options.method, "beam_width": options.beam_width, "seed": options.seed}
-    captions = mm.generate(load_folder(options.model), options.images, **settings)
+    captions = mm.generate(load_folder(options.model, options.unsafe), options.images, **settings)
     for image, text, score in zip(options.images, captions.texts, captions.log_probabilities, strict=True):
         print(f"{image}: {text} ({score:.2f})")
 
 
 def evaluate(options):
-    pipe, df = load_folder(options.model), _read(options, options.csv)
+    pipe, df = load_folder(options.model, options.unsafe), _read(options, options.csv)
     rivals = _rivals(pipe, options.rivals)
     train_rows = None if options.train_csv is None else _read(options, options.train_csv)
     if rivals and train_rows is None:
@@ -167,10 +168,9 @@ def evaluate(options):
 
 
 def export(options):
-    load_folder(options.model).export(options.out)
-    print(
-        f"Wrote {options.out}; it takes raw values: model = tf.saved_model.load({options.out!r}); model.serve({{column: values}})"
-    )
+    pipe = load_folder(options.model, options.unsafe)
+    pipe.export(options.out)
+    print(f"Wrote {options.out}; it takes raw values, in Python:\n{call_of(pipe, options.out)}")
 
 
 def cache(options):

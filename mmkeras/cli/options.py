@@ -8,6 +8,7 @@ import pathlib
 
 from mmkeras.cli.quickstart import ROWS
 from mmkeras.cli.serve import add_options as add_serve
+from mmkeras.cli.serve import add_unsafe
 from mmkeras.persistence import VERSION
 
 # What mmkeras's own classes offer: `python -m mmkeras.cli.offers` writes it.
@@ -273,6 +274,7 @@ def _cache(parser, offers):
 
 def _model(parser):
     parser.add_argument("model", help="folder written by train or quickstart, or its model/")
+    add_unsafe(parser)
 
 
 # name → (function that adds its options, what it does)

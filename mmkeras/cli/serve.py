@@ -16,6 +16,7 @@ def add_options(parser):
         metavar="MODEL",
         help="folder written by train or quickstart, or NAME=FOLDER; several may be given",
     )
+    add_unsafe(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all of this machine")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 for any that is free")
     parser.add_argument("--token", help=f"what clients must send as a bearer token; without it ${TOKEN}, if it is set")
@@ -24,6 +25,15 @@ def add_options(parser):
     parser.add_argument("--max-pixels", type=int, default=50_000_000, help="pixels of a picture")
     parser.add_argument("--max-seconds", type=float, default=60, help="seconds that a request may take")
     parser.add_argument("--allow-paths", action="store_true", help="read pictures that a request names from this disk")
+
+
+def add_unsafe(parser):
+    """Add the option of every command that loads a saved model."""
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="run code that a model holds, such as a SavedModel of TensorFlow Hub; only for models whose maker you trust",
+    )
 
 
 def serve(options):
@@ -43,7 +53,7 @@ def serve(options):
         address = running.address_of(place)
         if token is None and not _is_own(place.getsockname()[0]):
             print(f"Anybody who reaches {address} may use it. Give --token to ask for one.", file=sys.stderr)
-        pipes = {name: load_folder(folder) for name, folder in folders.items()}
+        pipes = {name: load_folder(folder, options.unsafe) for name, folder in folders.items()}
 
         def ready():
             for name in pipes:

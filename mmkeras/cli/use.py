@@ -55,10 +55,10 @@ def rivals_of(modules):
     return [cls for cls in subclasses(Rival) if cls.__module__ in names and not inspect.isabstract(cls)]
 
 
-def load_folder(folder):
-    """The Pipeline in a folder that a command wrote, or in its model/; see `mmkeras.load`."""
+def load_folder(folder, unsafe=False):
+    """The Pipeline in a folder that a command wrote, or in its model/; `unsafe` turns off safe mode, see `mmkeras.load`."""
     folder = pathlib.Path(folder).expanduser()
-    return load(folder / "model" if (folder / "model").is_dir() else folder)
+    return load(folder / "model" if (folder / "model").is_dir() else folder, safe_mode=not unsafe)
 
 
 def _is_installed(name, file):

@@ -4,8 +4,8 @@ A layer copies the SavedModel's files to a temporary folder of its own, because 
 from there again when it is exported. A `.keras` file holds the graph and the vocabularies as the layer's assets, and an
 encoder's weights as the layer's weights; loading it needs neither the first folder nor a connection.
 
-A SavedModel is a program, and Keras's `safe_mode` does not look into it. Load SavedModels, and `.keras` files with one
-inside, from people you trust only.
+A SavedModel is a program. So a `.keras` file with one inside is loaded with `safe_mode=False` only, as Keras's own layers
+that hold code are. Load SavedModels, and such files, from people you trust only.
 """
 
 from mmkeras.hub.encoder import HubEncoder

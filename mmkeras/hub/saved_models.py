@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.graph import Untrusted, is_from_file, is_trusted
+
 # What TF-Hub's text encoders call their inputs, and what mmkeras does.
 TENSORS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
 FILES = ("saved_model.pb", "fingerprint.pb", "assets", "variables")
@@ -149,6 +151,7 @@ class SavedModelLayer(keras.layers.Layer):
         self.handle = os.fspath(handle)
         self.supports_jit = False  # a SavedModel may use operations that XLA does not know
         self._folder = self._loaded = None
+        self._trusted = stored is None or is_trusted()
         self._remember(stored)
 
     @property
@@ -166,6 +169,8 @@ class SavedModelLayer(keras.layers.Layer):
         copy_model(self._folder.model, pathlib.Path(directory))
 
     def load_assets(self, directory):
+        if not self._trusted:
+            raise self._untrusted(self.handle)
         self._read(Folder(directory))
 
     def _check_loaded(self):
@@ -183,7 +188,18 @@ class SavedModelLayer(keras.layers.Layer):
                 f"file names. Received: a {cls.__name__} with stored={config.get('stored')!r:.80} and the handle "
                 f"{config.get('handle')!r:.80}. If you trust that place, make the layer anew: {cls.__name__}(handle)."
             )
+        if is_from_file() and not is_trusted():
+            raise cls._untrusted(config.get("handle"))
         return cls(**config)
+
+    @classmethod
+    def _untrusted(cls, handle):
+        return Untrusted(
+            "A SavedModel is a program, which runs when it is loaded: one inside a file is loaded only if you say that you "
+            f"trust whom the file comes from. Received: a {cls.__name__} that was made of {handle!r:.80}. If you do, give "
+            "`safe_mode=False`: mm.load(path, safe_mode=False), or keras.saving.load_model(path, safe_mode=False); on the "
+            "command line `--unsafe`."
+        )
 
     def get_config(self):
         return {**super().get_config(), "handle": self.handle, "stored": self.stored}
