@@ -504,6 +504,16 @@ def test_a_refusal_that_cannot_be_noted_is_one_all_the_same(store, units, anothe
         encode(store, light_parts(Igamma()), NUMBERS, "openvino")
 
 
+def test_a_note_that_finds_no_space_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(self, text, **settings):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", full)
+    refusals._keep(tmp_path / "any.refused.json", {"why": "no"})
+    assert not list(tmp_path.iterdir())
+
+
 # === The rows on which engines are compared ===
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 import mmkeras as mm
 from mmkeras.data.columns import raw_values
 from mmkeras.search import space as spaces
-from mmkeras.search.study import read_records
+from mmkeras.search.study import Study, read_records
 from mmkeras.search.trail import make_trail
 
 WORDS = mm.Text("overview", encoder="lexical", name="words")
@@ -275,6 +275,12 @@ def test_a_directory_with_another_search_or_anything_else_is_refused(found, rows
     with pytest.raises(ValueError, match="which holds something else"):
         mm.search(rows[0], [NUMBERS], GENRES, directory=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_search_that_was_killed_before_it_had_begun_can_be_repeated(tmp_path):
+    (tmp_path / ".search.json.0123abcd").touch()
+    Study(tmp_path, [NUMBERS], GENRES, QUICK, "autokeras", "random", "f1_micro", 1).claim("rows")
+    assert (tmp_path / "search.json").is_file()
 
 
 @pytest.mark.parametrize(("package", "install"), [("autokeras", "autokeras"), ("keras_tuner", "keras-tuner")])

@@ -125,13 +125,18 @@ class Study:
                     f"`directory` must be new, or hold this very search, which then goes on. Received: {place!r}, which "
                     f"holds one with other {', '.join(differing)}. Choose another folder, or delete this one."
                 )
-        elif self.directory.is_file() or (self.directory.is_dir() and any(self.directory.iterdir())):
+        elif self.directory.is_file() or (self.directory.is_dir() and any(map(_is_foreign, self.directory.iterdir()))):
             raise ValueError(
                 f"`directory` must be new, or hold this very search. Received: {place!r}, which holds something else. "
                 "Choose another folder."
             )
         else:
             write_text(path, json.dumps(about, indent=1))
+
+
+def _is_foreign(path):
+    """Whether this is no file that a search was about to begin with when it was killed."""
+    return not path.name.startswith(f".{ABOUT}.")
 
 
 def _told(name, value):

@@ -85,7 +85,7 @@ def check(store, numbers, writer=0, whole=True):
     return found
 
 
-def forked(function, seconds=60, kill_after=None):
+def forked(function, seconds=300, kill_after=None):
     """(lines that a function printed to its argument, how its process ended: "", what it raised, or a signal)."""
     read, write = os.pipe()
     child = os.fork()

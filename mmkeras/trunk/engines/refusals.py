@@ -56,7 +56,10 @@ def _keep(place, facts):
         {**facts, "created": time.strftime("%Y-%m-%d %H:%M")},
         place.with_name(f"part-{uuid.uuid4().hex[:8]}"),
     )
-    with contextlib.suppress(OSError):  # then another process tries for itself
+    try:
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh.write_text(json.dumps(facts), encoding="utf-8")
         fresh.rename(place)
+    except OSError:  # then another process tries for itself
+        with contextlib.suppress(OSError):
+            fresh.unlink()
