@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmkeras.automl.members import NO_FOLD
+from mmkeras.data.categories import group
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_labels
 from mmkeras.data.splits import VALIDATION_SHARE, fold_rows, group_rows, split_frame
@@ -104,15 +105,13 @@ def judged_rows(table, validation, *, by, time, seed):
 
 def _groups(table, df, by):
     """(rows,) numbers of groups that stay on one side of a split: those told, or suggested, or copies of rows; None for none."""
-    import pandas as pd
-
     names = column_labels(by) if by is not None else table.groups[:1]
     if names:
         if by is None:
             table.notes.append(f"Rows that share {names[0]!r} stood on one side of every fold.")
         return group_rows(df, names)
     read = list(columns_of(table.modalities))
-    codes = pd.factorize(pd.util.hash_pandas_object(df[read].astype(str), index=False))[0]
+    codes, _ = group(df[read])
     copies = len(df) - len(np.unique(codes))
     if not copies or len(np.unique(codes)) < 2:
         return None

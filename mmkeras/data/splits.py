@@ -113,9 +113,8 @@ def _times(column):
 
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy("float64", na_value=np.nan)
-    empty = column.isna().to_numpy(dtype=bool) | column.astype(str).str.strip().str.lower().isin(("", *GAPS)).to_numpy(
-        dtype=bool
-    )
+    gaps = [str(cell).strip().lower() in ("", *GAPS) for cell in column]
+    empty = column.isna().to_numpy(dtype=bool) | np.array(gaps, bool)
     no_numbers = ~empty
     if column.dtype.kind not in "mM":
         numbers = as_floats(column.astype(object).mask(empty))

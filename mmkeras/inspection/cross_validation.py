@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 
+from mmkeras.data.categories import group
 from mmkeras.data.columns import columns_of
 from mmkeras.data.frames import as_frame
 from mmkeras.data.splits import VALIDATION_FROM, VALIDATION_SHARE, split_frame
@@ -195,9 +196,7 @@ def _fold_scores(task, judged, predictions, places):
 
 def _told_of_copies(df, inputs, places):
     """A sentence about judged rows whose inputs are those of a row that their model learnt from, in a list; none where none are."""
-    import pandas as pd
-
-    codes = pd.util.hash_pandas_object(df[inputs].astype(str), index=False).to_numpy()
+    codes, _ = group(df[inputs])
     copies = sum(int(np.isin(codes[test], codes[train]).sum()) for train, test in places)
     if not copies:
         return []

@@ -245,9 +245,15 @@ def _predicted(pipe, df):
 
 
 def _table_fault(chance, pipe):
-    df = table(chance)
-    if chance.random() < 0.5:
+    import mmkeras as mm
+
+    df, use = table(chance), chance.choice(("predict", "predict", "fit", "suggest", "split"))
+    if use == "predict":
         return _predicted(pipe, df)
+    if use == "suggest":
+        return None if mm.suggest(df, chance.choice(list(df.columns))).modalities else "it suggests nothing"
+    if use == "split":
+        return None if sum(map(len, mm.split_frame(df, 0.3, seed=0, by=chance.choice(list(df.columns))))) else "no rows"
     fresh = pipeline()
     fresh.fit(df, epochs=1, verbose=0)
     return _predicted(fresh, df)
