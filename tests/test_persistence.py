@@ -15,9 +15,14 @@ import mmkeras
 from mmkeras.persistence import manifest as manifest_file
 from mmkeras.persistence import read, reading, replacing, write_text
 
+WHOLE = {
+    "mmkeras": "0.2.0", "modalities": [], "columns": [], "task": {"class": "any"}, "state": {}, "fusion": "concat", "head": {},
+    "rivals": {},
+}  # fmt: skip
+
 
 def save(path, text, **manifest):
-    with replacing(path, {"mmkeras": "0.1.0", **manifest}) as folder:
+    with replacing(path, {**WHOLE, **manifest}) as folder:
         (folder / "weights.txt").write_text(text, encoding="utf-8")
         (folder / "heads").mkdir()
         (folder / "heads" / "one.bin").write_bytes(text.encode() * 1000)
@@ -59,11 +64,11 @@ def test_saving_again_replaces_everything(saved):
 
 
 def test_the_manifest_may_grow_while_files_are_written(tmp_path):
-    manifest = {}
+    manifest = dict(WHOLE)
     with replacing(tmp_path / "model", manifest) as folder:
         (folder / "x").write_text("x")
-        manifest["heads"] = ["a"]
-    assert read(tmp_path / "model")[0]["heads"] == ["a"]
+        manifest["head"] = {"units": 3}
+    assert read(tmp_path / "model")[0]["head"] == {"units": 3}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
@@ -92,7 +97,7 @@ def test_an_error_in_a_first_save_leaves_nothing(tmp_path):
 
 ROOT = str(pathlib.Path(mmkeras.__file__).parent)
 # In a process of its own, without what `import mmkeras` loads, so that it starts at once.
-KILLED = """
+KILLED = f"""
 import os, signal, sys, types
 sys.modules["mmkeras"] = types.ModuleType("mmkeras")
 sys.modules["mmkeras"].__path__ = [sys.argv[3]]
@@ -104,7 +109,7 @@ def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 if moment != "inside":
     os.replace = die
-with persistence.replacing(sys.argv[1], {}) as folder:
+with persistence.replacing(sys.argv[1], {WHOLE}) as folder:
     (folder / "weights.txt").write_text("second")
     if moment == "inside":
         die()
@@ -142,7 +147,7 @@ def names(path):
 
 
 def test_two_saves_at_once_leave_the_later_one_and_nothing_else(saved):
-    with replacing(saved, {}) as first:
+    with replacing(saved, WHOLE) as first:
         (first / "weights.txt").write_text("held", encoding="utf-8")
         save(saved, "quick")
         assert content(saved)[0] == "quick"
@@ -156,7 +161,7 @@ def test_a_save_sweeps_what_killed_ones_left_and_nothing_of_living_ones(saved):
         (saved / name / "weights.txt").write_text("left")
     (saved / "pipeline.json.files-0123abcd").write_text("")
     (saved / "pipeline.json.files-99999999").write_text("")
-    with replacing(saved, {}) as living:
+    with replacing(saved, WHOLE) as living:
         save(saved, "second")
         beside = {"files-mine", "pipeline.json", living.name, f"pipeline.json.{living.name}"}
         assert set(names(saved)) == {read(saved)[1].name, *beside}
