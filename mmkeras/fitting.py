@@ -321,7 +321,23 @@ class Fitted:
     def load(cls, path, classes=(), safe_mode=True):
         """(`Fitted`, manifest) of a folder that `save` wrote; see `mmkeras.load`."""
         with loading(safe_mode):
-            return persistence.reading(path, lambda manifest, folder: (cls.of(manifest, folder, classes), manifest))
+            return persistence.reading(
+                path, lambda manifest, folder: (cls.checked(manifest, folder, classes), manifest)
+            )
+
+    @classmethod
+    def checked(cls, manifest, folder, classes=()):
+        """As `of`; whatever classes make of settings that they do not know is one error, with what to do."""
+        persistence.check_values(manifest)
+        try:
+            return cls.of(manifest, folder, classes)
+        except (OSError, ImportError, ValueError):  # that tell it themselves
+            raise
+        except Exception as error:
+            raise ValueError(
+                "A saved Pipeline must hold what its classes take. Received: values with which they fail: "
+                f"{type(error).__name__}: {error!s:.300}. Use the version of the classes that it was saved with, or fit and save again."
+            ) from error
 
     @classmethod
     def of(cls, manifest, folder, classes=()):

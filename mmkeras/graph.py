@@ -3,12 +3,15 @@
 The only file that touches Keras's private names.
 """
 
+import pathlib
 import warnings
 
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.saving import serialization_lib
+
+from mmkeras.persistence.archives import check_archive
 
 
 def operation_of(tensor):
@@ -82,10 +85,25 @@ def load_model(path, classes=()):
     """A model from a `.keras` file, without its training state, that may hold layers of some classes; see `functional`.
 
     Layers that run code of the file are refused, unless it is called within `loading(safe_mode=False)`.
+
+    Raises:
+        ValueError: no such file, see `check_archive`; one that Keras cannot load; Untrusted: it holds code.
     """
+    check_archive(path, is_trusted())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
-        return keras.saving.load_model(path, {cls.__name__: cls for cls in classes}, compile=False)
+        try:
+            return keras.saving.load_model(path, {cls.__name__: cls for cls in classes}, compile=False)
+        except Untrusted:
+            raise
+        except Exception as error:  # of layers of many kinds
+            told = " ".join(str(error).split())
+            raise ValueError(
+                f"A stage of a saved Pipeline must be one that Keras can load. Received: {pathlib.Path(path).name!r}, which "
+                f"fails: {type(error).__name__}: {told[:300]}. Import the files that define its layers, or give the classes: "
+                "mm.load(path, classes=[...]); where it holds code and you trust its maker, mm.load(path, safe_mode=False), "
+                "on the command line `--unsafe`."
+            ) from error
 
 
 def with_policy(model, policy):

@@ -1,9 +1,12 @@
 """What a model folder of others may do when it is loaded: nothing but give a Pipeline, or an error that says what to do."""
 
 import gc
+import io
 import json
 import shutil
+import zipfile
 
+import h5py
 import keras
 import pytest
 import tensorflow as tf
@@ -78,7 +81,7 @@ class Writing(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def tokenize(self, texts):
         return tf.RaggedTensor.from_row_lengths(
-            tf.ones([tf.size(texts)], tf.int32), tf.ones([tf.size(texts)], tf.int32)
+            tf.ones([tf.size(texts)], tf.int32), tf.ones([tf.size(texts)], tf.int64)
         )
 
     @tf.function(input_signature=[[tf.RaggedTensorSpec([None, None], tf.int32)], tf.TensorSpec([], tf.int32)])
@@ -197,3 +200,142 @@ def test_a_server_asks_as_well(model, writing, monkeypatch, capsys):
     assert main(["serve", str(model), "--port", "0"]) == 2 and not served and not mark.exists()
     assert "--unsafe" in capsys.readouterr().err
     assert main(["serve", str(model), "--port", "0", "--unsafe"]) == 0 and served and mark.exists()
+
+
+# === Manifests ===
+
+BESIDE = "baselines_of_others"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format", True), ("format", "x" * 10**6), ("files", []), ("folder", 3), ("modalities", {}), ("modalities", [3]),
+        ("modalities", [{"class": ["Text"]}]), ("columns", [[]]), ("columns", [3]), ("columns", [{"a": 3}, {}]), ("task", []),
+        ("task", {}), ("task", {"class": "Text"}), ("task", {"class": "MultiLabel", "column": "a", "unknown": 1}),
+        ("task", {"class": "MultiLabel", "column": {}}), ("state", []), ("state", {"thresholds": "x"}),
+        ("state", {"thresholds": [float("nan")]}), ("state", {"thresholds": [7]}), ("fusion", 3), ("head", []),
+        ("rivals", []), ("rivals", {"a": []}), ("rivals", {"a": {"class": "Prior", "stem": "../x", "state": {}}}),
+        ("rivals", {"a": {"class": "Linear", "stem": "/etc/passwd", "state": {}}}),
+        ("rivals", {"a": {"class": "Prior", "stem": "x", "state": {}}}),
+        ("rivals", {"a": {"class": "MultiLabel", "stem": "x", "state": {}}}), ("notes", 3), ("notes", [3]),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_values_is_refused(model, field, value):
+    seal(model, lambda manifest: manifest.update({field: value}))
+    with pytest.raises(ValueError, match="Received: ") as caught:
+        mm.load(model)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"format": 3, "state": ' + '{"a": ' * 5000, "3", "[]", "null", "\ud800", "{}"]
+)
+def test_a_manifest_of_another_form_is_refused(model, text):
+    (model / "pipeline.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match="Received: "):
+        mm.load(model)
+
+
+def test_files_that_the_manifest_does_not_name_are_refused(model):
+    (files_of(model) / BESIDE).write_text("x")
+    with pytest.raises(ValueError, match=f"with '{BESIDE}' beside"):
+        mm.load(model)
+
+
+def test_a_file_is_measured_before_it_is_read(model):
+    name = "head.keras"
+    with open(files_of(model) / name, "r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=f"{name}' is damaged"):
+        mm.load(model)
+
+
+# === `.keras` files ===
+
+
+def rewrite(file, change, **settings):
+    """Pack a `.keras` file anew; `change(members)` may change {name: bytes}."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(file, "w", **settings) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def with_config(text):
+    return lambda members: members.update({"config.json": text.encode()})
+
+
+def renamed_class(members, **values):
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][-1].update(values)
+    members["config.json"] = json.dumps(config).encode()
+
+
+FILES = {
+    "a name that leads out": (lambda m: m.update({"assets/../../x": b"x"}), "holds 'assets"),
+    "an absolute name": (lambda m: m.update({"/tmp/x": b"x"}), "holds '/tmp/x'"),
+    "an unknown file": (lambda m: m.update({"model.weights.npz": b"x"}), "holds 'model.weights.npz'"),
+    "no configuration": (lambda m: m.pop("config.json") and None, "cannot be read"),
+    "no JSON": (with_config("{"), "no JSON"),
+    "deep JSON": (with_config("[" * 10**5), "cannot be read"),
+    "a number": (with_config("3"), "fails"),
+    "no HDF5": (lambda m: m.update({"model.weights.h5": b"x"}), "cannot be read"),
+    "a file of the system": (lambda m: renamed_class(m, config={"vocabulary": "/etc/passwd"}), "names a file"),
+    "a function of Python": (
+        lambda m: renamed_class(m, **{"class_name": "function", "module": "os", "config": "system"}), "fails"
+    ),
+    "a function that fetches": (
+        lambda m: renamed_class(m, **{"class_name": "function", "module": "keras.datasets.mnist", "config": "load_data"}),
+        "names the function",
+    ),
+    "an unknown class": (lambda m: renamed_class(m, **{"class_name": "Popen", "module": "subprocess"}), "fails"),
+    "a Lambda": (
+        lambda m: renamed_class(
+            m, **{"class_name": "Lambda", "module": "keras.layers", "registered_name": None,
+                  "config": {"function": {"class_name": "__lambda__", "config": {"value": "4wAAAA=="}}}}
+        ),
+        "safe_mode=False",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_as_keras_writes_it_is_refused(model, name):
+    change, told = FILES[name]
+    rewrite(files_of(model) / "head.keras", change)
+    seal(model)
+    with pytest.raises(ValueError, match=told) as caught:
+        mm.load(model)
+    assert "'head.keras'" in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_what_grows_when_it_is_read_is_refused(model):
+    rewrite(files_of(model) / "head.keras", with_config(" " * 10**8), compression=zipfile.ZIP_DEFLATED)
+    seal(model)
+    with pytest.raises(ValueError, match="larger than the file itself, or compressed"):
+        mm.load(model)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda h5: h5.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/")), "a link 'x'"),
+        (lambda h5: h5.__setitem__("x", h5py.SoftLink("/y")), "a link 'x'"),
+        (lambda h5: h5.create_dataset("x", (8,), "u1", external=[("/etc/passwd", 0, 8)]), "in another file"),
+        (lambda h5: h5.create_dataset("x", (10**6, 10**6), "f4", chunks=(1, 10**6)), "larger than what is stored"),
+    ],
+)
+def test_weights_lie_in_the_file_itself(model, make, told):
+    def change(members):
+        held = io.BytesIO(members["model.weights.h5"])
+        with h5py.File(held, "r+") as h5:
+            make(h5)
+        members["model.weights.h5"] = held.getvalue()
+
+    rewrite(files_of(model) / "head.keras", change)
+    seal(model)
+    with pytest.raises(ValueError, match=told):
+        mm.load(model)

@@ -6,6 +6,7 @@ import pathlib
 
 MANIFEST = "pipeline.json"
 FORMAT = 3
+MOST_BYTES = 64 * 2**20  # of a manifest
 
 
 def read(path):
@@ -19,14 +20,14 @@ def read(path):
     if not path.exists():
         raise FileNotFoundError(f"There is no folder {str(path)!r}. Give the folder that `pipe.save` wrote.")
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parsed(path)
         version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
-    if version not in range(1, FORMAT + 1):
+    if type(version) is not int or version not in range(1, FORMAT + 1):
         raise ValueError(
-            f"This mmkeras reads formats 1 to {FORMAT} of saved Pipelines. Received: format {version}, written by mmkeras "
-            f"{manifest.get('mmkeras', 'of an unknown version')}. Install that version, or fit and save again."
+            f"This mmkeras reads formats 1 to {FORMAT} of saved Pipelines. Received: format {version!r:.40}, written by mmkeras "
+            f"{manifest.get('mmkeras', 'of an unknown version')!s:.40}. Install that version, or fit and save again."
         )
     try:
         folder, files = _inside(path, manifest["folder"]), manifest["files"].items()
@@ -36,21 +37,48 @@ def read(path):
         file = _inside(folder, name)
         if not isinstance(stamp, dict) or "bytes" not in stamp:
             raise _unreadable(path, TypeError())
-        if not file.is_file() or size_and_digest(file) != stamp:
+        if not file.is_file() or file.stat().st_size != stamp["bytes"] or size_and_digest(file) != stamp:
             what = (
                 "missing"
                 if not file.is_file()
-                else f"damaged ({file.stat().st_size} bytes, {stamp['bytes']} were written)"
+                else f"damaged ({file.stat().st_size} bytes, {stamp['bytes']!r:.40} were written)"
             )
             raise ValueError(
-                f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r} is {what}. Copy or save it again."
+                f"A saved Pipeline must be whole. Received: {str(path)!r}, in which {name!r:.80} is {what}. Copy or save it again."
             )
+    _check_named(path, folder, manifest["files"])
     try:
         manifest = upgraded(manifest) if version == 1 else manifest
         # Before format 3 nothing was learnt of how columns are written.
         return {"columns": [], **manifest}, folder
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def parsed(path):
+    """The values in a folder's manifest, of a regular file that is not too large.
+
+    Raises:
+        OSError, ValueError, TypeError, RecursionError: it is none.
+    """
+    file = pathlib.Path(path) / MANIFEST
+    if not file.is_file() or file.stat().st_size > MOST_BYTES:
+        raise ValueError(f"a file of at most {MOST_BYTES:,} bytes")
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict):
+        raise TypeError("an object")
+    return manifest
+
+
+def _check_named(path, folder, files):
+    """No file is there that the manifest does not name, but hidden ones."""
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder).as_posix()
+        if not file.is_dir() and name not in files and not file.name.startswith("."):
+            raise ValueError(
+                f"A saved Pipeline holds the files that its {MANIFEST} names. Received: {str(path)!r}, with {name!r:.80} beside "
+                "them. Remove it if you know it, or save again."
+            )
 
 
 # What 0.1.0 called the simple rivals, and what tasks learn, which it kept among their settings.
