@@ -13,7 +13,7 @@ import re
 import shutil
 
 from mmkeras.persistence.claims import NAME, TRIES, claimed, in_use, left_behind, put
-from mmkeras.persistence.manifest import FORMAT, MANIFEST, read, size_and_digest
+from mmkeras.persistence.manifest import FORMAT, MANIFEST, parsed, read, size_and_digest
 from mmkeras.persistence.writing import telling
 
 PART = re.compile(f"files-{NAME}")  # a subfolder
@@ -96,7 +96,7 @@ def _fresh(path, part):
 def _named(path):
     """The subfolder that the manifest names; None where there is none of ours."""
     try:
-        name = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["folder"]
+        name = parsed(path)["folder"]
         return name if PART.fullmatch(name) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
