@@ -7,9 +7,11 @@ import keras
 import numpy as np
 
 from mmkeras import persistence
+from mmkeras.data.categories import as_floats
 from mmkeras.data.check import warn_of_columns
 from mmkeras.data.columns import Column, check_frame, columns_of
 from mmkeras.data.frames import column_label
+from mmkeras.data.sample import shown
 from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
 from mmkeras.graph import load_model, loading, submodel
@@ -148,14 +150,13 @@ def _weights(weights, df, column):
     """(rows,) products of class weights, which may be None, and a column of weights, which may be None."""
     if column is None:
         return weights
-    import pandas as pd
-
     column = column_label(column)
-    own = pd.to_numeric(df[column], errors="coerce").to_numpy("float32", na_value=np.nan)
-    if not np.isfinite(own).all() or (own < 0).any() or not own.any():
+    own = as_floats(df[column]).astype("float32")
+    bad = ~(np.isfinite(own) & (own >= 0)) | (not own.any())
+    if bad.any():
         raise ValueError(
             f"`sample_weight` must name a column of finite numbers of 0 or more, not all 0. Received: {column!r} with "
-            f"values from {own.min()} to {own.max()}. Fill or drop these rows."
+            f"{shown(df[column].iloc[int(bad.argmax())])}. Fill or drop such rows."
         )
     return own if weights is None else weights * own
 
