@@ -7,9 +7,12 @@ import string
 
 import numpy as np
 import pytest
+from memory import KEPT
 
 import mmkeras as mm
 from mmkeras.trunk.engines import choice
+
+os.environ.update(KEPT)  # for processes that are started from here
 
 TINY = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 256}
 

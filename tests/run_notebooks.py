@@ -8,12 +8,11 @@ import tempfile
 import time
 
 import nbformat
+from memory import KEPT
 from nbclient import NotebookClient
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
-# TensorFlow gives memory back at every step and asks for it again; that glibc keeps it saves a fifth of the time.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**28), "MALLOC_TOP_PAD_": str(2**26)}
 
 
 def execute(path, folder, timeout=900):
@@ -26,7 +25,7 @@ def execute(path, folder, timeout=900):
     # Times of cells would change every file at every run.
     client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_CPP", "MMKERAS"))}
-    return client.execute(env={**environment, **MEMORY, "PYTHONPATH": str(FOLDER.parent)})
+    return client.execute(env={**environment, **KEPT, "PYTHONPATH": str(FOLDER.parent)})
 
 
 def store(notebook, path):
