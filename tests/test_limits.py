@@ -236,7 +236,9 @@ def test_a_table_of_two_encodings_is_told(tmp_path):
 
 
 # A whole number beyond floats, bytes that are no text, and cells that hold others, among cells of the kind that is asked for.
-@pytest.mark.parametrize("cell", [10**400, b"\xff\xfe", {"a": 1}, [1, [2]]], ids=["huge", "bytes", "dict", "lists"])
+@pytest.mark.parametrize(
+    "cell", [10**400, b"\xff\xfe", {"a": 1}, [1, [2]], "\ud800"], ids=["huge", "bytes", "dict", "lists", "half"]
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_one_strange_cell_ends_in_an_answer_or_an_error_of_ours(cell):
     number, name, date = range(1, 41), ["a", "b"] * 20, [f"2020-01-{day % 28 + 1:02}" for day in range(40)]

@@ -182,6 +182,14 @@ def as_floats(series):
     return numbers.to_numpy("float64", na_value=np.nan)
 
 
+def inferred(series):
+    """Objects in the dtype that their values have; texts with half a character, which pandas cannot store otherwise, stay objects."""
+    try:
+        return series.infer_objects()
+    except UnicodeEncodeError:
+        return series
+
+
 def group(frame):
     """(rows,) numbers of rows of equal cells, as the groups come; (rows,) bools of rows that hold nothing at all.
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from mmkeras.data.categories import factorize
+from mmkeras.data.categories import factorize, inferred
 from mmkeras.data.numbers import is_gap
 from mmkeras.data.telling import shortened
 from mmkeras.layers import count_words
@@ -34,7 +34,7 @@ class Sample:
 
     def __init__(self, series):
         self.name = series.name
-        self.series = series.infer_objects() if series.dtype == object else series
+        self.series = inferred(series) if series.dtype == object else series
 
     @functools.cached_property
     def _factorized(self):

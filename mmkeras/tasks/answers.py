@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 
-from mmkeras.data.categories import factorize
+from mmkeras.data.categories import factorize, inferred
 
 # Names that tables use for "nothing is known".
 LIKE_GAPS = {"nan", "none", "na", "n/a", "<na>", "null", "nat"}
@@ -94,7 +94,7 @@ class ClassValues:
         import pandas as pd
 
         cells = _usual_cells(series, names)
-        kind = _kind(series, pd.Series(list(cells.values()), dtype=object).infer_objects())
+        kind = _kind(series, inferred(pd.Series(list(cells.values()), dtype=object)))
         if isinstance(series.dtype, pd.CategoricalDtype):
             cells = {**{str(category): category for category in series.cat.categories}, **cells}
         values = [cells[name] if name in cells else _made(name, kind) for name in classes]

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mmkeras.data.categories import inferred
 from mmkeras.data.numbers import NumberColumn
 from mmkeras.data.telling import quiet
 
@@ -73,7 +74,7 @@ def _time_dtype(series):
 
     if getattr(series.dtype, "kind", "O") == "O" and pd.api.types.infer_dtype(series, skipna=True) == "date":
         return "datetime64[s]"
-    dtype = series.infer_objects().dtype
+    dtype = inferred(series).dtype
     return str(dtype) if getattr(dtype, "kind", "O") in "mM" else None
 
 
