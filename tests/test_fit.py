@@ -122,9 +122,11 @@ def test_what_is_given_wins_over_what_is_suggested(quick):
 
 def test_a_text_encoder_reads_beside_the_words(quick, tiny_bert):
     words = mm.Text("overview", "lexical", 16, name="words")
-    pipe = learn(films(40), modalities=[words, NUMBERS], text_encoder=str(tiny_bert))
-    assert pipe.trail.table["modalities"][0] == "words + numbers + words_tower"
-    assert [modality.pretrained for modality in pipe.modalities] == [False, False, True]
+    listed = mm.Text("mood", "lexical", 16, name="mood")
+    df = films(40).assign(mood=["a sad end", "a happy end"] * 20)
+    pipe = learn(df, modalities=[words, NUMBERS, listed], text_encoder=str(tiny_bert))
+    assert pipe.trail.table["modalities"][0] == "words + numbers + mood + words_tower"
+    assert [modality.pretrained for modality in pipe.modalities] == [False, False, False, True]
 
 
 # === Rows that judge ===

@@ -43,7 +43,8 @@ def fit(
         time: name of a column of dates or numbers; members are judged on its latest fifth. The ensemble then learns from that, too.
         validation_data: DataFrame to judge members on, in place of folds; nothing is learnt from it.
         ensemble: int, how many members it may have; 1 for the best alone.
-        text_encoder: what reads texts, frozen, beside their words: see `encoder` of `Text`. None for words alone.
+        text_encoder: what reads texts, frozen, beside their words: see `encoder` of `Text`; but for texts that recur more than ten times
+            on average, which words tell apart as well. None for words alone.
         seed: int. Where time does not cut it short, the same seed gives the same model.
         cache_dir: folder of the feature cache, see `Pipeline.fit`.
         verbose: 0 silent; 1 tells what is read, and each member.

@@ -56,7 +56,7 @@ def read_table(frame, target, modalities, task, *, text_encoder, verbose):
             if not by and modalities is None
         ]
     if text_encoder is not None:
-        table.modalities += [tower for m in table.modalities for tower in m.beside(text_encoder)]
+        table.modalities += [tower for m in table.modalities for tower in m.beside(text_encoder, table.df)]
     check_modalities(table.modalities)
     trained = [m.name for m in table.modalities if m.pretrained and getattr(m, "trainable", False)]
     if trained:

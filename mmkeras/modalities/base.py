@@ -139,8 +139,8 @@ class Modality(Learner):
         """The modality with this value of `trainable`, or itself where its tower cannot be trained so."""
         return self
 
-    def beside(self, encoder):
-        """Modalities, a list, that read the same columns by another encoder, where it is one for them."""
+    def beside(self, encoder, df):
+        """Modalities, a list, that read the same columns by another encoder, where it is one for what they hold in a DataFrame."""
         return []
 
     def alike(self, inputs):

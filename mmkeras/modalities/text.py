@@ -5,11 +5,13 @@ import os
 
 from mmkeras import layers
 from mmkeras.data.columns import TextColumn
+from mmkeras.data.sample import Sample
 from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names, unique_names
 from mmkeras.modalities.encoders import KerasHub, TextEncoder
 from mmkeras.modalities.encoders.base import strings
 
 POOLINGS = ("cls", "mean", "pooled", None)
+NAMES = 10  # times that each text recurs on average: more, and they are names from a list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +116,15 @@ class Text(EncodedModality):
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
 
-    def beside(self, encoder):
+    def beside(self, encoder, df):
         if self.pretrained:
             return []
         names, length = (
             unique_names(self.columns, f"{self.name}_tower"),
             min(256, 2 * self.sequence_length),
         )  # words: tokens
-        return [Text(column, encoder, length, "mean", 3, name=names[column]) for column in self.columns]
+        told = [column for column in self.columns if Sample(df[column]).repeated <= NAMES]
+        return [Text(column, encoder, length, "mean", 3, name=names[column]) for column in told]
 
     @classmethod
     def add_options(cls, parser, towers=True):

@@ -51,7 +51,7 @@ def _check(name, value, kinds):
 
 
 def _check_depth(value):
-    """Lists and objects are within each other only so far, and nothing is NaN."""
+    """Lists and objects lie within each other only so far."""
     level = [value]
     for _ in range(DEEPEST):
         level = [
