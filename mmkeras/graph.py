@@ -3,6 +3,7 @@
 The only file that touches Keras's private names.
 """
 
+import math
 import pathlib
 import warnings
 
@@ -12,6 +13,8 @@ from keras.src.backend.common import global_state
 from keras.src.saving import serialization_lib
 
 from mmkeras.persistence.archives import check_archive
+
+MOST_GROWTH = 4  # how much larger weights may be than they are stored, as half floats are
 
 
 def operation_of(tensor):
@@ -89,11 +92,14 @@ def load_model(path, classes=()):
     Raises:
         ValueError: no such file, see `check_archive`; one that Keras cannot load; Untrusted: it holds code.
     """
-    check_archive(path, is_trusted())
+    config, stored = check_archive(path, is_trusted())
+    named = {cls.__name__: cls for cls in classes}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
         try:
-            return keras.saving.load_model(path, {cls.__name__: cls for cls in classes}, compile=False)
+            if not is_trusted():
+                _check_size(config, named, stored)
+            return keras.saving.load_model(path, named, compile=False)
         except Untrusted:
             raise
         except Exception as error:  # of layers of many kinds
@@ -104,6 +110,30 @@ def load_model(path, classes=()):
                 "mm.load(path, classes=[...]); where it holds code and you trust its maker, mm.load(path, safe_mode=False), "
                 "on the command line `--unsafe`."
             ) from error
+
+
+def _check_size(config, classes, stored):
+    """Raise unless the weights of a configuration are about as large as those that are stored; none is made for it.
+
+    What else is wrong with it is told when it is loaded.
+    """
+    waiting = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+    before = len(waiting)
+    try:
+        with keras.StatelessScope(initialize_variables=False), serialization_lib.ObjectSharingScope():
+            keras.saving.deserialize_keras_object(config, classes)
+    except Untrusted:
+        raise
+    except Exception:  # of layers of many kinds: it comes again, and is told
+        pass
+    finally:
+        size = sum(4 * math.prod(variable.shape) for variable in waiting[before:])
+        del waiting[before:]
+    if size > MOST_GROWTH * stored + 2**20:
+        raise Untrusted(
+            f"A stage's weights must be stored with it. Received: layers whose weights take {size:,} bytes, in a file that holds "
+            f"{stored:,}. Do not use it; get one from whom you trust, or fit and save again."
+        )
 
 
 def with_policy(model, policy):

@@ -319,6 +319,19 @@ def test_what_grows_when_it_is_read_is_refused(model):
         mm.load(model)
 
 
+def test_layers_are_no_larger_than_their_stored_weights(model):
+    def change(members):
+        config = json.loads(members["config.json"])
+        layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Dense")
+        layer["config"]["units"] = 10**9
+        members["config.json"] = json.dumps(config).encode()
+
+    rewrite(files_of(model) / "head.keras", change)
+    seal(model)
+    with pytest.raises(ValueError, match=r"must be stored with it. Received: layers whose weights take [\d,]+ bytes"):
+        mm.load(model)
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [

@@ -21,6 +21,9 @@ def check_archive(path, trusted=False):
         path: of the file.
         trusted: bool, whether its configuration may name other files, and any function of Keras.
 
+    Returns:
+        (what its configuration says, bytes of its weights).
+
     Raises:
         ValueError: it is not.
     """
@@ -28,7 +31,7 @@ def check_archive(path, trusted=False):
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive)
-            config = json.loads(archive.read(CONFIG))
+            config, size = json.loads(archive.read(CONFIG)), archive.getinfo(WEIGHTS).file_size
             with archive.open(WEIGHTS) as weights:
                 _check_weights(path, weights)
     except (
@@ -45,6 +48,7 @@ def check_archive(path, trusted=False):
         raise _wrong(path, f"has a {CONFIG} that is no JSON") from error
     if not trusted:
         _check_config(path, config)
+    return config, size
 
 
 def _check_members(path, archive):
