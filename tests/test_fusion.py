@@ -316,3 +316,15 @@ def test_statistics_are_those_of_the_rows_that_have_the_modality():
 def test_cross_attention_needs_two_sequences():
     with pytest.raises(ValueError, match="two modalities that give sequences.*'flat': \\(None, 5\\).*pooling=None"):
         mm.build_head(FEATURES, TASK, "cross_attention", modalities=["flat", "words"])
+
+
+@pytest.mark.parametrize("fusion", ["concat", "hybrid", "gated", "late"])
+def test_wide_features_are_brought_to_one_width(fusion):
+    inputs = {"wide": keras.Input((9,)), "narrow": keras.Input((8,))}
+    inputs |= {f"{name}.present": keras.Input((1,)) for name in ("wide", "narrow")}
+    head = mm.build_head(inputs, mm.MultiClass("x", classes=["a", "b"]), fusion, projection=4, units=6)
+    assert head.get_layer("wide_projection").output.shape == (None, 4)
+    assert "narrow_projection" not in {layer.name for layer in head.layers}
+    for value in (-1, True, 2.5):
+        with pytest.raises(ValueError, match=f"`projection` must be an int, 0 for none. Received: {value}"):
+            mm.build_head(inputs, mm.MultiClass("x", classes=["a", "b"]), fusion, projection=value)

@@ -15,7 +15,7 @@ MEMBERS = "members"  # the decision (B, k, C) of members, of which each trains b
 
 def build_head(
     features, task, fusion="concat", units=512, dropout=DROPOUT, target=None, modalities=None, normalise=(), whole=(), *,
-    depth=1, modality_dropout=0.0, attention_heads=4, members=1,
+    depth=1, modality_dropout=0.0, attention_heads=4, members=1, projection=0,
 ):  # fmt: skip
     """Features and presence masks → prediction, as one Functional model.
 
@@ -49,6 +49,8 @@ def build_head(
         depth: int, how many hidden layers come before each decision but the linear ones.
         modality_dropout: float, the chance that training leaves out a whole modality of a row, see `ModalityDropout`.
         attention_heads: int, heads of "cross_attention"; must divide `units`.
+        projection: int, the width to which a linear layer brings each feature that is more than twice as wide, before they are
+            joined; 0 for none. Fewer weights learn faster, and overfit less.
         members: int, how many models that share most weights decide together, see `layers.MemberDense`; each trains by a loss of its
             own, and their logits are averaged. 8 cost little more than one.
 
@@ -66,7 +68,8 @@ def build_head(
         (None, 2)
     """
     settings = {"depth": depth, "modality_dropout": modality_dropout, "attention_heads": attention_heads}
-    kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, members=members, **settings)
+    settings = {**settings, "members": members, "projection": projection}
+    kind = check_settings(modality_names(features), fusion, units=units, dropout=dropout, **settings)
     inputs = HeadInputs(features, modalities or None, normalise, whole=whole)
     kind = kind if len(inputs.names) > 1 else ConcatFusion
     shares = dropout if isinstance(dropout, dict) else dict.fromkeys(inputs.names, dropout)
@@ -88,7 +91,7 @@ def build_head(
     def decide_linearly(x, number):
         return task.logits(x, target, name=f"own_logits_{number}")
 
-    read = read_features(inputs, kind, shares, modality_dropout)
+    read = read_features(inputs, kind, shares, modality_dropout=modality_dropout, projection=projection)
     size = {"units": units, "dropout": dropout, "attention_heads": attention_heads}
     logits = kind.join(JoinInputs(**read, **size, decide=decide, decide_linearly=decide_linearly, adds=task.adds))
     return keras.Model(inputs.inputs, {task.column: task.activate(logits)}, name="head")
@@ -102,19 +105,22 @@ def hidden_layer(units, members, name):
 
 
 def check_settings(
-    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4, members=1
-):
+    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4, members=1,
+    projection=0,
+):  # fmt: skip
     """The class of a fusion; raises unless a head of these settings can be.
 
     Args:
         names: names of the modalities.
-        fusion, units, dropout, depth, modality_dropout, attention_heads, members: see `build_head`.
+        fusion, units, dropout, depth, modality_dropout, attention_heads, members, projection: see `build_head`.
 
     Raises:
         ValueError: a value outside its range, an unknown fusion, a share of dropout for a modality that is not there.
     """
     kind = named(Fusion, fusion, "fusion")
     sizes = {"units": units, "depth": depth, "attention_heads": attention_heads, "members": members}
+    if isinstance(projection, bool) or not isinstance(projection, int) or projection < 0:
+        raise ValueError(f"`projection` must be an int, 0 for none. Received: {projection!r}.")
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive int. Received: {value!r}.")
@@ -129,14 +135,14 @@ def check_settings(
     return kind
 
 
-def read_features(inputs, kind, shares, modality_dropout=0.0):
+def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0):
     """What a fusion joins, as attributes of `JoinInputs`: features normalised and with gaps, presence, masks.
 
     Args:
         inputs: `HeadInputs`.
         kind: class of the fusion.
         shares: {modality: dropout}; others have 0.5.
-        modality_dropout: see `build_head`.
+        modality_dropout, projection: see `build_head`.
     """
     names = inputs.names
     attending = [name for name in names if inputs.is_sequence(name)] if kind.sequences else []
@@ -156,6 +162,8 @@ def read_features(inputs, kind, shares, modality_dropout=0.0):
                 x = NormalizePresent(momentum=JoinInputs.momentum, name=f"{name}_normalise")(x, presence[name])
             if name not in inputs.whole:
                 x = keras.layers.Dropout(shares.get(name, DROPOUT), name=f"{name}_drop")(x)
+            if projection and x.shape[-1] > 2 * projection:
+                x = keras.layers.Dense(projection, name=f"{name}_projection")(x)
         vectors[name] = x
     if modality_dropout and len(names) > 1:
         kept = ModalityDropout(modality_dropout, name="modality_dropout")(list(presence.values()))

@@ -16,6 +16,7 @@ CHOICES = {
     "depth": [1, 2],
     "members": [],
     "dropout": [0.5, 0.2, 0.35, 0.65],
+    "projection": [],
     "modality_dropout": [],
     "attention_heads": [],
 }

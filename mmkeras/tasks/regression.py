@@ -74,7 +74,7 @@ class Regression(Decisions):
     adds = True
     estimator_type = "regressor"
     usual_epochs = 30
-    usual_head = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
+    usual_head = {"dropout": 0.1, "depth": 2, "projection": 128}  # noqa: RUF012
     option = "number"
     option_help = "target column of numbers"
 
