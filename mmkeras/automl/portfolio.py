@@ -64,9 +64,9 @@ class Likeness(Candidate):
 PORTFOLIO = [
     Likeness("likeness", {}, {}),
     Candidate("usual", {"fusion": "concat"}, {}),
-    Candidate("members", {"fusion": "concat", "members": 8, "dropout": 0.1, "depth": 2}, {}),
+    Candidate("members", {"fusion": "concat", "members": 8}, {}),
     Candidate("hybrid", {"fusion": "hybrid"}, {}),
-    Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2}, {}),
+    Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2, "projection": 0}, {}),
     Candidate("gated", {"fusion": "gated", "dropout": 0.2, "depth": 2}, {}),
     Candidate("without towers", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {}, "untrained"),
     Candidate("hybrid of half the dropout", {"fusion": "hybrid", "dropout": 0.25}, {}),

@@ -35,7 +35,7 @@ class Decisions(Task):
     adds = False
     stops_early = True
     # Settings of a head that follow from what it reads, where the user gave none: of wide features, and of a table alone.
-    usual_head = {}  # noqa: RUF012 never changed
+    usual_head = {"projection": 128}  # noqa: RUF012 never changed
     usual_of_tables = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
     # Whether predictions are means, so that `least_squares` may tell them.
     mean_is_told = True
