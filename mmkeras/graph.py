@@ -71,7 +71,8 @@ class Untrusted(ValueError):
 
 def loading(safe_mode):
     """A context in which every file is loaded in safe mode or not, whatever Keras is set to."""
-    return serialization_lib.SafeModeScope(bool(safe_mode))
+    # Keras's own mode holds while layers are made. Afterwards KerasHub's tokenizers read their vocabularies, in no mode at all.
+    return serialization_lib.SafeModeScope(None if safe_mode else False)
 
 
 def is_trusted():
@@ -99,7 +100,7 @@ def load_model(path, classes=()):
         try:
             if not is_trusted():
                 _check_size(config, named, stored)
-            return keras.saving.load_model(path, named, compile=False)
+            return keras.saving.load_model(path, named, compile=False, safe_mode=not is_trusted())
         except Untrusted:
             raise
         except Exception as error:  # of layers of many kinds
