@@ -1,7 +1,5 @@
 """The third stage for decisions: features of every modality → fusion → the task's output."""
 
-import inspect
-
 import keras
 
 from mmkeras import layers
@@ -10,6 +8,15 @@ from mmkeras.heads.inputs import DECISION, HeadInputs, JoinInputs, modality_name
 from mmkeras.registry import named
 
 DROPOUT = 0.5
+SETTINGS = (
+    "units",
+    "dropout",
+    "depth",
+    "modality_dropout",
+    "attention_heads",
+    "members",
+    "projection",
+)  # of a head, beside its fusion
 MEMBERS = "members"  # the decision (B, k, C) of members, of which each trains by a loss of its own
 
 
@@ -104,21 +111,19 @@ def hidden_layer(units, members, name):
     return layers.MemberDense(units, members, activation="gelu", name=name)
 
 
-def check_settings(
-    names, fusion="concat", *, units=512, dropout=DROPOUT, depth=1, modality_dropout=0.0, attention_heads=4, members=1,
-    projection=0,
-):  # fmt: skip
+def check_settings(names, fusion="concat", **settings):
     """The class of a fusion; raises unless a head of these settings can be.
 
     Args:
         names: names of the modalities.
-        fusion, units, dropout, depth, modality_dropout, attention_heads, members, projection: see `build_head`.
+        fusion, **settings: some of `SETTINGS`, see `build_head`.
 
     Raises:
         ValueError: a value outside its range, an unknown fusion, a share of dropout for a modality that is not there.
     """
     kind = named(Fusion, fusion, "fusion")
-    sizes = {"units": units, "depth": depth, "attention_heads": attention_heads, "members": members}
+    dropout, projection = settings.get("dropout", DROPOUT), settings.get("projection", 0)
+    sizes = {name: settings[name] for name in ("units", "depth", "attention_heads", "members") if name in settings}
     if isinstance(projection, bool) or not isinstance(projection, int) or projection < 0:
         raise ValueError(f"`projection` must be an int, 0 for none. Received: {projection!r}.")
     for name, value in sizes.items():
@@ -129,7 +134,10 @@ def check_settings(
             f"`dropout` must name modalities of {list(names)}. Received: {sorted(set(dropout) - set(names))}."
         )
     shares = dropout.values() if isinstance(dropout, dict) else [dropout]
-    for name, share in (*(("dropout", share) for share in shares), ("modality_dropout", modality_dropout)):
+    for name, share in (
+        *(("dropout", share) for share in shares),
+        ("modality_dropout", settings.get("modality_dropout", 0.0)),
+    ):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
             raise ValueError(f"`{name}` must lie in [0, 1). Received: {share!r}.")
     return kind
@@ -179,9 +187,8 @@ def decisions_of(head):
     return {layer.name.removeprefix(DECISION): layer.output for layer in head.layers if layer.name.startswith(DECISION)}
 
 
-def unknown_settings(builder, settings, what):
-    """Raise a ValueError for settings that a builder does not take, naming those that it does."""
-    known = inspect.getfullargspec(builder).kwonlyargs
+def unknown_settings(known, settings, what):
+    """Raise a ValueError for settings that are not among the known ones, naming these."""
     for name in settings:
         if name not in known:
-            raise ValueError(f"{what} takes the settings {known}. Received: {name!r}. Check the spelling.")
+            raise ValueError(f"{what} takes the settings {list(known)}. Received: {name!r}. Check the spelling.")

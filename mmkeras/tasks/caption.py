@@ -1,6 +1,7 @@
 """The task whose answer is a sentence."""
 
 import dataclasses
+import inspect
 import itertools
 import warnings
 
@@ -171,7 +172,7 @@ class Caption(Task):
     # --- model
 
     def check_settings(self, names, fusion="concat", **settings):
-        unknown_settings(build_caption_head, settings, "A head for Caption")
+        unknown_settings(inspect.getfullargspec(build_caption_head).kwonlyargs, settings, "A head for Caption")
         if fusion != "concat":
             raise ValueError(
                 f"A head for Caption puts the patches of all modalities side by side. Received: fusion={fusion!r}. "

@@ -5,7 +5,7 @@ import dataclasses
 from mmkeras.data.targets import Values
 from mmkeras.evaluation.linear import Linear
 from mmkeras.evaluation.rivals import Alone, Prior
-from mmkeras.heads.decisions import MEMBERS, build_head, check_settings, decisions_of, unknown_settings
+from mmkeras.heads.decisions import MEMBERS, SETTINGS, build_head, check_settings, decisions_of, unknown_settings
 from mmkeras.losses.around import EachMember
 from mmkeras.tasks.base import Task, finite
 from mmkeras.trunk.training import Training
@@ -76,7 +76,7 @@ class Decisions(Task):
         return loss
 
     def check_settings(self, names, fusion="concat", **settings):
-        unknown_settings(check_settings, settings, f"A head for {type(self).__name__}")
+        unknown_settings(SETTINGS, settings, f"A head for {type(self).__name__}")
         check_settings(names, fusion, **settings)
 
     def head_choices(self, modalities):
