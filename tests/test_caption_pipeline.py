@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
-from mmkeras.__main__ import main
 from mmkeras.data.batches import Order, batches
 from mmkeras.data.targets import Sentences
 from mmkeras.tasks import Caption
@@ -319,14 +318,3 @@ def test_a_fit_of_captions_that_fails_changes_nothing(with_titles, tmp_path):
 
 def interrupt(epoch, logs):
     raise KeyboardInterrupt
-
-
-def test_captions_from_the_command_line(tmp_path, capsys):
-    assert main(["quickstart", "--task", "captions", "--out", str(tmp_path / "q"), "--rows", "40"]) == 0
-    printed = capsys.readouterr().out
-    assert "all right in" in printed and (tmp_path / "q/attention.png").is_file()
-    image = str(next((tmp_path / "q/images").iterdir()))
-    assert main(["caption", str(tmp_path / "q"), image, "--method", "greedy"]) == 0
-    assert capsys.readouterr().out.startswith(f"{image}: ")
-    assert main(["caption", str(tmp_path / "q"), "none.jpg"]) == 2
-    assert "none.jpg" in capsys.readouterr().err

@@ -118,6 +118,13 @@ def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     assert links == [f"{task}/report.html" for task in ("genre", "entailment", "captions")]
     assert all((out / link).is_file() for link in links) and str(tmp_path) not in re.sub("<td.*?</td>", "", page)
     assert len(list((out / "entailment" / "images").iterdir())) > 100
+    captions = out / "captions"
+    image = str(next((captions / "images").iterdir()))
+    assert (captions / "attention.png").is_file()
+    assert main(["caption", str(captions), image, "--method", "greedy"]) == 0
+    assert capsys.readouterr().out.startswith(f"{image}: ")
+    assert main(["caption", str(captions), "none.jpg"]) == 2
+    assert "none.jpg" in capsys.readouterr().err
 
 
 def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):

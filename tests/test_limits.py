@@ -86,6 +86,10 @@ def test_limits_are_settings_that_reach_the_graph():
     assert faults([scans(0), jpeg(NOISE)], max_scans=3)[0] == 1
     assert faults([gif(b"\x21\xfe\x00" * 20), gif(b"")], max_blocks=5)[0] == 1
     assert faults([png(30), png(3)], max_pixels=100)[0] == 1
+    decode = mm.layers.DecodeImage((8, 8), max_pixels=64 * 64)
+    assert decode(tf.constant([scans(2)])).shape == (1, 8, 8, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 3780 pixels .* Received: 64 × 64"):
+        decode(tf.constant([scans(3)]))
     faulty, told = faults([jpeg(NOISE), png(3)], max_bytes=100)
     assert faulty == 1
     assert "more than `max_bytes`, 100" in told

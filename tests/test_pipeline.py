@@ -1,5 +1,6 @@
 """The whole way: DataFrame in, predictions, report, saved and served model out."""
 
+import functools
 import json
 import os
 import subprocess
@@ -86,7 +87,8 @@ def test_stages_are_plain_models_that_share_weights(fitted, rows):
 
 def test_same_seed_same_predictions_other_seed_others(rows):
     def run(seed):
-        pipe = mm.Pipeline(movie_modalities("scratch", pooling="mean"), mm.MultiLabel("genres"))
+        text = mm.Text("overview", "scratch", sequence_length=32, pooling="mean")
+        pipe = mm.Pipeline([text, mm.Text("overview", encoder="lexical", name="words")], mm.MultiLabel("genres"))
         pipe.fit(rows[0], epochs=1, seed=seed, verbose=0)
         return pipe.predict(rows[1]).to_numpy()
 
@@ -149,11 +151,12 @@ def test_frozen_towers_do_not_change_and_fine_tuned_ones_do(rows, tiny_bert, tmp
         return np.concatenate([w.numpy().ravel() for w in pipe.encode.get_layer("text_tower").weights])
 
     def run(**fit):
-        pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=True), mm.MultiLabel("genres"))
+        pipe = mm.Pipeline([overview(trainable=True)], mm.MultiLabel("genres"))
         history = pipe.fit(rows[0], verbose=0, cache_dir=tmp_path, **fit)
         return tower_weights(pipe), history
 
-    frozen = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean"), mm.MultiLabel("genres"))
+    overview = functools.partial(mm.Text, "overview", str(tiny_bert), sequence_length=32, pooling="mean")
+    frozen = mm.Pipeline([overview()], mm.MultiLabel("genres"))
     frozen.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path)
     tuned, history = run(epochs=1, fine_tune_epochs=1, fine_tune_learning_rate=1e-3)
     joint, _ = run(epochs=1)
@@ -163,8 +166,8 @@ def test_frozen_towers_do_not_change_and_fine_tuned_ones_do(rows, tiny_bert, tmp
 
 
 def test_top_blocks_alone_are_fine_tuned(rows, tiny_bert, tmp_path):
-    pipe = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=1), mm.MultiLabel("genres"))
-    untouched = mm.Pipeline(movie_modalities(tiny_bert, pooling="mean", trainable=1), mm.MultiLabel("genres"))
+    overview = mm.Text("overview", str(tiny_bert), sequence_length=32, pooling="mean", trainable=1)
+    pipe, untouched = (mm.Pipeline([overview], mm.MultiLabel("genres")) for _ in range(2))
     untouched.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=0.0)
     pipe.fit(rows[0], epochs=1, verbose=0, cache_dir=tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=1e-3)
 

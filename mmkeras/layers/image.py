@@ -11,6 +11,7 @@ PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
 MAX_PIXELS = 100_000_000
 MAX_SCANS = 32  # of a JPEG, each of which passes over all pixels; encoders make 1 to 20
+LARGEST_SCANS = 12  # of a JPEG with `MAX_PIXELS`; with more it must be so much smaller
 MAX_BLOCKS = 10_000  # of a GIF, up to the end of its first frame; 64 full ones that follow each other count as one
 # Bits that mean something in any picture: behind the end of a whole one they are not read.
 BITS = bytes(range(64, 128))
@@ -34,7 +35,7 @@ class DecodeImage(keras.layers.Layer):
     Args:
         image_size: (H, W) ints.
         max_pixels, max_scans, max_blocks: ints, see `MAX_PIXELS`, `MAX_SCANS` of JPEG and `MAX_BLOCKS` of GIF files; images with
-            more are refused before they are decoded.
+            more are refused before they are decoded. A JPEG of more than 12 scans may have 12 × max_pixels / scans pixels.
 
     Call arguments:
         images: (B,) strings.
@@ -75,18 +76,18 @@ class DecodeImage(keras.layers.Layer):
         decoded = self._pixels(data)
         return tf.cast(tf.round(tf.image.resize(decoded, self.image_size, antialias=True)), tf.uint8)
 
-    def _sized(self, data, height, width):
-        """`data`, refused when its image has too many pixels."""
-        rule = f"An image must have at most {self.max_pixels} pixels (height × width)."
-        received = [" Received: ", height, " × ", width, ". Scale it down first."]
-        return _refuse_unless(height * width <= self.max_pixels, data, rule, *received)
+    def _sized(self, data, height, width, scans=1):
+        """`data`, refused when its image has too many pixels for its scans."""
+        most = LARGEST_SCANS * self.max_pixels // tf.maximum(tf.cast(scans, tf.int64), LARGEST_SCANS)
+        received = [" pixels (height × width). Received: ", height, " × ", width, ". Scale it down first."]
+        return _refuse_unless(height * width <= most, data, "An image must have at most ", most, *received)
 
     def _jpeg(self, data):
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
-        safe = self._sized(data, shape[0], shape[1])
         scans = tf.size(tf.raw_ops.StringSplitV2(input=[data], sep=b"\xff\xda").values) - 1
         rule = f"A JPEG must have at most {self.max_scans} scans."
-        safe = _refuse_unless(scans <= self.max_scans, safe, rule, " Received: ", scans, ". Save it anew.")
+        safe = _refuse_unless(scans <= self.max_scans, data, rule, " Received: ", scans, ". Save it anew.")
+        safe = self._sized(safe, shape[0], shape[1], scans)
         ratio = tf.minimum(shape[0] // self.image_size[0], shape[1] // self.image_size[1])
         scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
         pixels = _jpeg_pixels(safe, scale)
