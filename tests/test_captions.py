@@ -112,6 +112,14 @@ def test_a_picture_too_small_to_tell_shapes_is_refused(tmp_path):
         samples.captions(1, seed=0, directory=tmp_path, size=16)
 
 
+def test_scenes_may_all_have_so_many_groups(tmp_path):
+    with pytest.raises(ValueError, match="`groups` must be 1, 2, or None for either. Received: 3"):
+        samples.captions(1, seed=0, directory=tmp_path, groups=3)
+    for groups in (1, 2):
+        df = samples.captions(12, seed=0, directory=tmp_path / str(groups), groups=groups)
+        assert (df["relation"].eq("") == (groups == 1)).all()
+
+
 def test_a_scene_that_is_there_is_left_alone_unless_it_differs(tmp_path):
     df = samples.captions(2, seed=0, directory=tmp_path)
     kept, damaged = (pathlib.Path(path) for path in df["image"].unique())

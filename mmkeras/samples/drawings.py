@@ -4,7 +4,7 @@ from mmkeras.samples import scenes
 from mmkeras.samples.writing import draw_rows, pick, write_picture
 
 
-def captions(n=600, seed=0, directory=None, size=64):
+def captions(n=600, seed=0, directory=None, size=64, groups=None):
     """Made-up scenes, drawn, with five captions each: "Two red circles are to the left of a blue star."
 
     A scene is one group of one to three equal shapes on pale paper, or two groups, one left of or above the other. Every
@@ -20,6 +20,7 @@ def captions(n=600, seed=0, directory=None, size=64):
         directory: the folder for the pictures, about half JPEG and half PNG; made if absent. It must be given, so that
             nothing is written where nobody asked.
         size: int, at least 32, height and width of the pictures in pixels.
+        groups: 1 or 2, how many groups of shapes each scene has; None for some of either.
 
     Returns:
         DataFrame with five rows for each scene, one after the other, and the columns image (a path), caption, and the
@@ -27,7 +28,7 @@ def captions(n=600, seed=0, directory=None, size=64):
         ("left of", "above", or "" for one group).
 
     Raises:
-        ValueError: n below 1, seed below 0, size below 32, or no directory.
+        ValueError: n below 1, seed below 0, size below 32, other groups, or no directory.
         NotADirectoryError, OSError: `directory` is a file, or cannot be written.
 
     Example:
@@ -44,9 +45,11 @@ def captions(n=600, seed=0, directory=None, size=64):
 
     if isinstance(size, bool) or not isinstance(size, int) or size < 32:
         raise ValueError(f"`size` must be an int of at least 32. Received: {size!r}. Smaller shapes look alike.")
+    if groups not in (None, 1, 2):
+        raise ValueError(f"`groups` must be 1, 2, or None for either. Received: {groups!r}.")
 
     def scene(rng, seed, row, folder):
-        content = scenes.scene(rng)
+        content = scenes.scene(rng, groups)
         kind = pick(rng, ["jpg", "png"])
         path = write_picture(folder / f"scene_{seed}_{row:06d}.{kind}", scenes.draw(rng, content, size))
         return [{"image": path, "caption": caption, **content} for caption in scenes.tell(rng, content)]

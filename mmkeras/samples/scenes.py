@@ -17,6 +17,7 @@ COLOURS = {"red": (220, 40, 44), "yellow": (250, 212, 30), "green": (40, 160, 70
 # What a shape may be called.
 SHAPES = {"circle": ("circle", "disc"), "square": ("square",), "triangle": ("triangle",), "star": ("star",)}
 RELATIONS = ("left of", "above")
+_SHARES = {None: (0.3, 0.35, 0.35), 1: (1.0, 0.0, 0.0), 2: (0.0, 0.5, 0.5)}  # of no relation, and of these
 _NUMBERS = {1: ("a", "one", "a single"), 2: ("two",), 3: ("three",)}
 # {a} is the first group, {b} the second; {A} and {B} begin a sentence; "is" and "stands" agree with the group before.
 _SENTENCES = {
@@ -32,9 +33,9 @@ _SENTENCES = {
 }  # fmt: skip
 
 
-def scene(rng):
-    """The content of a scene, see `caption_content`, drawn at random."""
-    relation = str(rng.choice(["", *RELATIONS], p=[0.3, 0.35, 0.35]))
+def scene(rng, groups=None):
+    """The content of a scene, see `caption_content`, drawn at random; of so many groups, or either."""
+    relation = str(rng.choice(["", *RELATIONS], p=_SHARES[groups]))
     kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     picked = rng.choice(len(kinds), size=2 if relation else 1, replace=False)  # two groups are never of one kind
     colours, shapes = zip(*(kinds[kind] for kind in picked), strict=True)
