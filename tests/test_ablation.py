@@ -48,7 +48,9 @@ def test_a_judged_row_does_not_touch_what_is_learnt():
     train, test = rows(60), rows(20, seed=1)
     turned = test.assign(label=np.where(test["label"] == "yes", "no", "yes"))
     settings = {"losses": ["focal"], "epochs": 2, "verbose": 0}
-    first, second = (mm.ablate(MODALITIES[1:], mm.MultiClass("label"), train, rows, **settings) for rows in (test, turned))
+    first, second = (
+        mm.ablate(MODALITIES[1:], mm.MultiClass("label"), train, rows, **settings) for rows in (test, turned)
+    )
     for key, values in first.predictions.items():
         np.testing.assert_array_equal(values, second.predictions[key])
     assert first.table["macro_f1"].tolist() != second.table["macro_f1"].tolist()  # they are judged by them
