@@ -22,6 +22,7 @@ import tensorflow as tf
 import mmkeras as mm
 from mmkeras import fusion, hub
 from mmkeras.__main__ import main
+from mmkeras.trunk import training
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = {"mm": mm, "mm.layers": mm.layers, "mm.losses": mm.losses, "mm.samples": mm.samples, "mm.sources": mm.sources}
@@ -187,6 +188,12 @@ def no_graphs():
 
 
 @pytest.fixture
+def few_epochs(monkeypatch):
+    """Also where a page leaves them to `fit`."""
+    monkeypatch.setattr(training, "MOST_EPOCHS", 1)
+
+
+@pytest.fixture
 def nothing_is_downloaded(tiny_preset, monkeypatch):
     """The pretrained towers that pages name, replaced by tiny ones."""
     import keras_hub
@@ -215,7 +222,7 @@ def shortened(source):
 
 
 @pytest.mark.parametrize("name", [name for name, text in PAGES.items() if BLOCK.search(text)])
-@pytest.mark.usefixtures("nothing_is_downloaded", "no_graphs")
+@pytest.mark.usefixtures("nothing_is_downloaded", "few_epochs", "no_graphs")
 def test_examples_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MMKERAS_CACHE_DIR", raising=False)

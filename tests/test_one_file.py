@@ -373,9 +373,10 @@ def test_our_fusions_keep_the_contract(fusion):
 def test_our_tasks_keep_the_contract(tmp_path):
     films = mm.samples.movies(60, seed=0)
     films["main"] = films["genres"].str.partition("|")[0].where(lambda name: name.isin(["Drama", "Comedy"]), "Other")
-    table = [mm.Tabular(numeric=["budget", "runtime"]), mm.Text("overview", encoder="lexical")]
-    for task in (mm.MultiLabel("genres"), mm.MultiClass("main"), mm.Regression("popularity")):
-        testing.check_task(task, films, table)
+    numbers, words = mm.Tabular(numeric=["budget", "runtime"]), mm.Text("overview", encoder="lexical")
+    testing.check_task(mm.MultiLabel("genres"), films, [numbers, words])
+    for task in (mm.MultiClass("main"), mm.Regression("popularity")):
+        testing.check_task(task, films, [numbers])
 
 
 def test_captions_keep_the_contract(tmp_path):
