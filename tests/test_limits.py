@@ -1,5 +1,6 @@
 """Cells that are made to hurt: how large, long and deep they may be, and what is told of them."""
 
+import contextlib
 import io
 import os
 import struct
@@ -178,6 +179,25 @@ def test_figures_show_labels_as_they_are(text):
 
 def test_labels_in_figures_are_no_formulas():
     assert label("$x_$") == r"\$x_\$"
+
+
+# Texts over which a pattern that tries again at every sign would take minutes.
+LONG_CELLS = {
+    "one word": "a" * 200_000, "decimals": "1" + ".," * 100_000 + "1", "blanks": "1" + " " * 200_000 + "x1", "a unit": "1" + "[" * 200_000,
+    "an array": "array(" + ",dtype=" * 30_000 + "[)", "digits": "1" * 4_000 + "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG_CELLS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_long_cell_takes_no_longer_than_others(name):
+    df = pd.DataFrame({"number": [f"{n}.5 kg" for n in range(40)], "text": [f"film {n} about {n % 7} dogs" for n in range(40)],
+                       "kind": ["a|b", "b", "a", "c|a"] * 10, "y": range(40)})  # fmt: skip
+    for column in ("number", "text", "kind"):
+        suggested = mm.suggest(df.assign(**{column: [*df[column][1:], LONG_CELLS[name]]}), "y")
+        assert len(suggested.columns) == 3
+    with contextlib.suppress(ValueError):
+        mm.MultiLabel("kind").adapt(df.assign(kind=[*df["kind"][1:], LONG_CELLS[name]]))
 
 
 def test_messages_shorten_what_they_repeat():

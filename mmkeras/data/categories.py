@@ -13,7 +13,7 @@ from mmkeras.data.telling import shortened
 from mmkeras.layers.cells import BLANKS
 
 FEW = 20  # names that are surely a list
-MEASURED = re.compile(r"[^\w]*\d[\d.,]*[^\d]+$")
+MEASURED = re.compile(r"[^\w]*\d[\d.,]*+[^\d]+$")
 MOST_BITS = 1023  # of a whole number that a float holds
 MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
 

@@ -16,8 +16,8 @@ from mmkeras.data.telling import quiet, shortened, tell
 from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
 AT_ONCE = 100_000  # distinct strings that are read together
-# A number with what stands before and behind it: its unit.
-WRITTEN = re.compile(r"^([^\d.,]*)(\d[\d.,'’ ]*(?:[eE][+-]?\d+)?|[.,]\d+)([^\d]*)$")
+# A number with what stands before and behind it: its unit, which is short.
+WRITTEN = re.compile(r"^([^\d.,]{0,40})(\d[\d.,'’ ]*+(?:[eE][+-]?\d+)?|[.,]\d+)([^\d]{0,40})$")
 # How a number's digits tell which sign stands before its decimals.
 SAYS_COMMA = re.compile(r"^(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{4,},\d+|\d{1,3}([. '’]\d{3})+,\d*|\d{1,3}(\.\d{3}){2,})$")
 SAYS_POINT = re.compile(r"^(\d*\.(\d{1,2}|\d{4,})|0\.\d+|\d{4,}\.\d+|\d{1,3}([, '’]\d{3})+\.\d*|\d{1,3}(,\d{3}){2,})$")

@@ -34,7 +34,7 @@ FILES = (
     ".mkv",
 )
 FILES += (".pdf", ".npy", ".npz")
-WITH_DIGIT = re.compile(r"[!-~]*\d[!-~]*")
+SIGNS = re.compile(r"[!-~\d]+")  # that stand together
 LINK = re.compile(r"(?:[a-z][a-z0-9+.-]*://|www\.)\S+$", re.IGNORECASE)
 
 
@@ -132,7 +132,7 @@ def _id_of_text(sample):
         named = NAMES_OF_CODES.search(str(sample.name)) or sample.share(_has_digit) > 0.5
         doubt = "" if named else "they may be names that say something"
         return _thing(0.88 if named else 0.6, "one word in each cell, hardly any twice", "id", doubt)
-    rest = {WITH_DIGIT.sub("", text) for text in sample.texts}
+    rest = {SIGNS.sub(lambda signs: "" if _has_digit(signs[0]) else signs[0], text) for text in sample.texts}
     if len(rest) <= max(1, 0.05 * len(sample.texts)) and sample.share(_has_digit) > 0.9:
         return _thing(0.95, "the same words with another number in nearly every cell", "id")
     return None

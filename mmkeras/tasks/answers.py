@@ -27,7 +27,7 @@ def natural_order(names):
     """
 
     def key(name):
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", name, re.IGNORECASE | re.ASCII):
+        if re.fullmatch(r"[+-]?(\d++\.?\d*|\.\d+)(e[+-]?\d{1,3})?", name, re.IGNORECASE | re.ASCII):
             return 0, decimal.Decimal(name), (), name
         pieces = re.split(r"([0-9]+)", name)
         return 1, 0, tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), name

@@ -25,7 +25,7 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 ARRAY = re.compile(r"^(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\((.*)\)$", re.DOTALL)
-DTYPE = re.compile(r",\s*dtype\s*=\s*[^\[\]]*$")
+DTYPE = re.compile(r",\s*dtype\s*=.*$", re.DOTALL)
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -173,7 +173,7 @@ def _of_text(text, separator):
     if len(text) > LONGEST:
         raise LabelError(f"A cell of labels must have at most {LONGEST:,} signs.", "Correct the cell.")
     wrapped = ARRAY.match(text)
-    inner = DTYPE.sub("", wrapped[1]).strip() if wrapped else text
+    inner = _without_dtype(wrapped[1]) if wrapped else text
     if wrapped and not inner:
         return []
     if wrapped and inner[0] in CLOSING:
@@ -184,6 +184,12 @@ def _of_text(text, separator):
         entries = _bracketed(text)
         return set(map(_hashable, entries)) if text[0] == "{" and isinstance(entries, list) else entries
     return [piece for piece in text.split(separator) if piece.strip()]
+
+
+def _without_dtype(text):
+    """The inside of NumPy's text of an array, without the dtype behind it."""
+    behind = max(text.rfind("["), text.rfind("]")) + 1
+    return (text[:behind] + DTYPE.sub("", text[behind:])).strip()
 
 
 def _hashable(entry):
@@ -275,7 +281,7 @@ def _word(word):
         return int(word)
     except ValueError:
         pass
-    return float(word) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", word, re.IGNORECASE | re.ASCII) else word
+    return float(word) if re.fullmatch(r"[+-]?(\d++\.?\d*|\.\d+)(e[+-]?\d+)?", word, re.IGNORECASE | re.ASCII) else word
 
 
 def _quoted(text, broken):
