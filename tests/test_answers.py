@@ -154,6 +154,8 @@ def test_any_dtype_that_holds_the_same_numbers_gives_the_same_classes(cells):
 def test_natural_order():
     assert natural_order(["10", "9", "-1", "0.5", "1e2"]) == ["-1", "0.5", "9", "10", "1e2"]
     assert natural_order(["v10", "v9", "B", "a", "10"]) == ["10", "B", "a", "v9", "v10"]
+    longest = ["v" + "9" * 5000, "v1" + "0" * 5000, "v" + "0" * 6000 + "7", "v8"]  # more digits than `int` reads
+    assert natural_order(longest) == ["v" + "0" * 6000 + "7", "v8", "v" + "9" * 5000, "v1" + "0" * 5000]
     assert natural_order(["True", "False"]) == ["False", "True"]
     assert natural_order(["١", "²", "nan", "inf"]) == sorted(["١", "²", "nan", "inf"])
 

@@ -30,9 +30,15 @@ def natural_order(names):
         if re.fullmatch(r"[+-]?(\d++\.?\d*|\.\d+)(e[+-]?\d{1,3})?", name, re.IGNORECASE | re.ASCII):
             return 0, decimal.Decimal(name), (), name
         pieces = re.split(r"([0-9]+)", name)
-        return 1, 0, tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces)), name
+        return 1, 0, tuple(_value(piece) if place % 2 else piece for place, piece in enumerate(pieces)), name
 
     return sorted(names, key=key)
+
+
+def _value(digits):
+    """What orders whole numbers of any length by their value."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def warn_of_names(column, counts):
