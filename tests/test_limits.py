@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.cli.predictions import write_predictions
+from mmkeras.data.categories import spelled
 from mmkeras.data.check import check_columns
 from mmkeras.data.splits import split_frame
 from mmkeras.data.telling import clean, shortened
@@ -198,6 +199,14 @@ def test_a_long_cell_takes_no_longer_than_others(name):
         assert len(suggested.columns) == 3
     with contextlib.suppress(ValueError):
         mm.MultiLabel("kind").adapt(df.assign(kind=[*df["kind"][1:], LONG_CELLS[name]]))
+    table = mm.Tabular(categorical=["kind"]).adapt(df).raw_values(df.assign(kind=[*df["kind"][1:], LONG_CELLS[name]]))
+    assert list(table["kind"][:3]) == ["b", "a", "c|a"] and len(table["kind"]) == len(df)
+
+
+def test_long_names_are_spelled_as_short_ones():
+    rules = (("^ +| +$", ""), ("^(.*)[.]0$", r"\1"), ("  +", " "))
+    for name in ("3.0", " a  b ", "é " + "x" * 5):
+        assert spelled(name + " " * 3000, rules) == spelled(name, rules)
 
 
 def test_messages_shorten_what_they_repeat():

@@ -13,6 +13,7 @@ from mmkeras.data.telling import shortened
 from mmkeras.layers.cells import BLANKS
 
 FEW = 20  # names that are surely a list
+LONG = 1_000  # signs, from which on Python's patterns may take long
 MEASURED = re.compile(r"[^\w]*\d[\d.,]*+[^\d]+$")
 MOST_BITS = 1023  # of a whole number that a float holds
 MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
@@ -67,7 +68,7 @@ class CategoryColumn(Column):
             apart = _merged(strings, [*rules, rule], rules)
             if apart:
                 warnings.warn(
-                    f"Column {series.name!r}: {apart[0]!r} and {apart[1]!r} are kept apart, as both occur. The column must be "
+                    f"Column {series.name!r}: {shortened(apart[0])} and {shortened(apart[1])} are kept apart, as both occur. The column must be "
                     "read as text everywhere, for numbers lose such zeros.",
                     stacklevel=4,
                 )
@@ -110,7 +111,7 @@ class CategoryColumn(Column):
             if unknown.mean() > 0.5:
                 found.append(
                     f"{unknown.sum():,} of {len(present):,} cells hold categories that training never saw (for example "
-                    f"{present[unknown][0]!r})"
+                    f"{shortened(present[unknown][0])})"
                 )
         if len(present) and len(set(present)) > 0.9 * len(present) and len(present) >= 100:
             found.append(
@@ -225,7 +226,9 @@ def _name(cell):
 
 
 def spelled(name, rules):
-    """A name after all rules, as `layers.Spell` gives it."""
+    """A name after all rules, as `layers.Spell` gives it; which takes a moment, but no longer for long names."""
+    if len(name) > LONG:
+        return layers.Spell(rules).call([name]).numpy()[0].decode()
     for pattern, replacement in rules:
         name = _compiled(pattern).sub(re.sub(r"\\([0-9])", r"\\g<\1>", replacement), name)
     return name

@@ -8,7 +8,7 @@ import numpy as np
 from mmkeras.data.categories import as_floats, factorize, group
 from mmkeras.data.columns import DateColumn
 from mmkeras.data.frames import as_frame, column_label, column_labels, take_rows
-from mmkeras.data.telling import quiet
+from mmkeras.data.telling import quiet, shortened
 from mmkeras.layers.cells import GAPS
 
 # Held out of the training rows when no validation rows are given and there are enough to spare some.
@@ -129,7 +129,7 @@ def _times(column):
     if unread.any():
         unread = min(unread, no_numbers, key=np.sum)
         raise ValueError(
-            f"`time` must name a column of dates or numbers. Received: {column.name!r} with {column[unread].iloc[0]!r}. "
+            f"`time` must name a column of dates or numbers. Received: {column.name!r} with {shortened(column[unread].iloc[0])}. "
             "Convert the column first."
         )
     return np.where(dates.isna(), np.nan, dates.astype("int64").to_numpy("float64"))

@@ -9,6 +9,7 @@ import numpy as np
 from mmkeras import layers
 from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, raw_values
 from mmkeras.data.dates import year_statistics
+from mmkeras.data.telling import shortened
 from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
@@ -98,7 +99,7 @@ class Tabular(Modality):
             if np.isnan(raw[column]).all() and df[column].notna().any():
                 raise ValueError(
                     f"A numeric column must hold numbers. Received: {column!r}, without any (for example "
-                    f"{df[column].dropna().iloc[0]!r}). Give it as `categorical` or `datetime`, or to `Text`."
+                    f"{shortened(df[column].dropna().iloc[0])}). Give it as `categorical` or `datetime`, or to `Text`."
                 )
         columns = [_numeric_statistics(raw[c], c in self.zero_is_missing) for c in self.numeric]
         return reading.learn(

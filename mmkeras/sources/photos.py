@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 
+from mmkeras.data.telling import shortened
 from mmkeras.persistence import write_changed
 from mmkeras.samples.writing import folder_at
 from mmkeras.sources.reading import HELP, inside, read_csv, readable_file, readable_folder
@@ -218,10 +219,10 @@ def _warn(blank, untold, told, absent):
     """Tell what is left out, if anything."""
     counts = [f"{len(blank)} captions without text or image, for example in {blank[0]}"] if blank else []
     if untold:
-        counts.append(f"{len(untold)} images without a caption, for example {untold[0]!r}")
+        counts.append(f"{len(untold)} images without a caption, for example {shortened(untold[0])}")
     if absent:
         counts.append(
-            f"{len(absent)} of {told} images that are not there, for example {absent[0]!r}, with their captions"
+            f"{len(absent)} of {told} images that are not there, for example {shortened(absent[0])}, with their captions"
         )
     if counts:
         warnings.warn(f"Left out: {'; '.join(counts)}. {HELP}", stacklevel=4)

@@ -5,6 +5,7 @@ import re
 import urllib.parse
 import warnings
 
+from mmkeras.data.telling import shortened
 from mmkeras.sources.reading import HELP, inside, read_csv, readable_folder
 
 ENTAILMENT_COLUMNS = ["id_1", "text_1", "image_1", "id_2", "text_2", "image_2", "label"]
@@ -65,7 +66,7 @@ def entailment(csv, images_dir=None):
         df[f"image_{number}"] = pd.Series(cells, dtype=object)
     if absent:
         warnings.warn(
-            f"{len(absent)} of {named} images are not there and count as missing, for example {str(absent[0])!r}. {HELP}",
+            f"{len(absent)} of {named} images are not there and count as missing, for example {shortened(str(absent[0]))}. {HELP}",
             stacklevel=2,
         )
     return df
@@ -130,6 +131,6 @@ def _image_path(folder, name, url, where):
     extension = re.search(r"\.[A-Za-z0-9]{1,5}(?=(:[a-z0-9]+)?$)", path)
     if extension is None:
         raise ValueError(
-            f"An image must be a URL that ends in an extension, such as .jpg. Received: {url!r} in {where}. Correct or empty the cell."
+            f"An image must be a URL that ends in an extension, such as .jpg. Received: {shortened(url)} in {where}. Correct or empty the cell."
         )
     return inside(folder, f"{name}{extension[0]}", where)

@@ -197,7 +197,7 @@ class MultiClass(Classes):
         spaced = [cell for cell in series.unique() if isinstance(cell, str) and cell != cell.strip()]
         if spaced:
             warnings.warn(
-                f"The target {self.column!r} holds labels with spaces around them (for example {spaced[0]!r}), which do not "
+                f"The target {self.column!r} holds labels with spaces around them (for example {shortened(spaced[0])}), which do not "
                 "count. Strip the column, so that decisions compare with it.",
                 stacklevel=4,
             )
