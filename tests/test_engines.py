@@ -288,7 +288,7 @@ def test_training_on_either_engines_features_of_real_films_gives_the_same_metric
     values = []
     for engine in ("tensorflow", "openvino"):
         pipe = mm.Pipeline([text], task, encode_engine=engine)
-        pipe.fit(train, validation_data=False, epochs=5, batch_size=64, verbose=0)
+        pipe.fit(train, validation_data=False, epochs=10, batch_size=32, verbose=0)
         scores, _ = evaluation.scores(task, task.target(test), pipe.predict(test).to_numpy(), samples=1)
         values.append(scores["map"])
     assert values[0] == pytest.approx(values[1], abs=0.005) and values[0] > 0.3
