@@ -112,6 +112,12 @@ def test_numbers_and_classes(quick):
     assert np.allclose(again.predict(df), pipe.predict(df), atol=1e-5)
 
 
+def test_classes_are_learnt_from_words(quick):
+    df = films(60, kind=lambda rows: np.where(rows["runtime"] > 100, "long", "short"))
+    pipe = learn(df, "kind", modalities=[WORDS, NUMBERS])
+    assert list(pipe.trail.table["failure"]) == [""]
+
+
 def test_what_is_given_wins_over_what_is_suggested(quick):
     df = films(60)
     pipe = learn(df, modalities=[NUMBERS], task=mm.MultiLabel("genres", classes=["Drama", "Comedy"]))

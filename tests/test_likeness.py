@@ -241,3 +241,10 @@ def test_quantiles_are_no_means():
     assert not mm.Regression("y", quantiles=(0.1, 0.9)).mean_is_told and mm.Regression("y").mean_is_told
     assert portfolio.PORTFOLIO[0].takes(mm.Regression("y"), ["a"])
     assert not portfolio.PORTFOLIO[0].takes(mm.Regression("y", quantiles=(0.1, 0.9)), ["a"])
+
+
+def test_words_alone_are_compared(df, monkeypatch, tmp_path):
+    monkeypatch.setattr(portfolio, "PORTFOLIO", portfolio.PORTFOLIO[:1])
+    pipe = mm.fit(df, "genres", 1, modalities=[WORDS], verbose=0)
+    pipe.save(tmp_path / "model")
+    np.testing.assert_allclose(mm.load(tmp_path / "model").predict(df[:9]), pipe.predict(df[:9]), atol=1e-6)

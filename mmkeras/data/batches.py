@@ -178,7 +178,8 @@ class _Batch:
             given = {name: spec(value, getattr(self.columns[name], "shape", None)) for name, value in raw.items()}
         else:
             given = {key: tf.TensorSpec(tensor.shape, tensor.dtype) for key, tensor in self.prepare.output.items()}
-        beside = [spec(value) for value in beside]
+        fixed = self.order.target is not None and self.order.target.values is not None  # else answers are sentences
+        beside = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) if fixed else spec(x) for x in map(np.asarray, beside)]
         if beside and self.order.outputs:
             beside[0] = dict.fromkeys(self.order.outputs, beside[0])
         return ({**{name: spec(value) for name, value in cached.items()}, **given}, *beside)

@@ -45,7 +45,8 @@ class Alike(keras.layers.Layer):
                 raise ValueError(f"`{name}` of Alike must be a positive int. Received: {value!r}.")
         self.rows, self.terms, self.most_terms = rows, [int(size) for size in terms], most_terms
 
-    def build(self, vectors_shape, bags_shape=()):
+    def build(self, vectors_shape=(), bags_shape=()):
+        self._shapes = {"vectors_shape": vectors_shape, "bags_shape": bags_shape}
         if len(bags_shape) != len(self.terms):
             raise ValueError(f"Alike takes {len(self.terms)} bags, as `terms` says. Received: {len(bags_shape)}.")
         fixed = {"trainable": False, "initializer": "zeros"}
@@ -55,6 +56,9 @@ class Alike(keras.layers.Layer):
         size = (self.rows, sum(self._sizes))
         self.ids = self.add_weight(shape=size, dtype="int32", name="ids", **fixed)
         self.weighed = self.add_weight(shape=size, name="weights", **fixed)
+
+    def get_build_config(self):
+        return {"shapes_dict": self._shapes}  # all of them: Keras names none of an empty list
 
     def keep(self, widths, vectors, bags):
         """Set the γ and the N rows that are kept.
