@@ -1,9 +1,11 @@
 """Film genres from text and numbers on real data: the figures of the README.
 
     python benchmarks/movies.py DATA_FOLDER [--seed 0] [--fine-tune] [--top 2] [--cache FOLDER]
+    python benchmarks/movies.py DATA_FOLDER [--seed 0] --minutes 20 [--main-genre]
 
 DATA_FOLDER holds data/movies/movies.csv (tidy) and weights/all-MiniLM-L6-v2. Labels are the genres with at least 50
-films; 20% of the rows, chosen by the seed, are judged and never seen before.
+films; 20% of the rows, chosen by the seed, are judged and never seen before. --minutes lets `mm.fit` find an ensemble within that time;
+--main-genre tells the genre that stands first instead (15 classes with at least 50 films), with settings of `fit`'s own where --minutes is left out.
 """
 
 import argparse
@@ -33,14 +35,46 @@ def main():
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--fine-tune-epochs", type=int, default=4)
     parser.add_argument("--fine-tune-learning-rate", type=float, default=1e-4)
+    parser.add_argument("--minutes", type=float, help="an ensemble by `mm.fit`, within this time")
+    parser.add_argument("--main-genre", action="store_true", help="the genre that stands first, one of several classes")
     parser.add_argument("--html")
     options = parser.parse_args()
 
     df = mm.sources.movies(options.folder / "data/movies/movies.csv")
-    counts = df["genres"].str.get_dummies("|").sum()
-    task = mm.MultiLabel("genres", classes=list(counts.index[counts >= 50]))
+    df, task = main_genres(df) if options.main_genre else (df, genres(df))
     train, test = mm.split_frame(df, 0.2, seed=options.seed)
     weights = options.folder / "weights/all-MiniLM-L6-v2"
+    pipe = fitted(train, task, weights, options)
+    seconds = time.perf_counter()
+    report = pipe.evaluate(test)
+    print(report)
+    if options.html:
+        report.to_html(options.html)
+    end = time.perf_counter()
+    print(f"start to fitted {seconds - START:.0f} s, report {end - seconds:.0f} s, in all {end - START:.0f} s")
+
+
+def genres(df):
+    counts = df["genres"].str.get_dummies("|").sum()
+    return mm.MultiLabel("genres", classes=list(counts.index[counts >= 50]))
+
+
+def main_genres(df):
+    """(rows whose first genre stands first of at least 50 films, with a column "main", its task)."""
+    main = df["genres"].str.split("|").str[0]
+    df = df.assign(main=main)[main.map(main.value_counts()) >= 50].reset_index(drop=True)
+    return df, mm.MultiClass("main")
+
+
+def fitted(train, task, weights, options):
+    """A Pipeline that has learnt from the rows."""
+    settings = {"seed": options.seed, "cache_dir": options.cache}
+    if options.minutes:
+        return mm.fit(train, task.column, options.minutes, modalities=modalities(weights), task=task, **settings)
+    if options.main_genre:
+        pipe = mm.Pipeline(modalities(weights), task)
+        pipe.fit(train, verbose=2, **settings)
+        return pipe
     pipe = mm.Pipeline(
         modalities(weights, trainable=options.fine_tune and (options.top or True)), task, fusion="hybrid"
     )
@@ -49,19 +83,12 @@ def main():
         epochs=options.epochs,
         batch_size=32 if options.fine_tune else 128,
         learning_rate=1e-3 if options.fine_tune else 3e-3,
-        seed=options.seed,
         verbose=2,
-        cache_dir=options.cache,
+        **settings,
         fine_tune_epochs=options.fine_tune_epochs if options.fine_tune else 0,
         fine_tune_learning_rate=options.fine_tune_learning_rate,
     )
-    fitted = time.perf_counter()
-    report = pipe.evaluate(test)
-    print(report)
-    if options.html:
-        report.to_html(options.html)
-    end = time.perf_counter()
-    print(f"start to fitted {fitted - START:.0f} s, report {end - fitted:.0f} s, in all {end - START:.0f} s")
+    return pipe
 
 
 if __name__ == "__main__":
