@@ -1,4 +1,4 @@
-"""Images: files or bytes through a network of keras.applications, or a small one trained from scratch."""
+"""Images: files or bytes through a pretrained network, one of your own, or a small one trained from scratch."""
 
 import dataclasses
 import functools
@@ -18,7 +18,6 @@ from mmkeras.layers.image import MAX_BLOCKS, MAX_PIXELS, MAX_SCANS
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
 from mmkeras.modalities.encoders import Application, ImageEncoder
 
-POOLINGS = ("avg", "max", None)
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP")  # any byte for a point
 SMALL = (96, 96)  # pixels, for a network that trains with the head
@@ -71,19 +70,25 @@ class Image(EncodedModality):
 
     Args:
         columns: a column name, or several, which then share one tower.
-        encoder: a name of keras.applications ("ResNet50V2", "MobileNetV2", …), or "scratch": four convolutions, trained
-            with the head.
-        weights: "imagenet" (downloaded by Keras), None (random), or a path of a weights file, with or without the
-            classification top.
-        image_size: (height, width).
-        pooling: "avg", "max", or None for the grid of patches.
-        trainable: for keras.applications: False (frozen) or True.
+        encoder: what turns images into features:
+            - a name of keras.applications ("ResNet50V2", "MobileNetV2", …);
+            - a KerasHub preset name of images ("vit_base_patch16_224_imagenet", "dinov2_small", …), or of images and texts, of which
+              the vision half is taken ("clip_vit_base_patch32", "siglip_base_patch16_224", …); a handle ("hf://…", "kaggle://…"); or a
+              local directory in KerasHub's preset format, with the image converter, which says how pixels are scaled;
+            - the path of a `.keras` file: a model of your own, from pixels in 0 to 255;
+            - "scratch": four convolutions, trained with the head.
+        weights: of keras.applications: "imagenet" (downloaded by Keras), None (random), or a path of a weights file, with or without the
+            classification top; of others: None for random ones, or left out.
+        image_size: (height, width); None for (224, 224), or for the size that a preset or a model of your own is made for.
+        pooling: "avg", "max", "cls" (the class token, where a preset has one), or None for the grid of patches.
+        trainable: False (frozen) or True; not for "scratch", which always trains.
         augment: whether training sees images flipped and shifted at random, when the tower trains.
         on_error: "raise", or "missing" to take a file that cannot be read for no image.
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.
         name: str, name of the modality.
         max_bytes, max_pixels, max_scans, max_blocks: ints, limits of a file and of its image: a file that is longer is not read, and
             one whose first bytes claim more pixels, or that holds more scans (JPEG) or blocks (GIF), is not decoded.
+        layers: int, of a preset: how many of the top blocks' features stand side by side.
 
     Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
     zeros for an absent image.
@@ -101,7 +106,7 @@ class Image(EncodedModality):
     columns: tuple
     encoder: str = "ResNet50V2"
     weights: str | None = "imagenet"
-    image_size: tuple = (224, 224)
+    image_size: tuple | None = None
     pooling: str | None = "avg"
     trainable: bool = False
     augment: bool = True
@@ -112,6 +117,7 @@ class Image(EncodedModality):
     max_pixels: int = MAX_PIXELS
     max_scans: int = MAX_SCANS
     max_blocks: int = MAX_BLOCKS
+    layers: int = 1
 
     family, usual = ImageEncoder, Application
     preparing = "heavy"
@@ -130,15 +136,13 @@ class Image(EncodedModality):
             )
         if self.weights is not None:
             self._set(weights=os.fspath(self.weights))
-        self.made_encoder().check()
-        size = self.image_size if isinstance(self.image_size, list | tuple) else ()
-        if len(size) != 2 or not all(isinstance(side, int) and side >= 8 for side in size):
-            raise ValueError(
-                f"`image_size` must be (height, width), ints of at least 8. Received: {self.image_size!r}."
-            )
-        self._set(image_size=tuple(size))
+        self._set(encoder=os.fspath(self.encoder))
+        encoder = self.made_encoder()
+        encoder.check()
+        if self.image_size is not None or not encoder.tells_size:
+            self._set(image_size=_checked_size(encoder.usual_size if self.image_size is None else self.image_size))
         for setting, choices in (
-            ("pooling", POOLINGS),
+            ("pooling", encoder.poolings),
             ("on_error", ("raise", "missing")),
             ("trainable", (False, True)),
             ("augment", (False, True)),
@@ -146,11 +150,15 @@ class Image(EncodedModality):
             if getattr(self, setting) not in choices:
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
 
-        for limit in ("max_bytes", "max_pixels", "max_scans", "max_blocks"):
-            if type(getattr(self, limit)) is not int or getattr(self, limit) < 1:
+        for number in ("max_bytes", "max_pixels", "max_scans", "max_blocks", "layers"):
+            if type(getattr(self, number)) is not int or getattr(self, number) < 1:
                 raise ValueError(
-                    f"`{limit}` must be an int of at least 1. Received: {getattr(self, limit)!r}. Leave it out for the usual limit."
+                    f"`{number}` must be an int of at least 1. Received: {getattr(self, number)!r}. Leave it out for the usual value."
                 )
+        if self.layers > 1 and not encoder.has_layers:
+            raise ValueError(
+                f"`layers` above 1 go with KerasHub presets. Received: {self.layers} with encoder={self.encoder!r}. Leave it out."
+            )
         try:
             keras.dtype_policies.get(self.dtype or "float32")
         except ValueError as error:
@@ -209,7 +217,11 @@ class Image(EncodedModality):
         parser.add_argument(
             "--image", type=split_names, default=[], help="columns of image paths, which share one tower"
         )
-        parser.add_argument("--image-encoder", default="ResNet50V2", help="a network of keras.applications, or scratch")
+        parser.add_argument(
+            "--image-encoder",
+            default="ResNet50V2",
+            help="a network of keras.applications, a KerasHub preset, handle or folder, a .keras file, or scratch",
+        )
         parser.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
 
     @classmethod
@@ -219,6 +231,13 @@ class Image(EncodedModality):
         weights = None if options.image_weights == "none" else options.image_weights
         pooling = None if sequences else "avg"
         return [cls(options.image, options.image_encoder, weights, pooling=pooling, on_error="missing")]
+
+
+def _checked_size(size):
+    sides = size if isinstance(size, list | tuple) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 8 for side in sides):
+        raise ValueError(f"`image_size` must be (height, width), ints of at least 8. Received: {size!r}.")
+    return tuple(sides)
 
 
 def _whole_jpeg(data):

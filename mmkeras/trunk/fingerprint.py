@@ -61,7 +61,23 @@ def _digest_graph(digest, model, keep=False):
         return known[id(value)]
 
     for key, tensor in _by_key(model.output, keep):
+        way = [tensor]
+        while way:  # towers are deeper than Python's calls may be
+            before = next(iter(_reads(way[-1], known)), None)
+            if before is None:
+                label(way.pop())
+            else:
+                way.append(before)
         digest.update(f"{key}={label(tensor)};".encode())
+
+
+def _reads(tensor, known):
+    """Tensors that are not yet known, of those that a call reads, in their order."""
+    if id(tensor) in known:
+        return []
+    arguments = call_of(tensor).arguments
+    leaves = keras.tree.flatten([arguments.args, arguments.kwargs])
+    return [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor) and id(leaf) not in known]
 
 
 def _by_key(tensors, keep):

@@ -5,12 +5,14 @@ Derive from `TextEncoder` or `ImageEncoder` to add one; see `encoders.base`.
 
 from mmkeras.modalities.encoders.applications import Application
 from mmkeras.modalities.encoders.base import Encoder, ImageEncoder, TextEncoder
+from mmkeras.modalities.encoders.hub_images import HubImage
 from mmkeras.modalities.encoders.keras_hub import KerasHub
 from mmkeras.modalities.encoders.lexical import Lexical
+from mmkeras.modalities.encoders.own_images import OwnImage
 from mmkeras.modalities.encoders.scratch import ScratchText
 from mmkeras.modalities.encoders.scratch_image import ScratchImage
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
-    "Application", "Encoder", "ImageEncoder", "KerasHub", "Lexical", "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
+    "Application", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
 ]  # fmt: skip

@@ -22,10 +22,10 @@ class Application(ImageEncoder):
     def tower(self):
         settings = self.modality
         build, preprocess = application(settings.encoder)
-        form = {"input_shape": (*settings.image_size, 3), "pooling": settings.pooling}
+        form = {"input_shape": (*self.image_size, 3), "pooling": settings.pooling}
         bare = build(include_top=False, weights=None, **form)
         load_weights(bare, build, encoder=settings.encoder, weights=settings.weights, form=form)
-        pixels = keras.Input((*settings.image_size, 3))
+        pixels = keras.Input((*self.image_size, 3))
         tower = keras.Model(pixels, bare(preprocess(pixels)))
         return tower if settings.dtype is None else with_policy(tower, settings.dtype)
 
@@ -42,7 +42,8 @@ def application(name):
         return builders[name], getattr(keras.applications, module).preprocess_input
     near = difflib.get_close_matches(name, builders, 1)
     raise ValueError(
-        f"`encoder` of `Image` must be 'scratch' or a network of keras.applications. Received: {name!r}. "
+        "`encoder` of `Image` must be 'scratch', a network of keras.applications, a KerasHub preset, handle or directory, or a .keras "
+        f"file. Received: {name!r}. "
         + (f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(sorted(builders))}.")
     )
 

@@ -94,9 +94,20 @@ class TextEncoder(Encoder):
 class ImageEncoder(Encoder):
     """Base of the encoders of `Image`: one tower for the images of all columns. A concrete one writes `tower`."""
 
+    # What `pooling` may be, and whether `layers` may be more than 1.
+    poolings = ("avg", "max", None)
+    has_layers = False
+    # The size of images where the modality leaves it out, and whether that is known only when the tower's files are read.
+    usual_size, tells_size = (224, 224), False
+
     @abc.abstractmethod
     def tower(self):
         """keras.Model from float pixels in 0 to 255, (B, H, W, 3), to (B, D), or (B, h, w, D) for `pooling=None`."""
+
+    @property
+    def image_size(self):
+        """(height, width) of the images that the tower sees."""
+        return self.modality.image_size or self.usual_size
 
     @property
     def sequence(self):
@@ -105,12 +116,12 @@ class ImageEncoder(Encoder):
     def prepare(self, raw):
         pixels, scans, blocks = self.modality.limits
         settings = {"max_pixels": pixels, "max_scans": scans, "max_blocks": blocks}
-        decode = layers.DecodeImage(self.modality.image_size, **settings, name=f"{self.name}_decode")
+        decode = layers.DecodeImage(self.image_size, **settings, name=f"{self.name}_decode")
         return {f"pixels_{number}": decode(raw[column]) for number, column in enumerate(self.modality.columns)}
 
     def encode(self, tensors):
         settings, ops = self.modality, keras.ops
-        count, (height, width) = len(settings.columns), settings.image_size
+        count, (height, width) = len(settings.columns), self.image_size
         frames = ops.stack([tensors[f"pixels_{i}"] for i in range(count)], axis=1)  # (B, columns, H, W, 3)
         frames = ops.cast(ops.reshape(frames, (-1, height, width, 3)), "float32")
         if settings.augment and (settings.trainable or not self.pretrained):

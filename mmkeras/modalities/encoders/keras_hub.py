@@ -1,9 +1,7 @@
 """Pretrained text encoders of KerasHub: presets, handles, and local directories."""
 
-import os
-import pathlib
-
 from mmkeras import hub
+from mmkeras.modalities.encoders import presets
 from mmkeras.modalities.encoders.base import strings
 from mmkeras.modalities.encoders.transformer import Transformer
 
@@ -48,42 +46,8 @@ class KerasHub(Transformer):
 
 
 def load(encoder, kind, **settings):
-    """Load the "Backbone" or the "Tokenizer" of a preset, a handle or a local directory.
-
-    Raises:
-        FileNotFoundError: a path that does not exist.
-        ValueError: a directory that holds something else, or a preset that cannot be had.
-    """
+    """Load the "Backbone" or the "Tokenizer" of a preset, a handle or a local directory, see `presets.load`."""
     import keras_hub
 
-    path = pathlib.Path(encoder).expanduser()
-    looks_local = "://" not in encoder and (
-        path.is_absolute() or encoder.startswith((".", "~")) or os.sep in encoder or path.exists()
-    )
-    if looks_local:
-        _check_directory(encoder, path)
-    loader = keras_hub.models.Backbone if kind == "Backbone" else keras_hub.tokenizers.Tokenizer
-    try:
-        return loader.from_preset(str(path) if looks_local else encoder, **settings)
-    except Exception as error:
-        where = "the local directory" if looks_local else "KerasHub preset or handle (a download)"
-        raise ValueError(
-            f"`encoder` must be loadable by KerasHub as a text {kind.lower()}. Received: {where} {encoder!r}, which failed "
-            f"with: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}. "
-            "Check the name, the connection, or give a local directory."
-        ) from error
-
-
-def _check_directory(encoder, path):
-    if not path.exists():
-        raise FileNotFoundError(
-            f"`encoder` looks like a local directory, and it does not exist. Received: {encoder!r}. "
-            "Check the path, or give a KerasHub preset name."
-        )
-    if not (path / "config.json").is_file():
-        held = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else "a file"
-        raise ValueError(
-            "An `encoder` directory must hold config.json with weights and vocabulary, in KerasHub's or Hugging Face's "
-            f"format, or a SavedModel of TensorFlow Hub. Received: {encoder!r}, which holds {held}. Save one with "
-            "`backbone.save_to_preset` and `tokenizer.save_to_preset`."
-        )
+    part = {"Backbone": keras_hub.models.Backbone, "Tokenizer": keras_hub.tokenizers.Tokenizer}[kind]
+    return presets.load(part, encoder, what=f"a text {kind.lower()}", **settings)

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+import keras
+
 WEIGHTS = ("*.weights.h5", "model.weights.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -47,7 +49,7 @@ def load(part, encoder, *, what, **settings):
     path = pathlib.Path(encoder).expanduser()
     if local:
         check_directory(encoder, path)
-        if settings.get("load_weights", hasattr(part, "count_params")):
+        if settings.get("load_weights", issubclass(part, keras.Model)):
             _check_weights(encoder, path)
     try:
         return part.from_preset(str(path) if local else encoder, **settings)
@@ -70,9 +72,7 @@ def _downloads(encoder):
     """Where files of a preset are downloaded to."""
     home = os.path.expanduser("~/.cache")
     if encoder.startswith("hf://"):
-        return os.environ.get("HF_HUB_CACHE") or os.path.join(
-            os.environ.get("HF_HOME") or f"{home}/huggingface", "hub"
-        )
+        return os.environ.get("HF_HUB_CACHE") or os.path.join(os.environ.get("HF_HOME") or f"{home}/huggingface", "hub")
     return os.environ.get("KAGGLEHUB_CACHE") or f"{home}/kagglehub"
 
 

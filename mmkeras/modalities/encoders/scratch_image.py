@@ -14,7 +14,7 @@ class ScratchImage(ImageEncoder):
 
     def tower(self):
         dtype = {"dtype": self.modality.dtype}
-        pixels = keras.Input((*self.modality.image_size, 3))
+        pixels = keras.Input((*self.image_size, 3))
         x = keras.layers.Rescaling(1 / 127.5, -1, **dtype)(pixels)
         for filters in (16, 32, 64, 128):
             x = keras.layers.Conv2D(filters, 3, 2, "same", use_bias=False, **dtype)(x)

@@ -1,0 +1,186 @@
+"""Images through a backbone of KerasHub, or the vision half of an image-text preset."""
+
+import dataclasses
+import functools
+import math
+
+import keras
+
+from mmkeras.graph import with_policy
+from mmkeras.modalities.encoders.base import ImageEncoder
+from mmkeras.modalities.encoders.presets import is_preset, load
+
+
+class HubImage(ImageEncoder):
+    """Preset names, handles and local directories; pixels are brought to the range that the preset's image converter says."""
+
+    pretrained = tells_size = has_layers = True
+    poolings = ("avg", "max", "cls", None)
+
+    @classmethod
+    def reads(cls, encoder):
+        return not encoder.endswith(".keras") and is_preset(encoder)
+
+    def check(self):
+        if self.modality.weights not in ("imagenet", None):
+            raise ValueError(
+                "`weights` of a KerasHub preset are its own, or None for random ones. "
+                f"Received: {self.modality.weights!r}. Leave it out."
+            )
+
+    def adapt(self, df):
+        return {"image_size": list(self.image_size)}
+
+    @property
+    def usual_size(self):
+        learnt = (self.modality.state or {}).get("image_size")
+        return tuple(learnt) if learnt else _usual_size(self.modality.encoder)
+
+    def tower(self):
+        settings, size = self.modality, self.image_size
+        backbone = vision_half(load_backbone(settings.encoder, settings.weights is not None), settings.encoder)
+        check_size(size, backbone, settings.encoder)
+        converter = load_converter(settings.encoder)
+        pixels = keras.Input((*size, 3))
+        scale, offset = (_plain(value, usual) for value, usual in ((converter.scale, 1.0), (converter.offset, 0.0)))
+        scaled = keras.layers.Rescaling(scale, offset, name="scaled")(pixels)
+        inner = keras.Model(backbone.input, top_features(backbone, settings.layers, settings.encoder))
+        features = inner({next(iter(backbone.input)): scaled} if isinstance(backbone.input, dict) else scaled)
+        grids = [Grid.of(tokens, size, getattr(backbone, "patch_size", None)) for tokens in features]
+        pooled = join_features([grid.pooled(settings.pooling, settings.encoder) for grid in grids], settings)
+        tower = keras.Model(pixels, pooled)
+        return tower if settings.dtype is None else with_policy(tower, settings.dtype)
+
+
+def load_backbone(encoder, weights=True):
+    import keras_hub
+
+    return load(keras_hub.models.Backbone, encoder, what="an image backbone", load_weights=weights)
+
+
+@functools.lru_cache(8)
+def load_converter(encoder):
+    """The ImageConverter of a preset: `scale`, `offset` and `image_size`."""
+    import keras_hub
+
+    return load(keras_hub.layers.ImageConverter, encoder, what="an image converter")
+
+
+def _usual_size(encoder):
+    return load_converter(encoder).image_size or ImageEncoder.usual_size
+
+
+def _plain(value, usual):
+    if value is None:
+        return usual
+    return list(map(float, value)) if hasattr(value, "__len__") else float(value)
+
+
+def vision_half(backbone, encoder):
+    """What of a backbone reads images alone.
+
+    Raises:
+        ValueError: a backbone that reads none, such as one of texts.
+    """
+    backbone = getattr(backbone, "vision_encoder", backbone)
+    names = [tensor.name for tensor in backbone.inputs]
+    if len(backbone.inputs) != 1 or len(backbone.inputs[0].shape) != 4:
+        raise ValueError(
+            f"`encoder` of `Image` must read images. Received: {encoder!r}, a {type(backbone).__name__} that reads {names}. Give the "
+            "preset of an image model, or give this one to `mm.Text`."
+        )
+    return backbone
+
+
+def check_size(size, backbone, encoder):
+    """Raise unless a backbone takes images of a size."""
+    takes = backbone.inputs[0].shape[1:3]
+    if any(known is not None and known != side for known, side in zip(takes, size, strict=True)):
+        raise ValueError(
+            f"`image_size` must be {tuple(takes)} for {encoder!r}, whose positions are learnt for it. Received: {tuple(size)}. "
+            "Leave it out for the preset's own."
+        )
+
+
+def top_features(backbone, count, encoder):
+    """Features of the top `count` blocks of a backbone, a list whose last are those that the backbone gives itself.
+
+    Raises:
+        ValueError: more blocks than it tells.
+    """
+    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+    if hasattr(backbone, "post_layer_norm"):  # SigLIP ends in a pooling of its own
+        output = backbone.post_layer_norm.output
+    blocks = [block.output for block in getattr(backbone, "encoder_layers", [])]
+    blocks = blocks or list(getattr(backbone, "pyramid_outputs", {}).values())
+    if count > max(1, len(blocks)):
+        raise ValueError(
+            f"`layers` must be at most the number of blocks whose features {encoder!r} tells, {max(1, len(blocks))}. "
+            f"Received: {count}. Use a smaller number."
+        )
+    return [*blocks[len(blocks) - count : -1], output]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Features of an image's patches, and of the tokens before them.
+
+    Attributes:
+        patches: (B, h, w, D).
+        before: (B, n, D), the first of them the class token; None where there are none.
+    """
+
+    patches: object
+    before: object = None
+
+    @classmethod
+    def of(cls, features, size, patch):
+        """Of (B, h, w, D) or (B, n + h · w, D).
+
+        Args:
+            features: tensor.
+            size: (height, width) of the image.
+            patch: int or two ints, pixels of a patch; None where `features` are a grid.
+        """
+        if len(features.shape) == 4:
+            return cls(features)
+        height, width = (
+            side // each for side, each in zip(size, (patch,) * 2 if isinstance(patch, int) else patch, strict=True)
+        )
+        count = features.shape[1] - height * width
+        if count < 0:  # patches were merged, as in a Swin transformer
+            shrink = round(math.sqrt(height * width / features.shape[1]))
+            height, width, count = height // shrink, width // shrink, 0
+        grid = keras.ops.reshape(features[:, count:], (-1, height, width, features.shape[-1]))
+        return cls(grid, features[:, :count] if count else None)
+
+    def pooled(self, pooling, encoder):
+        """(B, D), or (B, h, w, D) where `pooling` is None.
+
+        Raises:
+            ValueError: "cls" without a class token.
+        """
+        if pooling is None:
+            return self.patches
+        if pooling == "cls":
+            if self.before is None:
+                raise ValueError(
+                    f"`pooling='cls'` needs an encoder with a class token, as ViT has. Received: {encoder!r}. Use 'avg'."
+                )
+            return self.before[:, 0]
+        return (keras.ops.mean if pooling == "avg" else keras.ops.max)(self.patches, axis=(1, 2))
+
+
+def join_features(features, settings):
+    """Features of several blocks side by side.
+
+    Raises:
+        ValueError: grids of patches of different sizes.
+    """
+    sizes = [tuple(each.shape[1:-1]) for each in features]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"`layers` with `pooling=None` needs blocks with equal grids of patches. Received: {settings.layers} layers of "
+            f"{settings.encoder!r}, with grids {sizes}. Use layers=1, or pooling='avg'."
+        )
+    return features[0] if len(features) == 1 else keras.ops.concatenate(features, axis=-1)
