@@ -139,6 +139,7 @@ def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
     assert names("amx_bf16", False) == [f"{plain}: OpenVINO is not installed"]
     assert names("amx_bf16", True) == [
         "OpenVINO in bfloat16: the processor has amx_bf16",
+        "OpenVINO in float32: bfloat16 is too coarse for this tower",
         f"{plain}: the faster engine did not take this tower",
     ]
     assert names("", False, ["gpu"])[0] == "TensorFlow in mixed_float16: there is a GPU"
@@ -408,8 +409,12 @@ def test_a_tower_that_is_not_equal_is_refused_with_the_figure(store, units, monk
     with pytest.raises(EngineError, match=message):
         encode(store, parts, NUMBERS, "openvino")
     assert [path.name.endswith(".refused.json") for path in (store.path / TOWERS).iterdir()] == [True]
-    with pytest.warns(UserWarning, match="Received: -1.00000.*TensorFlow encodes in float32 instead"):
+    with pytest.warns(UserWarning) as warned:
         got = encode(store, parts, NUMBERS, "auto")["text"]
+    assert [str(each.message).rpartition("'. ")[2] for each in warned] == [
+        "OpenVINO in float32 encodes instead.",  # remembered to be too coarse, which a finer precision may mend
+        "TensorFlow in float32 encodes instead.",
+    ]
     np.testing.assert_allclose(got, parts[2]({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
 
 
@@ -446,7 +451,7 @@ def test_a_tower_that_cannot_be_converted(store, units):
         EngineError, match=r"every operation of the tower 'text_frozen'. Received: Igamma. Use .*'tensorflow'"
     ):
         encode(store, parts, NUMBERS, "openvino")
-    with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow encodes in float32 instead"):
+    with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow in float32 encodes instead"):
         got = encode(store, parts, NUMBERS, "auto")["text"]
     np.testing.assert_allclose(got[:, 0], 1 - np.exp(-NUMBERS["x"]), atol=1e-5)  # the gamma distribution of shape 1
 
@@ -462,7 +467,7 @@ def another_process(monkeypatch):
 def test_what_was_refused_is_not_converted_by_another_process(store, units, conversions, another_process, monkeypatch):
     parts = light_parts(Igamma())
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow encodes in float32 instead"):
+        with pytest.warns(UserWarning, match=r"Received: Igamma\..*TensorFlow in float32 encodes instead"):
             encode(store, parts, NUMBERS, "auto")
         another_process()
         features.close_store(store.path)
@@ -605,7 +610,7 @@ def test_a_tower_that_fails_while_it_runs(store, units):
     )
     with pytest.raises(EngineError, match=r"able to run the tower 'text_frozen'. Received: .*Use .*'tensorflow'"):
         encode(store, parts, NUMBERS, "openvino")
-    with pytest.warns(UserWarning, match=r"able to run the tower.*TensorFlow encodes in float32 instead"):
+    with pytest.warns(UserWarning, match=r"able to run the tower.*TensorFlow in float32 encodes instead"):
         got = encode(store, parts, NUMBERS, "auto")["text"]
     np.testing.assert_allclose(got, tower({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
 

@@ -101,11 +101,13 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         (list of bytes, the key of each row in the store; {key: packed features} of those that were not kept).
 
     Raises:
-        EngineError: an engine that was named cannot run the tower; "auto" warns and takes TensorFlow.
+        EngineError: an engine that was named cannot run the tower; "auto" warns and takes another.
         tf.errors.OpError: a row that cannot be prepared; the rows before it are stored.
     """
     own = tower.fingerprint
-    for candidate in engines.candidates(engine):
+    left = engines.candidates(engine)
+    while left:
+        candidate, *left = left
         key = candidate.key(own)
         keys = [key + row for row in row_keys]
         todo = store.missing(keys, tower.layout)
@@ -129,7 +131,8 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         except engines.EngineError as error:
             if engine != "auto":
                 raise
-            warnings.warn(f"{error} TensorFlow encodes in float32 instead.", stacklevel=2)
+            left = engines.after(error, left)
+            warnings.warn(f"{error} {left[0]} encodes instead.", stacklevel=2)
 
 
 def _write_features(write, run, parts, *, layout, keys, verbose):

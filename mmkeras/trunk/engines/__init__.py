@@ -5,7 +5,7 @@ NumPy arrays. Only `encode_rows` uses engines. A converted tower is kept in a fo
 """
 
 from mmkeras.trunk.engines.base import EngineError, TensorFlow, check_agreement
-from mmkeras.trunk.engines.choice import ENGINES, candidates, check_engine
+from mmkeras.trunk.engines.choice import ENGINES, after, candidates, check_engine
 from mmkeras.trunk.engines.converted import OpenVINO
 from mmkeras.trunk.engines.refusals import open_tower, refused
 
@@ -14,6 +14,7 @@ __all__ = [
     "EngineError",
     "OpenVINO",
     "TensorFlow",
+    "after",
     "candidates",
     "check_agreement",
     "check_engine",

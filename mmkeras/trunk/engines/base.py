@@ -14,6 +14,10 @@ class EngineError(RuntimeError):
     """A tower that an engine cannot run, or not well enough."""
 
 
+class Inexact(EngineError):
+    """A tower whose features an engine's precision spoils, as bfloat16 does those of networks with many narrow convolutions."""
+
+
 class TensorFlow:
     """Towers as they are, or with layers of another dtype policy.
 
@@ -52,7 +56,7 @@ class TensorFlow:
 
 
 def check_agreement(engine, features, exact, lengths=None):
-    """Raise EngineError unless features of some rows point the way that TensorFlow's point in float32.
+    """Raise Inexact unless features of some rows point the way that TensorFlow's point in float32.
 
     Args:
         engine: str, for the message.
@@ -71,7 +75,7 @@ def check_agreement(engine, features, exact, lengths=None):
             if np.any(wanted):  # zeros stand for an image that is not there
                 cosines.append(np.sum(wanted * got) / np.sqrt(np.sum(wanted * wanted) * np.sum(got * got)))
     if not np.all(np.array(cosines) >= LEAST_COSINE):  # NaN, too
-        raise EngineError(
+        raise Inexact(
             f"{engine} must give the features that TensorFlow gives in float32: a cosine of {LEAST_COSINE} or more. "
             f"Received: {np.min(cosines):.5f}. Use encode_engine='tensorflow'."
         )

@@ -4,7 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
-from mmkeras.trunk.engines.base import TensorFlow
+from mmkeras.trunk.engines.base import Inexact, TensorFlow
 from mmkeras.trunk.engines.converted import OpenVINO, core, installed
 
 ENGINES = ("auto", "tensorflow", "openvino")
@@ -41,8 +41,14 @@ def candidates(name):
     if tf.config.list_physical_devices("GPU"):
         return [TensorFlow("mixed_float16", "there is a GPU"), instead]
     if units and installed():
-        return [OpenVINO("bf16", f"the processor has {units}"), instead]
+        exact = OpenVINO("f32", "bfloat16 is too coarse for this tower")
+        return [OpenVINO("bf16", f"the processor has {units}"), exact, instead]
     return [TensorFlow("float32", "OpenVINO is not installed" if units else "the processor has no bfloat16 units")]
+
+
+def after(error, left):
+    """Which of the engines that are left to try after an `EngineError`: a finer precision where that was at fault, else the last."""
+    return left if isinstance(error, Inexact) else left[-1:]
 
 
 def bfloat16_units():

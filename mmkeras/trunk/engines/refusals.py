@@ -7,9 +7,11 @@ import time
 import uuid
 
 from mmkeras.data.recent import Recent
-from mmkeras.trunk.engines.base import EngineError
+from mmkeras.trunk.engines.base import EngineError, Inexact
 
-_known = Recent(256)  # key of features → why: in one process it will not do better, whatever cache it has
+_known = Recent(
+    256
+)  # key of features → (kind of error, why): in one process it will not do better, whatever cache it has
 ENDING = ".refused.json"
 
 
@@ -20,19 +22,21 @@ def open_tower(engine, tower, key, *, folder, **how):
         EngineError: it refuses, or did before: in this process, or in another with this folder and the same versions.
     """
     place = pathlib.Path(folder) / f"{key.hex()}-{engine.versions}{ENDING}"
-    why = _known.get(key) or _why(place)
-    if why:
-        raise EngineError(why)
+    refusal = _known.get(key) or _remembered(place)
+    if refusal:
+        kind, why = refusal
+        raise kind(why)
     try:
         return engine.open(tower, key, folder=folder, **how)
     except EngineError as error:
-        _known.put(key, str(error))
-        _keep(place, {"tower": tower.name.removesuffix("_frozen"), "engine": str(engine), "why": str(error)})
+        _known.put(key, (type(error), str(error)))  # an error itself would hold the tower
+        name = tower.name.removesuffix("_frozen")
+        _keep(place, {"tower": name, "engine": str(engine), "why": str(error), "inexact": isinstance(error, Inexact)})
         raise
 
 
 def refused(folder):
-    """A list of {"tower", "engine", "why", "created"} of what is remembered in a folder."""
+    """A list of {"tower", "engine", "why", "created", "inexact"} of what is remembered in a folder."""
     facts = [_facts(place) for place in sorted(pathlib.Path(folder).glob(f"*{ENDING}"))]
     return [fact for fact in facts if fact]
 
@@ -41,14 +45,19 @@ def _facts(place):
     """What a file remembers; {} where there is none, or none that can be read."""
     try:
         facts = json.loads(place.read_text(encoding="utf-8"))
-        return {name: str(facts[name]) for name in ("tower", "engine", "why", "created")}
+        told = {name: str(facts[name]) for name in ("tower", "engine", "why", "created")}
+        return {**told, "inexact": facts.get("inexact") is True}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _why(place):
+def _remembered(place):
+    """(kind of error, why) that a file tells; None without one."""
     facts = _facts(place)
-    return facts and f"{facts['why']} It was tried on {facts['created']}; `mmkeras cache clear` forgets that."
+    if not facts:
+        return None
+    kind = Inexact if facts["inexact"] else EngineError
+    return kind, f"{facts['why']} It was tried on {facts['created']}; `mmkeras cache clear` forgets that."
 
 
 def _keep(place, facts):
