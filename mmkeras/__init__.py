@@ -32,7 +32,7 @@ if not _waiting:
     from mmkeras.inspection.attention import plot_attention
     from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
     from mmkeras.inspection.suggest import Suggestion, suggest
-    from mmkeras.modalities import Image, Tabular, Text
+    from mmkeras.modalities import Image, Tabular, Text, Vector
     from mmkeras.models.captioner import build_captioner
     from mmkeras.models.entailment import build_entailment_classifier
     from mmkeras.models.genre import build_genre_classifier
@@ -47,6 +47,7 @@ __all__ = [
     "Text",
     "Image",
     "Tabular",
+    "Vector",
     # what the target means
     "MultiLabel",
     "MultiClass",

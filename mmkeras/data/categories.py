@@ -1,6 +1,7 @@
 """Categories: cells as names, spelled in one way whatever the dtype they come in."""
 
 import dataclasses
+import hashlib
 import re
 import warnings
 
@@ -14,6 +15,7 @@ from mmkeras.layers.cells import BLANKS
 
 FEW = 20  # names that are surely a list
 LONG = 1_000  # signs, from which on Python's patterns may take long
+WRITTEN_OUT = 32  # numbers of a list that are spelled
 MEASURED = re.compile(r"[^\w]*\d[\d.,]*+[^\d]+$")
 MOST_BITS = 1023  # of a whole number that a float holds
 MOST_KNOWN = 20_000  # names that are remembered, to tell how many cells hold others
@@ -164,8 +166,21 @@ def factorize(series):
         return pd.factorize(series)
     except TypeError:  # lists and alike have no hash
         cells = np.empty(len(series), dtype=object)  # as a Series they would become Unicode, which not all are
-        cells[:] = [None if gone else str(cell) for cell, gone in zip(series, series.isna(), strict=True)]
+        cells[:] = [None if gone else _text(cell) for cell, gone in zip(series, series.isna(), strict=True)]
         return pd.factorize(cells)
+
+
+def _text(cell):
+    """A cell as text that tells it from others; of many numbers it has the first, and a digest of all, for NumPy leaves some out."""
+    if hasattr(cell, "__len__") and len(cell) > WRITTEN_OUT:
+        try:
+            numbers = np.asarray(cell, "float64")
+        except (TypeError, ValueError, OverflowError):
+            return str(cell)
+        if numbers.ndim:
+            digest = hashlib.blake2b(numbers.tobytes(), digest_size=8).hexdigest()
+            return f"{np.ravel(numbers)[:3].tolist()}… {numbers.shape} {digest}"
+    return str(cell)
 
 
 def as_floats(series):

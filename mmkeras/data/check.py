@@ -54,7 +54,7 @@ def _look(column, series):
         values = column.values(series)
     empty, gaps = series.isna().to_numpy(dtype=bool), column.gaps(values)
     known = values[~gaps]
-    unread, different = int((gaps & ~empty).sum()), len(pd.unique(pd.Series(known)))
+    unread, different = int((gaps & ~empty).sum()), len(pd.unique(pd.Series(column.digests(known))))
     found = []
     if unread > 0.5 * max((~empty).sum(), 1):
         found.append(f"{unread:,} of {int((~empty).sum()):,} cells are no {column.reads} and count as missing")

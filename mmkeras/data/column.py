@@ -44,6 +44,7 @@ class Column(abc.ABC):
 
     reads = "value"  # in a word; a column that is read in several ways is kept as it was written
     dtype = "string"  # of the raw values
+    shape = ()  # of one raw value; (D,) where cells are lists of D numbers
     words = False  # whether its cells are words, which simple models of words can read
     picture = False  # whether its cells are pictures, which a report shows
     # What `adapt` found of how cells are written, for people.
@@ -53,7 +54,7 @@ class Column(abc.ABC):
 
     def input(self, name):
         """keras.Input of a raw value per row."""
-        return keras.Input(shape=(), dtype=self.dtype, name=argument_name(name))
+        return keras.Input(shape=self.shape, dtype=self.dtype, name=argument_name(name))
 
     def adapt(self, series):
         """A copy that knows from the training cells, a pandas Series, how this column is written."""
@@ -61,7 +62,7 @@ class Column(abc.ABC):
 
     @abc.abstractmethod
     def values(self, series):
-        """(rows,) array of the raw values of a pandas Series; never fails on a missing cell."""
+        """(rows, *shape) array of the raw values of a pandas Series; never fails on a missing cell."""
 
     def read(self, raw, name):
         """(B,) raw values, in the graph, as `prepare` of a modality takes them.

@@ -30,7 +30,7 @@ def columns_of(modalities):
                 continue
             if not (other.reads_text and column.reads_text):
                 raise ValueError(
-                    f"A column can be read as text, category, number and date at once, but files are read in one way. Received: "
+                    f"A column can be read as text, category, number and date at once, but vectors and files are read in one way. Received: "
                     f"{name!r} read both as {other.reads} and as {column.reads}. Copy the column under a second name."
                 )
             columns[name] = TextColumn()

@@ -5,6 +5,7 @@ from mmkeras.modalities.base import Modality
 from mmkeras.modalities.image import Image
 from mmkeras.modalities.tabular import Tabular
 from mmkeras.modalities.text import Text
+from mmkeras.modalities.vector import Vector
 from mmkeras.registry import subclasses
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Modality",
     "Tabular",
     "Text",
+    "Vector",
     "with_claims",
     "with_options",
 ]

@@ -140,7 +140,7 @@ class Answers:
             missing = np.asarray(column.gaps(column.values(frame[name])), dtype=bool)
             for row in np.flatnonzero(missing):
                 cell = part.cells[name][row]
-                empty = cell is None or cell != cell or is_gap(cell)
+                empty = cell is None or cell == [] or cell != cell or is_gap(cell)
                 if not empty:
                     where = f"in row {part.start + row}, column {name!r}"
                     raise Refused(

@@ -46,6 +46,15 @@ def _cell(column, limits):
         types = ["string", *VALUES["picture"]] if limits.paths else VALUES["picture"]
         b64 = {"type": "string", "contentEncoding": "base64"}
         return {"type": types, "properties": {"b64": b64}, "required": ["b64"], **schema}
+    if column.shape:
+        size = column.shape[0]
+        return {
+            "type": ["array", "string", "null"],
+            "items": {"type": "number"},
+            "minItems": size,
+            "maxItems": size,
+            **schema,
+        }
     return {"type": VALUES["string"] if column.dtype == "string" else NUMBERS, **schema}
 
 

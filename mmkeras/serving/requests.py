@@ -138,7 +138,7 @@ class Reader:
         return Question({name: self._cells(name, listed) for name, listed in cells.items()}, rows, by_row)
 
     def _cells(self, name, cells):
-        plain = PLAIN
+        plain = PLAIN | {list} if self.columns[name].shape else PLAIN
         if self.columns[name].picture:
             plain = {str, type(None)} if self.limits.paths else {type(None)}
         if set(map(type, cells)) <= plain:

@@ -80,11 +80,9 @@ def as_written(df, modalities):
 
 def variants(series, ways):
     """{dtype: the same cells in it}, as far as it can hold them; as text only where no way of reading sees how it is written."""
-    found = {
-        "object": series.astype(object),
-        "category": series.astype("category"),
-        "nullable": series.convert_dtypes(),
-    }
+    found = {"object": series.astype(object), "nullable": series.convert_dtypes()}
+    with contextlib.suppress(TypeError):  # lists have no hash
+        found["category"] = series.astype("category")
     with contextlib.suppress(ImportError):
         found["arrow"] = series.convert_dtypes(dtype_backend="pyarrow")
     kind = getattr(series.dtype, "kind", "O")
