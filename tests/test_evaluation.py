@@ -1,6 +1,7 @@
 """Evaluations leave everything as it was, score subgroups as if alone, and take rivals of one's own; embeddings."""
 
 import random
+import re
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,22 @@ def test_a_missing_modality_is_as_if_its_cells_were_empty(fitted, judged):
         for metric, value in fitted.evaluate(rows, verbose=0).metrics.items():
             assert report.missing.loc[name, metric] == pytest.approx(value, abs=1e-6), (name, metric)
     assert report.missing["map"].nunique() == 3
+
+
+def test_a_modality_that_is_no_gain_is_named(tmp_path):
+    """Of two columns that tell the label and one of noise, a model without the noise does as well, one without another does not."""
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({name: rng.normal(size=400) for name in ("x", "y", "noise")})
+    df["label"] = np.where(df["x"] + df["y"] > 0, "up", "down")
+    pipe = mm.Pipeline([mm.Tabular(numeric=name, name=name) for name in ("x", "y", "noise")], mm.MultiClass("label"))
+    pipe.fit(df[:300], epochs=10, verbose=0)
+    report = pipe.evaluate(df[300:], verbose=0)
+    assert {"x alone", "without x", "without y", "without noise"} <= set(report.baselines.index)
+    (told,) = [note for note in report.notes if "no gain" in note]
+    assert re.search(
+        r"trained without each: 'noise', macro_f1 \S+ against \S+, difference [-+]\S+ \[\S+, \S+\]\.$", told
+    )
+    assert told in mm.load(pipe.save(tmp_path / "model") or tmp_path / "model").evaluate(df[300:], verbose=0).notes
 
 
 def test_the_judged_rows_are_read_and_prepared_once(fitted, judged, monkeypatch):

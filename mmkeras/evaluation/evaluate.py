@@ -50,6 +50,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
     pictures = [name for name, column in columns.items() if column.picture]
     return judgement.report(
         rivals={name: (rival.task, rival.predict(trunk, df)) for name, rival in rivals.items()},
+        without={name: rival.without for name, rival in rivals.items() if rival.without},
         sections=sections,
         notes=notes,
         examples=_examples(judgement, df, columns),

@@ -117,11 +117,12 @@ class Judgement:
         self.task, self.target, self.predictions, self.samples = task, target, predictions, samples
         self.point, self.drawn = scores(task, target, predictions, samples=samples)
 
-    def rivals(self, rivals):
-        """(table of rivals, best first; a sentence on whether the model beats the best of them, in a list).
+    def rivals(self, rivals, without=None):
+        """(table of rivals, best first; sentences on whether the model beats the best of them, and on modalities that are no gain).
 
         Args:
             rivals: {name: (its task, its predictions)}.
+            without: {name of a rival that lacks a modality beside the model: name of the modality}.
         """
         rows, drawn = {}, {}
         for name, (task, predictions) in rivals.items():
@@ -132,7 +133,7 @@ class Judgement:
             return table, []
         less = self.task.primary in self.task.smaller_is_better
         table = table.sort_values(self.task.primary, ascending=less)
-        return table, [self._verdict(table, drawn[table.index[0]])]
+        return table, [self._verdict(table, drawn[table.index[0]]), *self._unpaid(table, drawn, without or {})]
 
     def missing(self, subsets):
         """`Section` of the model when only some of the modalities are there: {their names joined: predictions}."""
@@ -176,26 +177,47 @@ class Judgement:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def _verdict(self, table, drawn):
-        """Whether the model beats its best rival, by the paired differences on the same resamples."""
-        primary, best = self.task.primary, table.index[0]
-        value, rival = self.point[primary], table.loc[best, primary]
-        sign = -1 if primary in self.task.smaller_is_better else 1
-        low, high = metrics.interval(self.drawn[primary] - drawn[primary])
+        """Whether the model beats its best rival."""
+        best = table.index[0]
+        value, rival = self.point[self.task.primary], table.loc[best, self.task.primary]
         if value != value or rival != rival:
-            return f"The model cannot be set beside its baselines: without a known label, {primary} is no number."
-        span = f"{primary} {value:.3f} against {rival:.3f}, difference {value - rival:+.3f} [{low:+.3f}, {high:+.3f}]"
-        if min(sign * low, sign * high) > 0:
+            return f"The model cannot be set beside its baselines: without a known label, {self.task.primary} is no number."
+        beats, span = self._difference(rival, drawn)
+        if beats:
             return f"The model beats its best baseline, {best!r}, beyond the interval: {span}."
         return (
             f"The model does NOT beat its best baseline, {best!r}, beyond the interval: {span}. "
             "Prefer the simpler one, or get more data."
         )
 
-    def report(self, *, rivals, sections=(), notes=(), examples=None, pictures=(), own_pictures=None):
+    def _difference(self, rival, drawn):
+        """(whether the model is better beyond the interval of paired differences, the figures as a text)."""
+        primary, value = self.task.primary, self.point[self.task.primary]
+        sign = -1 if primary in self.task.smaller_is_better else 1
+        low, high = metrics.interval(self.drawn[primary] - drawn[primary])
+        span = f"{primary} {value:.3f} against {rival:.3f}, difference {value - rival:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return min(sign * low, sign * high) > 0, span
+
+    def _unpaid(self, table, drawn, without):
+        """A sentence on the modalities without which a model does as well, in a list; see `rivals`."""
+        spans = {}
+        for rival, modality in without.items():
+            value = table.loc[rival, self.task.primary]
+            beats, span = self._difference(value, drawn[rival])
+            if value == value and not beats:
+                spans[modality] = span
+        told = "; ".join(f"{modality!r}, {span}" for modality, span in spans.items())
+        return (
+            [f"Modalities that are no gain beyond the interval, against a model trained without each: {told}."]
+            if told
+            else []
+        )
+
+    def report(self, *, rivals, without=None, sections=(), notes=(), examples=None, pictures=(), own_pictures=None):
         """The `Report`.
 
         Args:
-            rivals: see `rivals`.
+            rivals, without: see `rivals`.
             sections: list of `Section` behind the task's own.
             notes: sentences to begin with.
             examples: DataFrame. pictures: names of its columns that hold pictures.
@@ -203,7 +225,7 @@ class Judgement:
         """
         import pandas as pd
 
-        table, verdict = self.rivals(rivals)
+        table, verdict = self.rivals(rivals, without)
         sections = [*self.task.sections(self.target, self.predictions, own_pictures), *sections]
         return Report(
             metrics=self.point,

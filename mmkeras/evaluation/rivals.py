@@ -12,6 +12,7 @@ from mmkeras.trunk.training import Plan, seeded, side_by_side
 
 # How rivals of a loaded Pipeline are trained, whose own plan is not kept.
 DEFAULT_PLAN = Plan(verbose=0)
+SEVERAL = range(3, 6)  # modalities of which a model without each is shown: of two, the other alone is that
 
 
 @dataclasses.dataclass
@@ -40,9 +41,10 @@ class Rival(abc.ABC):
     Attributes:
         task: the task that judges its predictions, tuned on them.
         needs_trunk: bool, whether it learns from features; others predict with None for a trunk.
+        without: name of the modality that it lacks beside the model, or None.
     """
 
-    task = None
+    task = without = None
     needs_trunk = True
 
     @classmethod
@@ -113,34 +115,42 @@ class Prior(Rival):
 
 
 class Alone(Rival):
-    """A model of the Pipeline's own kind that sees one modality, on the same cached features."""
+    """A model of the Pipeline's own kind that sees one modality, or all but one, on the same cached features."""
 
-    def __init__(self, head, output):
-        self.head, self.output = head, output
+    def __init__(self, head, output, without=None):
+        self.head, self.output, self.without = head, output, without
 
     @classmethod
     def fit(cls, bench):
-        """One for each modality, all trained in the same passes over the rows."""
-        task = bench.task
-        if len(bench.modalities) < 2:
+        """One for each modality and, of three to five, one without each, all trained in the same passes over the rows."""
+        names = [modality.name for modality in bench.modalities]
+        if len(names) < 2:
             return {}
+        reads = {f"{name} alone": ([name], None) for name in names}
+        if len(names) in SEVERAL:
+            reads |= {f"without {name}": ([other for other in names if other != name], name) for name in names}
+        task = bench.task
         with seeded(bench.plan.seed):
             loss, heads = task.choose_loss(bench.plan.loss, bench.rows.target), {}
-            for modality in bench.modalities:
-                inputs = bench.trunk.head_inputs([modality.name])
-                heads[modality.name] = task.build_head(inputs, bench.rows.target, **bench.settings)
+            for number, (kept, _) in enumerate(reads.values()):
+                inputs = bench.trunk.head_inputs(kept)
+                heads[f"head_{number}"] = task.build_head(inputs, bench.rows.target, **bench.settings)
             trunk = bench.trunk.branch()
             together = side_by_side({name: task.training(head, loss) for name, head in heads.items()})
             trunk.train(together, bench.rows, dataclasses.replace(bench.plan, verbose=0))
-        return {f"{name} alone": cls(trunk.attach(head).model, task.column) for name, head in heads.items()}
+        attached = [trunk.attach(head).model for head in heads.values()]
+        return {
+            name: cls(head, task.column, without)
+            for (name, (_, without)), head in zip(reads.items(), attached, strict=True)
+        }
 
     def predict(self, trunk, df):
         return trunk.outputs(self.head, df)[self.output]
 
     def write(self, path):
         self.head.save(path.with_suffix(".keras"))
-        return {"output": self.output}
+        return {"output": self.output, "without": self.without}
 
     @classmethod
     def read(cls, path, saved):
-        return cls(load_model(path.with_suffix(".keras")), saved["output"])
+        return cls(load_model(path.with_suffix(".keras")), saved["output"], saved.get("without"))
