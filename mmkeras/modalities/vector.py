@@ -35,11 +35,12 @@ class Vector(Modality):
         ValueError: no column, or one named twice; lists of different lengths, or no numbers at all (when adapting).
 
     Example:
+        >>> import numpy as np
         >>> import pandas as pd
         >>> import mmkeras as mm
         >>> df = pd.DataFrame({"sound": [[1.0, 2.0], "[3.0, 4.0]", None]})
         >>> prepare = mm.build_prepare([mm.Vector("sound").adapt(df)])
-        >>> prepare({"sound": [[1.0, 4.0]]})["vector.values"].numpy().tolist()
+        >>> prepare({"sound": np.array([[1.0, 4.0]])})["vector.values"].numpy().tolist()
         [[-1.0, 1.0]]
     """
 
