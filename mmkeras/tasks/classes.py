@@ -13,6 +13,7 @@ from mmkeras.data.columns import check_frame
 from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import confusion_section, label_section
+from mmkeras.evaluation.trees import Trees
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.answers import ClassValues, listed, natural_order, warn_of_names
 from mmkeras.tasks.base import check_target
@@ -44,6 +45,7 @@ class Classes(Decisions):
     A concrete one writes `values` where decisions are more than names.
     """
 
+    rivals = (*Decisions.rivals, Trees)
     ways = {"standard": {}, "weighted": {"loss": "weighted"}, "focal": {"loss": "focal"}}  # noqa: RUF012 never changed
 
     def check_classes(self):

@@ -14,6 +14,7 @@ from mmkeras.data.numbers import NumberColumn
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.linear import fit_ridge
 from mmkeras.evaluation.number_sections import number_section, quantile_section
+from mmkeras.evaluation.trees import Trees
 from mmkeras.losses.around import ExactLoss
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
@@ -71,6 +72,7 @@ class Regression(Decisions):
     metric_names = ("r2", "mae", "rmse")
     smaller_is_better = ("mae", "rmse")
     prior_name = "mean"
+    rivals = (*Decisions.rivals, Trees)
     adds = True
     estimator_type = "regressor"
     usual_epochs = 30
