@@ -20,6 +20,7 @@ if not _waiting:
     from mmkeras import fusion, hub, layers, losses, samples, search, sources, testing
     from mmkeras.automl.estimator import Estimator
     from mmkeras.automl.fit import fit
+    from mmkeras.automl.late import add_modality
     from mmkeras.data.batches import make_dataset
     from mmkeras.data.splits import split_frame
     from mmkeras.decoding import Captions
@@ -58,6 +59,7 @@ __all__ = [
     "suggest",
     "Suggestion",
     "Pipeline",
+    "add_modality",
     "Ensemble",
     "load",
     "embed",

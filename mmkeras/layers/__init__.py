@@ -10,6 +10,7 @@ from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
+from mmkeras.layers.late import AddLinear
 from mmkeras.layers.members import MemberDense, MemberScale
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
@@ -27,6 +28,7 @@ from mmkeras.layers.words import (
 
 __all__ = [
     "SPECIAL",
+    "AddLinear",
     "Alike",
     "AnyNumber",
     "CalendarParts",

@@ -33,6 +33,8 @@ class Task(Learner):
     rivals = ()
     # On which scale of `layers.WeightedMean` predictions are logits, for means of several models; None for no other than their own.
     logit_scale = None
+    # Whether predictions are means of numbers that `least_squares` tells, which solved heads and late modalities build on.
+    mean_is_told = False
     # How many passes over some thousand rows training usually takes, and whether it then keeps the best of them by `primary`.
     usual_epochs = 10
     stops_early = False
