@@ -178,9 +178,13 @@ class TermWeights(keras.layers.Layer):
     def build(self, texts_shape):
         """Nothing to make: the vocabulary is the vectorizer's."""
 
+    def terms(self, texts):
+        """(B,) strings as the vectorizer counts what is in them."""
+        return (first_words if self.unicode else _first_as_written)(texts, self.max_words)
+
     def call(self, texts):
         text = tf.strings.join([tf.reshape(text, [-1]) for text in _columns(texts)], separator=" ")
-        counts = self.vectorizer((first_words if self.unicode else _first_as_written)(text, self.max_words))
+        counts = self.vectorizer(self.terms(text))
         known = counts.indices[:, 1] > 0  # term 0 stands for every unknown word
         row, term = tf.unstack(tf.boolean_mask(counts.indices, known), 2, axis=1)
         count = tf.cast(tf.boolean_mask(counts.values, known), tf.float32)

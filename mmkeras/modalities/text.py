@@ -29,7 +29,8 @@ class Text(EncodedModality):
             - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
               training rows, trained with the head;
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
-              TF-IDF, times an embedding trained with the head.
+              TF-IDF, times an embedding trained with the head;
+            - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
         pooling: "cls" (first token), "mean" (over the tokens that are not padding), "pooled" (what the encoder's own
             pooler makes of the first token; BERT has one, DistilBERT has none), or None for the full sequence.

@@ -5,6 +5,7 @@ Derive from `TextEncoder` or `ImageEncoder` to add one; see `encoders.base`.
 
 from mmkeras.modalities.encoders.applications import Application
 from mmkeras.modalities.encoders.base import Encoder, ImageEncoder, TextEncoder
+from mmkeras.modalities.encoders.characters import Characters
 from mmkeras.modalities.encoders.hub_images import HubImage
 from mmkeras.modalities.encoders.keras_hub import KerasHub
 from mmkeras.modalities.encoders.lexical import Lexical
@@ -14,5 +15,5 @@ from mmkeras.modalities.encoders.scratch_image import ScratchImage
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
-    "Application", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
+    "Application", "Characters", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
 ]  # fmt: skip
