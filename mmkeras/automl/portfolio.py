@@ -67,6 +67,7 @@ PORTFOLIO = [
     Candidate("members", {"fusion": "concat", "members": 8}, {}),
     Candidate("hybrid", {"fusion": "hybrid"}, {}),
     Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2, "projection": 0}, {}),
+    Candidate("products", {"fusion": "bilinear"}, {}),
     Candidate("gated", {"fusion": "gated", "dropout": 0.2, "depth": 2}, {}),
     Candidate("without towers", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {}, "untrained"),
     Candidate("hybrid of half the dropout", {"fusion": "hybrid", "dropout": 0.25}, {}),
