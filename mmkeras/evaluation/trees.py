@@ -78,16 +78,18 @@ class Trees(Rival):
 
 
 def _table(trunk):
-    """keras.Model to {"table": (B, D)}: what rows of modalities of few features are alike by; None where there are none."""
+    """keras.Model to {"table": (B, D)}, the prepared numbers of modalities of few features, 0 for NaN; None where there are none."""
     inputs, columns = trunk.head_inputs(), []
-    for name in inputs.whole:
-        vectors, bags, _ = inputs.alike(name) or ([], [], [])
-        columns += [*vectors, *(ids for ids, _ in bags)]
+    for key, tensor in trunk.prepare.output.items():
+        flat = len(tensor.shape) <= 2 and None not in tensor.shape[1:] and tensor.dtype != "string"
+        if key.partition(".")[0] in inputs.whole and flat:
+            size = tensor.shape[1] if len(tensor.shape) == 2 else 1
+            numbers = keras.ops.cast(keras.ops.reshape(inputs(key), (-1, size)), "float32")
+            gaps = keras.ops.isnan(numbers)
+            columns += [keras.ops.where(gaps, 0.0, numbers), keras.ops.cast(gaps, "float32")]
     if not columns:
         return None
-    columns = [keras.ops.cast(column, "float32") for column in columns]
-    table = columns[0] if len(columns) == 1 else keras.ops.concatenate(columns, axis=-1)
-    return keras.Model(inputs.inputs, {"table": keras.layers.Identity(dtype="float32")(table)})
+    return keras.Model(inputs.inputs, {"table": keras.ops.concatenate(columns, axis=-1)})
 
 
 def _number(table, numbers, settings):
