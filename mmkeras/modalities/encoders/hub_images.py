@@ -6,7 +6,6 @@ import math
 
 import keras
 
-from mmkeras.graph import with_policy
 from mmkeras.modalities.encoders.base import ImageEncoder
 from mmkeras.modalities.encoders.presets import is_preset, load
 
@@ -39,17 +38,20 @@ class HubImage(ImageEncoder):
     def tower(self):
         settings, size = self.modality, self.image_size
         backbone = vision_half(load_backbone(settings.encoder, settings.weights is not None), settings.encoder)
+        check_layers(backbone, settings.encoder)
+        backbone = backbone if settings.dtype is None else in_dtype(backbone, settings.dtype)
         check_size(size, backbone, settings.encoder)
         converter = load_converter(settings.encoder)
         pixels = keras.Input((*size, 3))
         scale, offset = (_plain(value, usual) for value, usual in ((converter.scale, 1.0), (converter.offset, 0.0)))
         scaled = keras.layers.Rescaling(scale, offset, name="scaled")(pixels)
-        inner = keras.Model(backbone.input, top_features(backbone, settings.layers, settings.encoder))
-        features = inner({next(iter(backbone.input)): scaled} if isinstance(backbone.input, dict) else scaled)
-        grids = [Grid.of(tokens, size, getattr(backbone, "patch_size", None)) for tokens in features]
+        inner = cut(backbone, top_features(backbone, settings.layers, settings.encoder))
+        grids = [
+            Grid.of(features, size, getattr(backbone, "patch_size", None), length)
+            for features, length in zip(run(inner, scaled), lengths(inner, size), strict=True)
+        ]
         pooled = join_features([grid.pooled(settings.pooling, settings.encoder) for grid in grids], settings)
-        tower = keras.Model(pixels, pooled)
-        return tower if settings.dtype is None else with_policy(tower, settings.dtype)
+        return keras.Model(pixels, pooled)
 
 
 def load_backbone(encoder, weights=True):
@@ -63,7 +65,7 @@ def load_converter(encoder):
     """The ImageConverter of a preset: `scale`, `offset` and `image_size`."""
     import keras_hub
 
-    return load(keras_hub.layers.ImageConverter, encoder, what="an image converter")
+    return load(keras_hub.layers.ImageConverter, encoder, what="an image converter, which presets of images have")
 
 
 def _usual_size(encoder):
@@ -92,13 +94,32 @@ def vision_half(backbone, encoder):
     return backbone
 
 
+def in_dtype(backbone, dtype):
+    """A backbone of the same weights by another dtype policy: KerasHub's own setting does not reach the halves of image-text presets."""
+    copy = type(backbone).from_config({**backbone.get_config(), "dtype": dtype})
+    copy.set_weights(backbone.get_weights())
+    return copy
+
+
+def check_layers(backbone, encoder):
+    """Raise unless all layers of a backbone tell their settings, without which a model of them cannot be saved."""
+    for layer in backbone.layers:
+        try:
+            layer.get_config()
+        except Exception as error:  # of layers of many kinds
+            raise ValueError(
+                f"`encoder` must be made of layers that can be saved. Received: {encoder!r}, a {type(backbone).__name__} of KerasHub, "
+                f"whose layer {layer.name!r} cannot: {error}. Use a preset of another family, such as a ViT."
+            ) from error
+
+
 def check_size(size, backbone, encoder):
     """Raise unless a backbone takes images of a size."""
     takes = backbone.inputs[0].shape[1:3]
     if any(known is not None and known != side for known, side in zip(takes, size, strict=True)):
         raise ValueError(
             f"`image_size` must be {tuple(takes)} for {encoder!r}, whose positions are learnt for it. Received: {tuple(size)}. "
-            "Leave it out for the preset's own."
+            f"Use {tuple(takes)}."
         )
 
 
@@ -112,13 +133,30 @@ def top_features(backbone, count, encoder):
     if hasattr(backbone, "post_layer_norm"):  # SigLIP ends in a pooling of its own
         output = backbone.post_layer_norm.output
     blocks = [block.output for block in getattr(backbone, "encoder_layers", [])]
-    blocks = blocks or list(getattr(backbone, "pyramid_outputs", {}).values())
+    pyramid = getattr(backbone, "pyramid_outputs", {})
+    blocks = blocks or [features for name, features in pyramid.items() if name != "stem"]
     if count > max(1, len(blocks)):
         raise ValueError(
             f"`layers` must be at most the number of blocks whose features {encoder!r} tells, {max(1, len(blocks))}. "
             f"Received: {count}. Use a smaller number."
         )
     return [*blocks[len(blocks) - count : -1], output]
+
+
+def cut(backbone, features):
+    """The model from a backbone's input to a list of features: where they are its own output, itself, which is saved as it is."""
+    return backbone if features == [backbone.output] else keras.Model(backbone.input, features)
+
+
+def run(model, pixels):
+    """The features, a list, that a model of `cut` gives for pixels."""
+    features = model({next(iter(model.input)): pixels} if isinstance(model.input, dict) else pixels)
+    return features if isinstance(features, list) else [features]
+
+
+def lengths(model, size):
+    """What the second axes of a model's features really are: some of KerasHub's layers tell a token too many."""
+    return [features.shape[1] for features in run(model, keras.ops.zeros((1, *size, 3)))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,22 +172,23 @@ class Grid:
     before: object = None
 
     @classmethod
-    def of(cls, features, size, patch):
+    def of(cls, features, size, patch, length):
         """Of (B, h, w, D) or (B, n + h · w, D).
 
         Args:
             features: tensor.
             size: (height, width) of the image.
             patch: int or two ints, pixels of a patch; None where `features` are a grid.
+            length: int, n + h · w; see `lengths`.
         """
         if len(features.shape) == 4:
             return cls(features)
         height, width = (
             side // each for side, each in zip(size, (patch,) * 2 if isinstance(patch, int) else patch, strict=True)
         )
-        count = features.shape[1] - height * width
+        count = length - height * width
         if count < 0:  # patches were merged, as in a Swin transformer
-            shrink = round(math.sqrt(height * width / features.shape[1]))
+            shrink = round(math.sqrt(height * width / length))
             height, width, count = height // shrink, width // shrink, 0
         grid = keras.ops.reshape(features[:, count:], (-1, height, width, features.shape[-1]))
         return cls(grid, features[:, :count] if count else None)
