@@ -16,6 +16,7 @@ Texts are film overviews, images photos of Flickr8k. Weights are random, but for
 import argparse
 import dataclasses
 import pathlib
+import shutil
 import statistics
 import tempfile
 import time
@@ -45,6 +46,7 @@ IMAGES = {
     "resnet50v2": ("ResNet50V2", 128),
     "inceptionresnetv2": ("InceptionResNetV2", 299),
     "mobilenetv2": ("MobileNetV2", 224),
+    "efficientnet_lite2": ("weights/efficientnet_lite2", 257),  # a preset, with its weights
 }
 TEXTS = ("distilbert", "minilm", "bertsmall")
 SIDES = {
@@ -127,7 +129,9 @@ def tower_rows(name, data, rows, folder):
         network, size = IMAGES[name]
         photos = sorted(map(str, (data / "data/flickr8k/images").glob("*.jpg")))[:rows]
         df = pd.DataFrame({"image": photos})
-        return mm.Image("image", network, weights=None, image_size=(size, size)).adapt(df), df
+        preset = data / network
+        settings = {"encoder": preset} if preset.is_dir() else {"encoder": network, "weights": None}
+        return mm.Image("image", image_size=(size, size), **settings).adapt(df), df
     df = mm.sources.movies(data / "data/movies/movies.csv").head(rows)
     preset = data / "weights/all-MiniLM-L6-v2"
     if name != "minilm":
@@ -142,9 +146,9 @@ def tower_rows(name, data, rows, folder):
 
 def end_to_end(engine, df, modality, tower, folder):
     """Seconds from a DataFrame of paths or strings to features on disk; only the converted tower is kept."""
-    cache = pathlib.Path(tempfile.mkdtemp(dir=folder))
-    (folder / TOWERS).mkdir(exist_ok=True)
-    (cache / TOWERS).symlink_to(folder / TOWERS)
+    cache, converted = pathlib.Path(tempfile.mkdtemp(dir=folder)), folder / TOWERS
+    converted.mkdir(exist_ok=True)
+    shutil.copytree(converted, cache / TOWERS)
     files._known.clear()  # files are read anew
     files._faults.clear()
     tower = Tower(tower.prepare, tower.model, heavy=tower.heavy)  # known to nobody
@@ -154,6 +158,7 @@ def end_to_end(engine, df, modality, tower, folder):
     encode_rows(store, tower, columns, row_keys(modality, columns), engine=engine, verbose=0)
     seconds = time.perf_counter() - start
     store.close()
+    shutil.copytree(cache / TOWERS, converted, dirs_exist_ok=True)
     return seconds
 
 
@@ -176,7 +181,8 @@ def flops(model, lengths, rows):
         if kernel is None:
             continue
         if lengths is None:
-            places = np.prod(layer.output.shape[1:3]) if len(kernel.shape) == 4 else 1
+            sides = [side or np.nan for side in layer.output.shape[1:3]]  # not known where a backbone takes any size
+            places = np.prod(sides) if len(kernel.shape) == 4 else 1
             total += 2 * np.prod(kernel.shape) * places * rows
         else:
             total += 2 * np.prod(kernel.shape) * lengths.sum()
