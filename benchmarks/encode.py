@@ -148,7 +148,8 @@ def end_to_end(engine, df, modality, tower, folder):
     """Seconds from a DataFrame of paths or strings to features on disk; only the converted tower is kept."""
     cache, converted = pathlib.Path(tempfile.mkdtemp(dir=folder)), folder / TOWERS
     converted.mkdir(exist_ok=True)
-    shutil.copytree(converted, cache / TOWERS)
+    open_store(cache).close()  # it takes a folder of others for another program's
+    shutil.copytree(converted, cache / TOWERS, dirs_exist_ok=True)
     files._known.clear()  # files are read anew
     files._faults.clear()
     tower = Tower(tower.prepare, tower.model, heavy=tower.heavy)  # known to nobody
