@@ -135,6 +135,17 @@ def test_a_text_encoder_reads_beside_the_words(quick, tiny_bert):
     assert [modality.pretrained for modality in pipe.modalities] == [False, False, False, True]
 
 
+def test_characters_are_read_beside_words_that_were_suggested():
+    df = films(60)[["overview", "runtime", "genres"]]
+
+    def encoders(**settings):
+        modalities = read_table(df, "genres", task=None, verbose=0, **{"modalities": None, **settings}).modalities
+        return [getattr(modality, "encoder", "") for modality in modalities]
+
+    assert encoders(text_encoder="chosen") == [*encoders(text_encoder=None), "characters"]
+    assert encoders(text_encoder="chosen", modalities=[WORDS]) == ["lexical"]
+
+
 # === Rows that judge ===
 
 

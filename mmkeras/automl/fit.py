@@ -15,6 +15,7 @@ from mmkeras.search.ensemble import scales_of, scorer
 from mmkeras.search.selection import select
 from mmkeras.search.trail import Trail
 from mmkeras.trunk.store import CacheFolder
+from mmkeras.trunk.training import CHOSEN
 from mmkeras.trunk.trunk import Rows
 
 SPARE = 0.05  # of the time, for choosing and joining
@@ -23,7 +24,7 @@ MORE_ROWS = 1.3  # how much longer a head takes that leaves no rows out, at most
 
 def fit(
     df, target, minutes=20, *, modalities=None, task=None, by=None, time=None, validation_data=None, ensemble=8,
-    text_encoder=None, seed=0, cache_dir=None, verbose=1,
+    text_encoder=CHOSEN, seed=0, cache_dir=None, verbose=1,
 ):  # fmt: skip
     """Look at a table, train what is known to work on it and variations of what works best, and return an ensemble as one Pipeline.
 
@@ -44,7 +45,7 @@ def fit(
         validation_data: DataFrame to judge members on, in place of folds; nothing is learnt from it.
         ensemble: int, how many members it may have; 1 for the best alone.
         text_encoder: what reads texts, frozen, beside their words: see `encoder` of `Text`; but for texts that recur more than ten times
-            on average, which words tell apart as well. None for words alone.
+            on average, which words tell apart as well. None for words alone; left out, the characters of those words that were suggested.
         seed: int. Where time does not cut it short, the same seed gives the same model.
         cache_dir: folder of the feature cache, see `Pipeline.fit`.
         verbose: 0 silent; 1 tells what is read, and each member.

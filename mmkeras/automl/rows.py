@@ -12,6 +12,7 @@ from mmkeras.data.splits import VALIDATION_SHARE, fold_rows, group_rows, split_f
 from mmkeras.inspection.suggest import suggest
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.stages import check_modalities
+from mmkeras.trunk.training import CHOSEN
 
 FOLDS, FOLDS_UP_TO = 5, 50_000  # rows; of more, a tenth is held out
 HELD_OUT = 0.2  # by time
@@ -55,6 +56,8 @@ def read_table(frame, target, modalities, task, *, text_encoder, verbose):
             )
             if not by and modalities is None
         ]
+    if text_encoder == CHOSEN:
+        text_encoder = "characters" if modalities is None else None
     if text_encoder is not None:
         table.modalities += [tower for m in table.modalities for tower in m.beside(text_encoder, table.df)]
     check_modalities(table.modalities)

@@ -132,7 +132,9 @@ def _fit(parser, offers):
     _table_and_target(parser)
     parser.add_argument("--minutes", type=float, default=20.0, help="about how long it may take")
     parser.add_argument("--save", metavar="DIR", help="folder for model, report and served model")
-    parser.add_argument("--text-encoder", help="KerasHub preset, handle or folder that reads texts, too, frozen")
+    parser.add_argument(
+        "--text-encoder", default="chosen", help="KerasHub preset, handle or folder that reads texts, too, frozen"
+    )
     parser.add_argument("--ensemble", type=int, default=8, help="most members of the model; 1 for the best alone")
     _split(parser)
 

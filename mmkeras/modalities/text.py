@@ -120,11 +120,15 @@ class Text(EncodedModality):
     def beside(self, encoder, df):
         if self.pretrained:
             return []
+        encoder = os.fspath(encoder)
+        told = [column for column in self.columns if Sample(df[column]).repeated <= NAMES]
+        if not self.encoder_class(encoder).tokens:
+            names = unique_names(self.columns, f"{self.name}_{encoder}")
+            return [Text(column, encoder, self.sequence_length, name=names[column]) for column in told]
         names, length = (
             unique_names(self.columns, f"{self.name}_tower"),
             min(256, 2 * self.sequence_length),
-        )  # words: tokens
-        told = [column for column in self.columns if Sample(df[column]).repeated <= NAMES]
+        )  # of tokens
         return [Text(column, encoder, length, "mean", 3, name=names[column]) for column in told]
 
     @classmethod
