@@ -273,7 +273,9 @@ def test_the_same_rows_and_seed_give_the_same_predictions(name):
 
 @every_task
 def test_the_report_is_the_same(name):
-    assert_alike(frame_of(learnt(name)["report"]), frame_of(stored_facts(name)["report"]), atol=5e-3, rtol=2e-4)
+    found, stored = frame_of(learnt(name)["report"]), frame_of(stored_facts(name)["report"])
+    assert set(found.index) - set(stored.index) <= {"boosted trees"}  # a rival that came later
+    assert_alike(found.loc[stored.index], stored, atol=5e-3, rtol=2e-4)
 
 
 @every_task

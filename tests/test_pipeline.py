@@ -192,6 +192,7 @@ def test_evaluate_shows_baselines_and_keeps_the_model(fitted, rows):
     report = fitted.report
     assert set(report.baselines.index) == {
         "label prior", "TF-IDF + linear model", "text alone", "words alone", "tabular alone",
+        "without text", "without words", "without tabular", "boosted trees",
     }  # fmt: skip
     assert report.metrics["map"] > report.baselines.loc["label prior", "map"]
     assert report.intervals["map"][0] <= report.metrics["map"] <= report.intervals["map"][1]
