@@ -8,6 +8,7 @@ from mmkeras.layers.averaging import WeightedMean
 from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
+from mmkeras.layers.forms import FormText, PadTokens
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
 from mmkeras.layers.late import AddLinear
@@ -38,9 +39,11 @@ __all__ = [
     "CleanNumbers",
     "DecodeImage",
     "FillMissing",
+    "FormText",
     "MaskedMean",
     "MemberDense",
     "MemberScale",
+    "PadTokens",
     "PatchPositions",
     "PiecewiseLinear",
     "Present",

@@ -48,7 +48,7 @@ class Tokenize(keras.layers.Layer):
 
     Args:
         tokenizer: a KerasHub tokenizer (or its serialised config).
-        start_id, end_id, pad_id: int ids of [CLS], [SEP] and [PAD] in its vocabulary.
+        start_id, end_id, pad_id: int ids of [CLS], [SEP] and [PAD] in its vocabulary; a start of None is left out.
         sequence_length: int, the most tokens a row may have, special tokens included.
         separators: int, how many end tokens stand between the two texts of a pair (RoBERTa uses 2).
 
@@ -93,7 +93,8 @@ class Tokenize(keras.layers.Layer):
         read = [beginning(tf.reshape(text, [-1]), self.sequence_length) for text in _columns(texts)]
         pieces = [tf.cast(self._ragged_ids(text), tf.int32) for text in read]
         rows = pieces[0].nrows()
-        room = self.sequence_length - 2
+        starts = 0 if self.start_id is None else 1
+        room = self.sequence_length - 1 - starts
         if len(pieces) == 2:
             room -= self.separators
             first, second = (piece.row_lengths() for piece in pieces)
@@ -104,12 +105,13 @@ class Tokenize(keras.layers.Layer):
         else:
             pieces = [pieces[0][:, :room]]
         ends = self.separators if len(pieces) == 2 else 1  # behind the first text
-        sequence = [tf.fill([rows, 1], self.start_id), pieces[0], tf.fill([rows, ends], self.end_id)]
+        sequence = [pieces[0], tf.fill([rows, ends], self.end_id)]
+        sequence = [tf.fill([rows, 1], self.start_id), *sequence] if starts else sequence
         if len(pieces) == 2:
             sequence += [pieces[1], tf.fill([rows, 1], self.end_id)]
         ids = tf.concat(sequence, axis=1)
         padded = ids.to_tensor(self.pad_id)  # (B, T)
-        in_first = tf.sequence_mask(1 + pieces[0].row_lengths() + ends, tf.shape(padded)[1])
+        in_first = tf.sequence_mask(starts + pieces[0].row_lengths() + ends, tf.shape(padded)[1])
         mask = tf.sequence_mask(ids.row_lengths(), tf.shape(padded)[1])
         return {
             "token_ids": padded,

@@ -10,7 +10,7 @@ from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column
 from mmkeras.modalities.encoders import KerasHub, TextEncoder
 from mmkeras.modalities.encoders.base import strings
 
-POOLINGS = ("cls", "mean", "pooled", None)
+POOLINGS = ("cls", "mean", "pooled", "sentence", None)
 NAMES = 10  # times that each text recurs on average: more, and they are names from a list
 
 
@@ -32,8 +32,10 @@ class Text(EncodedModality):
               TF-IDF, times an embedding trained with the head;
             - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
-        pooling: "cls" (first token), "mean" (over the tokens that are not padding), "pooled" (what the encoder's own
-            pooler makes of the first token; BERT has one, DistilBERT has none), or None for the full sequence.
+        pooling: "cls" (the token that stands for the text: the first; of CLIP and SigLIP, the last), "mean" (over the tokens that are
+            not padding), "pooled" (what the encoder's own pooler makes of that token; BERT has one, DistilBERT has none; of CLIP and
+            SigLIP, the vector that texts share with images), "sentence" (what a preset of sentences says: the mean or the first
+            token, of length 1; of CLIP and SigLIP "pooled", of length 1), or None for the full sequence.
         layers: int, how many of the top blocks' outputs are joined side by side, the features of Devlin et al., 2019
             (https://arxiv.org/abs/1810.04805, table 7). For frozen towers 3 is often better than 1.
         trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks; not for TF-Hub).
@@ -41,6 +43,7 @@ class Text(EncodedModality):
         preprocessor: TF-Hub handle or SavedModel directory that makes a TF-Hub encoder's tokens, such as
             bert_en_uncased_preprocess. None takes the vocabulary that comes with the encoder.
         name: str, name of the modality.
+        prefix: str, what a pretrained encoder reads before each text (of a pair, the first), such as "query: " for E5.
 
     Features: (B, D) float, or (B, T, D) with "name.padding_mask" (B, T) for `pooling=None`.
 
@@ -63,6 +66,7 @@ class Text(EncodedModality):
     dtype: str | None = None
     preprocessor: str | None = None
     name: str = "text"
+    prefix: str = ""
 
     family, usual = TextEncoder, KerasHub
     option = "text"
@@ -88,9 +92,9 @@ class Text(EncodedModality):
             )
         if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
             raise ValueError(f"`layers` must be a positive int. Received: {self.layers!r}.")
-        if self.pooling == "pooled" and self.layers > 1:
+        if self.pooling in ("pooled", "sentence") and self.layers > 1:
             raise ValueError(
-                f"`layers` must be 1 for `pooling='pooled'`. Received: {self.layers}. Use 'cls' or 'mean'."
+                f"`layers` must be 1 for `pooling={self.pooling!r}`. Received: {self.layers}. Use 'cls' or 'mean'."
             )
         if self.preprocessor is not None:
             self._set(preprocessor=os.fspath(self.preprocessor))
@@ -99,6 +103,11 @@ class Text(EncodedModality):
                     "`preprocessor` goes with a pretrained encoder. "
                     f"Received: {self.preprocessor!r} with encoder={self.encoder!r}. Leave it out."
                 )
+        if not isinstance(self.prefix, str) or (self.prefix and not self.pretrained):
+            raise ValueError(
+                "`prefix` must be a str, and goes with a pretrained encoder. "
+                f"Received: {self.prefix!r} with encoder={self.encoder!r}. Leave it out."
+            )
         self.made_encoder().check()
         if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
@@ -109,10 +118,14 @@ class Text(EncodedModality):
 
     def prepare(self, raw):
         self.check_adapted()
-        return super().prepare(raw)
+        first, presence = self.columns[0], self.presence(raw)
+        if self.prefix:
+            raw = {**raw, first: layers.FormText(self.prefix, name=f"{self.name}_prefix")(raw[first])}
+        return {**super().prepare(raw), **presence}
 
     def presence(self, raw):
-        return {f"{self.name}{PRESENT}": layers.Present(name=f"{self.name}_present")(strings(raw))}
+        texts = strings({column: raw[column] for column in self.columns})
+        return {f"{self.name}{PRESENT}": layers.Present(name=f"{self.name}_present")(texts)}
 
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
@@ -143,9 +156,9 @@ class Text(EncodedModality):
         )
         parser.add_argument(
             "--pooling",
-            choices=["cls", "mean"],
+            choices=["cls", "mean", "sentence"],
             default="mean",
-            help="what stands for a text: its first token, or the mean",
+            help="what stands for a text: its first token, the mean, or what a preset of sentences says",
         )
         parser.add_argument("--sequence-length", type=int, default=256, help="most tokens of a text")
         if towers:

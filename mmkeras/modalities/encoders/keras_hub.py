@@ -1,8 +1,12 @@
 """Pretrained text encoders of KerasHub: presets, handles, and local directories."""
 
-from mmkeras import hub
+import inspect
+
+from mmkeras import hub, layers
 from mmkeras.modalities.encoders import presets
 from mmkeras.modalities.encoders.base import strings
+from mmkeras.modalities.encoders.families import family_of, text_half
+from mmkeras.modalities.encoders.hub_images import in_dtype
 from mmkeras.modalities.encoders.transformer import Transformer
 
 
@@ -13,8 +17,11 @@ class KerasHub(Transformer):
 
     @staticmethod
     def load_backbone(encoder, dtype=None):
-        """keras.Model of a preset, a handle or a directory; see `load`."""
-        return load(encoder, "Backbone", dtype=dtype)
+        """keras.Model, or `TextHalf`, of a preset, a handle or a directory; see `load`."""
+        backbone = load(encoder, "Backbone", dtype=dtype)
+        if dtype is not None and hasattr(backbone, "text_encoder"):
+            backbone = in_dtype(backbone, dtype)
+        return text_half(backbone, encoder)
 
     @staticmethod
     def load_tokenizer(encoder):
@@ -24,10 +31,22 @@ class KerasHub(Transformer):
     def adapt(self, df):
         if self.modality.preprocessor is not None:
             return {}  # it brings its vocabulary along
-        return {"tokenizer": self.load_tokenizer(self.modality.encoder)}
+        tokenizer = self.load_tokenizer(self.modality.encoder)
+        family = family_of(tokenizer)
+        if family.preprocessor and len(self.modality.columns) > 1:
+            raise ValueError(
+                f"The text half of an image-text preset reads one column. Received: {self.modality.columns} with "
+                f"{self.modality.encoder!r}. Use one `Text` for each."
+            )
+        learnt = {"form": text_form(self.modality.encoder, family)} if family.preprocessor else {}
+        if self.modality.pooling == "sentence" and family.tells:
+            learnt["sentence"] = sentence_pooling(self.modality.encoder)
+        return {"tokenizer": tokenizer, **learnt}
 
     def prepare(self, raw):
         if self.modality.preprocessor is None:
+            if form := self.modality.state.get("form"):
+                raw = {c: layers.FormText(**form, name=f"{self.name}_form")(texts) for c, texts in raw.items()}
             return super().prepare(raw)
         length = self.modality.sequence_length
         tokenize = hub.HubPreprocessor(self.modality.preprocessor, length, name=f"{self.name}_tokens")
@@ -51,3 +70,34 @@ def load(encoder, kind, **settings):
 
     part = {"Backbone": keras_hub.models.Backbone, "Tokenizer": keras_hub.tokenizers.Tokenizer}[kind]
     return presets.load(part, encoder, what=f"a text {kind.lower()}", **settings)
+
+
+def text_form(encoder, family):
+    """Settings of `layers.FormText` by what prepares the texts of an image-text preset; its usual ones where the preset has none."""
+    import keras_hub
+
+    kind = getattr(keras_hub.models, family.preprocessor)
+    usual = inspect.signature(kind).parameters
+    try:
+        own = presets.load(kind, encoder, what="a preprocessor of texts and images")
+    except ValueError:  # of its tokenizer and weights alone
+        own = None
+
+    def setting(name):
+        return bool(getattr(own, name, usual[name].default)) if name in usual else False
+
+    bare = setting("canonicalize_text")
+    return {"lower": setting("to_lower") or bare, "bare": bare}
+
+
+def sentence_pooling(encoder):
+    """[pooling, whether it has length 1] that a preset of sentences says; the mean of length 1 where it says nothing."""
+    import keras_hub
+
+    embedder = presets.load(keras_hub.models.TextEmbedder, encoder, what="an encoder of sentences", load_weights=False)
+    if embedder.pooling_mode not in ("mean", "cls"):
+        raise ValueError(
+            f"`pooling='sentence'` knows presets that take the mean or the first token. Received: {encoder!r}, which takes "
+            f"{embedder.pooling_mode!r}. Use 'mean' or 'cls'."
+        )
+    return [embedder.pooling_mode, bool(embedder.normalize)]

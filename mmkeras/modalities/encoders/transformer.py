@@ -7,6 +7,7 @@ import keras
 from mmkeras import layers
 from mmkeras.graph import submodel
 from mmkeras.modalities.encoders.base import TextEncoder, strings
+from mmkeras.modalities.encoders.families import family_of
 
 
 class Transformer(TextEncoder):
@@ -23,19 +24,43 @@ class Transformer(TextEncoder):
     def sequence(self):
         return self.modality.pooling is None
 
+    @property
+    def family(self):
+        """`families.Family`, by the tokenizer."""
+        return family_of((self.modality.state or {}).get("tokenizer"))
+
+    @property
+    def pooling(self):
+        """(how the tokens become a vector, whether that is brought to length 1)."""
+        if self.modality.pooling == "sentence":
+            return tuple((self.modality.state or {}).get("sentence", self.family.sentence))
+        return self.modality.pooling, False
+
     def prepare(self, raw):
         tokenizer, length = self.modality.state["tokenizer"], self.modality.sequence_length
-        return tokenize_layer(tokenizer, length, f"{self.name}_tokens")(strings(raw))
+        tokenize = tokenize_layer(tokenizer, length, f"{self.name}_tokens")
+        tokens = tokenize(strings(raw))
+        return (
+            layers.PadTokens(length, tokenize.pad_id, name=f"{self.name}_pad")(tokens) if self.family.padded else tokens
+        )
 
     def encode(self, tensors):
-        sequence = self._tower(tensors)  # (B, T, D); (B, D) if pooled
+        features = self._tower(tensors)  # (B, T, D); (B, D) if pooled
         if self.modality.dtype is not None:
-            sequence = keras.ops.cast(sequence, "float32")
-        if self.modality.pooling == "cls":
-            return sequence[:, 0]
-        if self.modality.pooling == "mean":
-            return layers.MaskedMean(name=f"{self.name}_mean")(sequence, tensors["padding_mask"])
-        return sequence
+            features = keras.ops.cast(features, "float32")
+        pooling, unit = self.pooling
+        if pooling == "cls":
+            features = self._class_token(features, tensors["padding_mask"])
+        elif pooling == "mean":
+            features = layers.MaskedMean(name=f"{self.name}_mean")(features, tensors["padding_mask"])
+        return keras.layers.UnitNormalization(name=f"{self.name}_unit")(features) if unit else features
+
+    def _class_token(self, sequence, mask):
+        """(B, T, D) → (B, D), the token that stands for the text."""
+        if self.family.class_token == "last":
+            last = keras.ops.sum(keras.ops.cast(mask, "int32"), axis=1) - 1
+            return keras.ops.squeeze(keras.ops.take_along_axis(sequence, last[:, None, None], axis=1), axis=1)
+        return sequence[:, -1 if self.family.class_token == "end" else 0]
 
     def top_blocks(self):
         """How many of the top blocks train while those below stay frozen; 0 where all do, or none."""
@@ -46,13 +71,18 @@ class Transformer(TextEncoder):
         backbone, top = self.backbone(), self.top_blocks()
         check_length(self.modality.sequence_length, backbone, self.modality.encoder)
         inputs = {key: value for key, value in backbone.input.items() if key in tensors}
-        blocks = getattr(backbone, "transformer_layers", [])
+        blocks = [] if self.family.whole else getattr(backbone, "transformer_layers", [])
         self._check_blocks(len(blocks), top)
         hidden = [block.output for block in blocks]
         used = [*hidden[len(hidden) - self.modality.layers : -1], sequence_output(backbone.output)]
-        if self.modality.pooling == "pooled":
+        if self.pooling[0] == "pooled":
             used = [pooled_output(backbone.output, self.modality.encoder)]
         sequence = used[0] if len(used) == 1 else keras.ops.concatenate(used, axis=-1)  # (B, T, layers · D)
+        if self.family.whole:  # stored as it is
+            fresh = {key: keras.Input(x.shape[1:], dtype=x.dtype, name=key) for key, x in inputs.items()}
+            outputs = backbone(fresh)
+            outputs = pooled_output(outputs, "") if self.pooling[0] == "pooled" else sequence_output(outputs)
+            return keras.Model(fresh, outputs, name=f"{self.name}_tower")({key: tensors[key] for key in fresh})
         if not top:
             tower = submodel(inputs, sequence, name=f"{self.name}_tower")
             return tower({key: tensors[key] for key in tower.input})
@@ -107,15 +137,13 @@ def tokenize_layer(tokenizer, sequence_length, name):
         return next((getattr(tokenizer, n) for n in names if getattr(tokenizer, n, None) is not None), None)
 
     start, end = token_id("start_token_id", "cls_token_id"), token_id("end_token_id", "sep_token_id")
-    if start is None or end is None:
+    if end is None or (start is None and family_of(tokenizer).class_token == "first"):
         raise ValueError(
             "A text encoder's tokenizer must have start and end tokens, as BERT-like encoders do. "
             f"Received: {type(tokenizer).__name__}. Use an encoder such as 'distil_bert_base_en_uncased'."
         )
-    # RoBERTa's pairs have two end tokens between the texts (Liu et al., 2019).
-    separators = 2 if "Roberta" in type(tokenizer).__name__ else 1
     pad = token_id("pad_token_id") or 0
-    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, separators, name=name)
+    return layers.Tokenize(tokenizer, start, end, pad, sequence_length, family_of(tokenizer).separators, name=name)
 
 
 def first_block_input(block):
