@@ -23,9 +23,10 @@ class Text(EncodedModality):
         encoder: what turns text into features:
             - a KerasHub preset name ("distil_bert_base_en_uncased"), or a handle ("hf://…", "kaggle://…");
             - a local directory in KerasHub's preset format or in Hugging Face format (config.json,
-              model.safetensors, vocab.txt);
+              model.safetensors, vocab.txt); of an image-text preset (CLIP, SigLIP, MetaCLIP 2) the half that reads texts;
             - a TF-Hub handle ("https://tfhub.dev/…", "https://www.kaggle.com/models/…") of a BERT-like encoder, or the
               directory of its SavedModel;
+            - the path of a `.keras` file: a model of your own from strings to (B, D), cut where its weights begin; no Lambda;
             - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
               training rows, trained with the head;
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by

@@ -10,10 +10,12 @@ from mmkeras.modalities.encoders.hub_images import HubImage
 from mmkeras.modalities.encoders.keras_hub import KerasHub
 from mmkeras.modalities.encoders.lexical import Lexical
 from mmkeras.modalities.encoders.own_images import OwnImage
+from mmkeras.modalities.encoders.own_texts import OwnText
 from mmkeras.modalities.encoders.scratch import ScratchText
 from mmkeras.modalities.encoders.scratch_image import ScratchImage
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
-    "Application", "Characters", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
+    "Application", "Characters", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "OwnText",
+    "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
 ]  # fmt: skip

@@ -55,23 +55,32 @@ class OwnImage(ImageEncoder):
         return tower if settings.dtype is None else with_policy(tower, settings.dtype)
 
 
-def load_model(path):
-    """A `.keras` file's model of images, without code of others.
+def open_model(path):
+    """A `.keras` file's model, without code of others.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that Keras refuses to load safely, or a model of something else.
+        ValueError: a file that Keras refuses to load safely.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"`encoder` names a file that does not exist. Received: {path!r}. Check the path.")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ValueError(
             f"`encoder` must be a model that Keras loads without running code of the file, so no Lambda. Received: {path!r}, "
             f"which failed with: {(str(error).strip().splitlines() or [type(error).__name__])[0][:300]}. Save it without such layers; "
             "import the modules that register its own."
         ) from error
+
+
+def load_model(path):
+    """A `.keras` file's model of images, see `open_model`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_model`; a model of something else.
+    """
+    model = open_model(path)
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3 or len(model.outputs) != 1:
         raise ValueError(

@@ -70,6 +70,12 @@ class Transformer(TextEncoder):
         """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
         backbone, top = self.backbone(), self.top_blocks()
         check_length(self.modality.sequence_length, backbone, self.modality.encoder)
+        positions, length = getattr(backbone, "max_sequence_length", None), self.modality.sequence_length
+        if self.family.class_token == "end" and length != positions:
+            raise ValueError(
+                f"`sequence_length` of {self.modality.encoder!r}, which reads the last of all positions, must be {positions}. "
+                f"Received: {length}. Use {positions}."
+            )
         inputs = {key: value for key, value in backbone.input.items() if key in tensors}
         blocks = [] if self.family.whole else getattr(backbone, "transformer_layers", [])
         self._check_blocks(len(blocks), top)
