@@ -38,9 +38,11 @@ from mmkeras.layers import (
     CleanNumbers,
     DecodeImage,
     FillMissing,
+    FormText,
     MaskedMean,
     MemberDense,
     MemberScale,
+    PadTokens,
     PatchPositions,
     PiecewiseLinear,
     Present,
@@ -157,6 +159,11 @@ CASES = {
         lambda **k: Alike(2, [4], most_terms=3, **k),
         [[np.ones((2, 3), "float32")], [[np.array([[1, 2], [3, 0]], "int32"), np.ones((2, 2), "float32")]]],
     ),
+    FormText: (lambda **k: FormText("query: ", lower=True, bare=True, **k), [strings("A dog,  running!", "")]),
+    PadTokens: (
+        lambda **k: PadTokens(4, pad_id=9, **k),
+        [{key: np.array([[5, 6], [7, 0]], "int32") for key in ("token_ids", "padding_mask", "segment_ids")}],
+    ),
     AddLinear: (
         lambda **k: AddLinear("log_odds", **k),
         [[np.array([[0.5]], "float32"), np.array([[1.0, 2.0]], "float32"), np.array([[1.0]], "float32")]],
@@ -215,6 +222,8 @@ HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer", CharacterW
 # Whose numbers are float32 in any precision.
 EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, RisingQuantiles, Units}
 RAW = [
+    FormText,
+    PadTokens,
     Present,
     ReadDates,
     ReadNumbers,
