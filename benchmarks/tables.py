@@ -66,7 +66,11 @@ def score(name, fold, train, test, options):
         warnings.simplefilter("ignore")
         if options.plain:
             suggestion = mm.suggest(train, target)
-            beside = [] if tower is None else [m for modality in suggestion.modalities for m in modality.beside(tower, train)]
+            beside = (
+                []
+                if tower is None
+                else [m for modality in suggestion.modalities for m in modality.beside(tower, train)]
+            )
             pipe = mm.Pipeline([*suggestion.modalities, *beside], suggestion.task)
             pipe.fit(train, cache_dir=options.cache, verbose=options.verbose)
         else:
