@@ -234,7 +234,10 @@ def test_too_many_blocks(tiny_bert, setting):
         ({"columns": []}, r"reads one column, or two as a pair. Received: \(\)"),
         ({"columns": ["a", "a"]}, r"`columns` of `Text` must be column names, each once. Received: \['a', 'a'\]"),
         ({"columns": ["a", None]}, r"must be column names, each once. Received: \['a', None\]"),
-        ({"pooling": "max"}, r"`pooling` must be one of \('cls', 'mean', 'pooled', 'sentence', None\). Received: 'max'"),
+        (
+            {"pooling": "max"},
+            r"`pooling` must be one of \('cls', 'mean', 'pooled', 'sentence', None\). Received: 'max'",
+        ),
         ({"trainable": 0}, r"`trainable` must be False, True, or the number of top blocks.*Received: 0"),
         ({"trainable": -1}, r"`trainable` must be False, True, or the number of top blocks.*Received: -1"),
         ({"trainable": 1.5}, r"`trainable` must be False, True, or the number.*Received: 1.5"),
