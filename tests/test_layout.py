@@ -64,6 +64,8 @@ KERAS_PRIVATE = re.compile(
 OTHERS_PRIVATE = {
     ("search/autokeras/tuners.py", "_save_trial"),  # KerasTuner's oracle, whose state is written after each trial
     ("search/autokeras/tuners.py", "_get_oracle_fname"),
+    ("layers/text.py", "_model_resource"),  # TensorFlow Text's vocabularies, to which KerasHub gives no name
+    ("layers/text.py", "_name"),
 }
 NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}  # public, by Python's own documentation
 # What `search.auto_model` gives is fitted as AutoKeras's models are.

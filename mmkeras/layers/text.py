@@ -1,5 +1,7 @@
 """Layers of text: tokens, TF-IDF terms, and sequences of token features."""
 
+import hashlib
+
 import keras
 import tensorflow as tf
 
@@ -92,6 +94,7 @@ class Tokenize(keras.layers.Layer):
     def call(self, texts):
         read = [beginning(tf.reshape(text, [-1]), self.sequence_length) for text in _columns(texts)]
         pieces = [tf.cast(self._ragged_ids(text), tf.int32) for text in read]
+        _name_vocabulary(self.tokenizer)
         rows = pieces[0].nrows()
         starts = 0 if self.start_id is None else 1
         room = self.sequence_length - 1 - starts
@@ -127,6 +130,19 @@ class Tokenize(keras.layers.Layer):
         settings = ("start_id", "end_id", "pad_id", "sequence_length", "separators")
         tokenizer = keras.saving.serialize_keras_object(self.tokenizer)
         return {**super().get_config(), "tokenizer": tokenizer, **{name: getattr(self, name) for name in settings}}
+
+
+def _name_vocabulary(tokenizer):
+    """Give the vocabulary of a SentencePiece tokenizer a name of its own.
+
+    TensorFlow Text keeps vocabularies by their names in the graph, which are all the same: without this, two of a SavedModel, or of two that a
+    process loads, would be one, and one of the encoders would read the tokens of the other.
+    """
+    pieces = getattr(tokenizer, "_sentence_piece", None)
+    if pieces is not None:
+        proto = tokenizer.proto
+        digest = hashlib.blake2b(proto if isinstance(proto, bytes) else str(proto).encode(), digest_size=16).hexdigest()
+        pieces._model_resource._name = f"vocabulary_{digest}"
 
 
 def _first_as_written(texts, most):
