@@ -213,6 +213,7 @@ def test_models_of_ones_own_that_cannot_be_towers_are_told(tmp_path):
         ({"layers": 2}, "`layers` above 1 go with KerasHub presets"),
         ({"image_size": (64, 64)}, r"`image_size` must be \(32, 32\)"),
         ({"weights": "x.h5"}, "`weights` of a model of one's own are in its file"),
+        ({"weights": None}, "`weights` of a model of one.s own are in its file"),
     ):
         with pytest.raises(ValueError, match=message):
             tower(flat, **settings)

@@ -204,9 +204,9 @@ def test_features_are_those_of_the_backbone_on_its_own_preprocessors_tokens(pres
 
 
 def test_a_model_is_fitted_saved_loaded_and_served(preset, tmp_path):
-    """One that is stored whole, and half of one: two vocabularies of SentencePiece, which a SavedModel must keep apart."""
+    """One of byte pairs, one that is stored whole, and half of one."""
     df = table()
-    texts = [mm.Text("t", preset(family)[0], LENGTH, name=family) for family in ("deberta_v3", "siglip")]
+    texts = [mm.Text("t", preset(family)[0], LENGTH, name=family) for family in ("roberta", "deberta_v3", "siglip")]
     pipe = mm.Pipeline(texts, mm.MultiClass("y"), units=4, encode_engine="tensorflow")
     pipe.fit(df, epochs=1, verbose=0)
     expected = pipe.predict(df)
@@ -356,6 +356,7 @@ def test_a_model_of_ones_own_reads_texts(tmp_path, shape):
 def test_a_model_of_ones_own_keeps_the_contract(tmp_path):
     own_model(tmp_path / "own.keras")
     df = pd.DataFrame({"t": [f"the lamp {'dogs ' * row}" for row in range(12)]})
+    mm.testing.check_encoder(mm.Text("t", tmp_path / "own.keras"), df)
     mm.testing.check_encoder(mm.Text("t", tmp_path / "own.keras", trainable=True), df)
 
 

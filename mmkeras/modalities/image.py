@@ -78,7 +78,7 @@ class Image(EncodedModality):
             - the path of a `.keras` file: a model of your own, from pixels in 0 to 255;
             - "scratch": four convolutions, trained with the head.
         weights: of keras.applications: "imagenet" (downloaded by Keras), None (random), or a path of a weights file, with or without the
-            classification top; of others: None for random ones, or left out.
+            classification top; of a preset: None for random ones, or left out; of a `.keras` file: left out.
         image_size: (height, width); None for (224, 224), or for the size that a preset or a model of your own is made for.
         pooling: "avg", "max", "cls" (the class token, where a preset has one), or None for the grid of patches.
         trainable: False (frozen) or True; not for "scratch", which always trains.

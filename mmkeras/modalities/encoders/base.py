@@ -107,7 +107,10 @@ class ImageEncoder(Encoder):
     @property
     def image_size(self):
         """(height, width) of the images that the tower sees."""
-        return self.modality.image_size or self.usual_size
+        return self.modality.image_size or tuple((self.modality.state or {}).get("image_size") or self.usual_size)
+
+    def adapt(self, df):
+        return {"image_size": list(self.image_size)} if self.tells_size else {}
 
     @property
     def sequence(self):

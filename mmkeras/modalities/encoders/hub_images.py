@@ -27,13 +27,9 @@ class HubImage(ImageEncoder):
                 f"Received: {self.modality.weights!r}. Leave it out."
             )
 
-    def adapt(self, df):
-        return {"image_size": list(self.image_size)}
-
     @property
     def usual_size(self):
-        learnt = (self.modality.state or {}).get("image_size")
-        return tuple(learnt) if learnt else _usual_size(self.modality.encoder)
+        return load_converter(self.modality.encoder).image_size or super().usual_size
 
     def tower(self):
         settings, size = self.modality, self.image_size
@@ -66,10 +62,6 @@ def load_converter(encoder):
     import keras_hub
 
     return load(keras_hub.layers.ImageConverter, encoder, what="an image converter, which presets of images have")
-
-
-def _usual_size(encoder):
-    return load_converter(encoder).image_size or ImageEncoder.usual_size
 
 
 def _plain(value, usual):

@@ -18,18 +18,14 @@ class OwnImage(ImageEncoder):
         return encoder.endswith(".keras")
 
     def check(self):
-        if self.modality.weights not in ("imagenet", None):
+        if self.modality.weights != "imagenet":  # what stands there when it is left out
             raise ValueError(
                 f"`weights` of a model of one's own are in its file. Received: {self.modality.weights!r}. Leave it out."
             )
 
-    def adapt(self, df):
-        return {"image_size": list(self.image_size)}
-
     @property
     def usual_size(self):
-        learnt = (self.modality.state or {}).get("image_size")
-        height, width = learnt or load_model(self.modality.encoder).inputs[0].shape[1:3]
+        height, width = load_model(self.modality.encoder).inputs[0].shape[1:3]
         return super().usual_size if height is None or width is None else (height, width)
 
     def tower(self):
