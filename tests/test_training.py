@@ -11,18 +11,9 @@ import tensorflow as tf
 from mmkeras.graph import submodel
 from mmkeras.heads.decisions import build_head
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
+from mmkeras.trunk.optimizers import NOT_DECAYED, FusedAdamW, WarmupCosine, make_optimizer
 from mmkeras.trunk.stages import chain
-from mmkeras.trunk.training import (
-    NOT_DECAYED,
-    FusedAdamW,
-    PlainLogs,
-    Plan,
-    WarmupCosine,
-    compile_for_training,
-    make_optimizer,
-    seeded,
-    side_by_side,
-)
+from mmkeras.trunk.training import PlainLogs, Plan, compile_for_training, seeded, side_by_side
 
 
 class Averaged(Regression):

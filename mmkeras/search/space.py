@@ -6,7 +6,8 @@ import json
 
 from mmkeras.fusion import Fusion
 from mmkeras.registry import named, names
-from mmkeras.trunk.training import OPTIMIZERS, Plan
+from mmkeras.trunk.optimizers import OPTIMIZERS
+from mmkeras.trunk.training import Plan
 
 # Beyond these, a search would rather draw which modalities it leaves out than learn it.
 MOST_SUBSETS = 64
