@@ -70,7 +70,9 @@ def fitted(train, task, weights, options):
     """A Pipeline that has learnt from the rows."""
     settings = {"seed": options.seed, "cache_dir": options.cache}
     if options.minutes:
-        return mm.fit(train, task.column, options.minutes, modalities=modalities(weights), task=task, **settings)
+        objective = "accuracy" if options.main_genre else None
+        settings = {**settings, "modalities": modalities(weights), "task": task, "objective": objective}
+        return mm.fit(train, task.column, options.minutes, **settings)
     if options.main_genre:
         pipe = mm.Pipeline(modalities(weights), task)
         pipe.fit(train, verbose=2, **settings)

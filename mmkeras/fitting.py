@@ -96,6 +96,7 @@ class Recipe:
         validation = series.validation or _judged(task, train, validation)
         keras.utils.set_random_seed(plan.seed)
         trunk = self._trunk(train, validation, cache, series)
+        trunk.paces(plan)  # refuses what cannot be, before anything trains
         head = task.build_head(trunk.head_inputs(), target, **self.head)
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
         watching = task.watch(fitted.predict, None if validation is None else validation.df)

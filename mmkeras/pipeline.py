@@ -124,7 +124,7 @@ class Pipeline:
     def fit(
         self, df, validation_data=None, epochs=CHOSEN, batch_size=CHOSEN, seed=0, class_weight=None, cache_dir=None,
         callbacks=(), verbose=1, *, learning_rate=CHOSEN, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
-        weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN,
+        weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN, clip_norm=None, tower_rate=1.0, unfreeze=(),
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified. A call that fails leaves the Pipeline as it was.
 
@@ -137,23 +137,23 @@ class Pipeline:
             validation_data: DataFrame, or the share of `df` to hold out (float). None holds out a tenth when `df`
                 has at least 20 rows, False nothing. Thresholds are tuned on these rows.
             epochs: int, passes over the training rows in the first phase. What is "chosen" follows from their number, see docs/defaults.md.
-            batch_size: int.
-            seed: int. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
+            batch_size, seed: ints. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
             class_weight: None, "balanced", or {class: weight}, for `MultiClass`; see `losses.sample_weights`.
             cache_dir: folder for cached features; None uses $MMKERAS_CACHE_DIR, or else one that lives as long as the Pipeline.
             callbacks: Keras callbacks.
             verbose: 0 silent, 1 progress bars, 2 a line per epoch.
             learning_rate: float, the peak of the first phase, reached after a short warm-up, from which it falls to 0
                 along a cosine; or a Keras LearningRateSchedule. With callbacks that set the rate it stays constant.
-            fine_tune_epochs: int, passes in the second phase.
-            fine_tune_learning_rate: the same for the second phase.
+            fine_tune_epochs, fine_tune_learning_rate: int and float, passes and rate of the second phase.
             loss: None for the task's own; "focal" for the focal loss with γ = 2, which heeds rare classes and hard rows more; of labels
                 also "weighted", by which rare ones count more, and "asymmetric", by which absent ones count less; of numbers "huber" and
                 "absolute"; or a Keras loss, such as `mm.losses.SparseCategoricalFocalCrossentropy(gamma=1, alpha=[1, 1, 0.5])`.
-            weight_decay: float.
+            weight_decay, clip_norm: floats; the latter is the longest that a step's gradients, as one vector, may be, None for any length.
             early_stopping: bool, whether the epoch with the best primary metric on the validation rows is kept; "chosen": where epochs are.
             optimizer: "adamw", "adam" or "sgd" (with Nesterov's momentum).
             sample_weight: name of a column of `df` that says how much each row counts in training, or None.
+            tower_rate: float, the share of the learning rate at which pretrained towers learn, where they train.
+            unfreeze: list of epochs of the phase that trains towers, from which their layers learn, by groups, last layers first.
 
         Returns:
             keras.callbacks.History of both phases.
@@ -167,9 +167,9 @@ class Pipeline:
         train, validation = self._recipe.rows(as_frame(df), validation_data, seed, sample_weight)
         settings = {"sample_weight": sample_weight, "callbacks": callbacks}
         plan = self._recipe.plan(
-            len(train), epochs=epochs, batch_size=batch_size, seed=seed, learning_rate=learning_rate, optimizer=optimizer,
-            fine_tune_epochs=fine_tune_epochs, fine_tune_learning_rate=fine_tune_learning_rate, loss=loss,
-            weight_decay=weight_decay, class_weight=class_weight, verbose=verbose, early_stopping=early_stopping,
+            len(train), epochs=epochs, batch_size=batch_size, seed=seed, learning_rate=learning_rate, optimizer=optimizer, loss=loss,
+            fine_tune_epochs=fine_tune_epochs, fine_tune_learning_rate=fine_tune_learning_rate, weight_decay=weight_decay, unfreeze=unfreeze,
+            class_weight=class_weight, verbose=verbose, early_stopping=early_stopping, clip_norm=clip_norm, tower_rate=tower_rate,
         )  # fmt: skip
         fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
         self._fitted, self.notes, self.trail = fitted, [], None

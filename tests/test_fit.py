@@ -106,6 +106,8 @@ def test_numbers_and_classes(quick):
     df = films(60, kind=lambda rows: np.where(rows["runtime"] > 100, "long", "short")).drop(columns="genres")
     pipe = learn(df[["budget", "runtime"]], "runtime", ensemble=1)
     assert pipe.trail.objective == "r2" and (pipe.trail.table["weight"] > 0).sum() == 1
+    pipe = learn(df[["budget", "kind"]], "kind", objective="accuracy")
+    assert pipe.trail.objective == "accuracy" and "accuracy 0." in pipe.notes[0]
     pipe = learn(df[["budget", "kind"]], "kind")
     assert set(pipe.predict_labels(df)) <= {"long", "short"}
     again = learn(df[["budget", "kind"]], "kind")  # the same seed
@@ -251,6 +253,7 @@ def test_few_rows_and_rows_without_a_target(quick):
 def test_settings_that_cannot_be():
     for settings, error, message in (
         ({"minutes": 0}, ValueError, "`minutes` must be a number above 0"),
+        ({"objective": "r2"}, ValueError, r"`objective` must be one of \('map', .* for MultiLabel. Received: 'r2'"),
         ({"ensemble": 0}, ValueError, "`ensemble` must be a positive int"),
         ({"task": "labels"}, TypeError, "`task` must be a task"),
         ({"task": mm.Regression("runtime")}, ValueError, "`target` must name the columns of `task`"),

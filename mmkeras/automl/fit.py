@@ -14,6 +14,7 @@ from mmkeras.pipeline import Pipeline
 from mmkeras.search.ensemble import scales_of, scorer
 from mmkeras.search.selection import select
 from mmkeras.search.trail import Trail
+from mmkeras.search.trials import check_objective
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import CHOSEN
 from mmkeras.trunk.trunk import Rows
@@ -24,7 +25,7 @@ MORE_ROWS = 1.3  # how much longer a head takes that leaves no rows out, at most
 
 def fit(
     df, target, minutes=20, *, modalities=None, task=None, by=None, time=None, validation_data=None, ensemble=8,
-    text_encoder=CHOSEN, seed=0, cache_dir=None, verbose=1,
+    text_encoder=CHOSEN, objective=None, seed=0, cache_dir=None, verbose=1,
 ):  # fmt: skip
     """Look at a table, train what is known to work on it and variations of what works best, and return an ensemble as one Pipeline.
 
@@ -46,6 +47,8 @@ def fit(
         ensemble: int, how many members it may have; 1 for the best alone.
         text_encoder: what reads texts, frozen, beside their words: see `encoder` of `Text`; but for texts that recur more than ten times
             on average, which words tell apart as well. None for words alone; left out, the characters of those words that were suggested.
+        objective: a metric of the task, such as "accuracy" or "mae", by which members are judged and chosen; None for the one that
+            reports compare by.
         seed: int. Where time does not cut it short, the same seed gives the same model.
         cache_dir: folder of the feature cache, see `Pipeline.fit`.
         verbose: 0 silent; 1 tells what is read, and each member.
@@ -67,11 +70,12 @@ def fit(
     start = clock.monotonic()
     table = read_table(as_frame(df, "`mm.fit`"), target, modalities, task, text_encoder=text_encoder, verbose=verbose)
     rows = judged_rows(table, frame_if_rows(validation_data, "validation_data"), by=by, time=time, seed=seed)
+    check_objective(table.task, objective)
     bench = make_bench(table, rows, CacheFolder(cache_dir), seed=seed, verbose=verbose)
     end, count = start + 60.0 * minutes * (1 - SPARE), len(set(rows.folds) - {NO_FOLD})
     share = count / (count + 1) if rows.refit else 1.0  # of the time left: the rest is for a head more of each member
     now = clock.monotonic()
-    run = Run(bench, table.task.primary, now + share * (end - now), verbose)
+    run = Run(bench, objective or table.task.primary, now + share * (end - now), verbose)
     run.portfolio(candidates(bench.task, bench.trunk.modalities))
     return _finish(run, table, rows, size=ensemble, end=end)
 

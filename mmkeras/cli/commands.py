@@ -79,6 +79,7 @@ def fit(options):
         by=by,
         time=time,
         ensemble=options.ensemble,
+        objective=options.objective,
         text_encoder=options.text_encoder,
         seed=options.seed,
         cache_dir=options.cache_dir or folder.default_directory(),

@@ -16,6 +16,7 @@ TABLE = pathlib.Path(__file__).with_name("offers.json")
 TYPES = {"int": int, "float": float}  # of options in it; what else they may be, the classes check
 # Settings of heads that have an option, and what they are without it.
 HEAD = {"fusion": "concat", "modality_dropout": 0.0}
+OBJECTIVE = "a metric of the task, such as map or macro_f1, that is to be best"
 
 
 class Help(argparse.HelpFormatter):
@@ -136,6 +137,7 @@ def _fit(parser, offers):
         "--text-encoder", default="chosen", help="KerasHub preset, handle or folder that reads texts, too, frozen"
     )
     parser.add_argument("--ensemble", type=int, default=8, help="most members of the model; 1 for the best alone")
+    parser.add_argument("--objective", help=OBJECTIVE)
     _split(parser)
 
 
@@ -169,7 +171,7 @@ def _search(parser, offers):
     parser.add_argument("--trials", type=int, default=30, help="models to try")
     parser.add_argument("--engine", choices=offers.engines, default="autokeras", help="what runs the trials")
     parser.add_argument("--tuner", choices=offers.tuners, default="greedy", help="what chooses them")
-    parser.add_argument("--objective", help="a metric of the task, such as map or macro_f1")
+    parser.add_argument("--objective", help=OBJECTIVE)
     parser.add_argument(
         "--space", type=json.loads, help='JSON of choices, such as \'{"fusion": ["late", "gated"], "epochs": 4}\''
     )

@@ -17,7 +17,7 @@ from mmkeras.search.selection import select
 from mmkeras.search.space import candidates, make_space, make_variant
 from mmkeras.search.study import Study, read_records
 from mmkeras.search.trail import make_trail, warning
-from mmkeras.search.trials import HeadTrials, RecipeTrials, check_judged
+from mmkeras.search.trials import HeadTrials, RecipeTrials, check_judged, check_objective
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.stages import check_modalities
 from mmkeras.trunk.store import CacheFolder
@@ -242,10 +242,7 @@ def _check(task, objective, engine, tuner, *, max_trials, finalists):
             raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}.")
     if not isinstance(task, Task):
         raise TypeError(f"`search` takes a task, such as mm.MultiLabel('genres'). Received: {type(task).__name__}.")
-    if objective is not None and objective not in task.metric_names:
-        raise ValueError(
-            f"`objective` must be one of {task.metric_names} for {type(task).__name__}. Received: {objective!r}."
-        )
+    check_objective(task, objective)
 
 
 def need(package):

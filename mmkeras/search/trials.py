@@ -39,6 +39,14 @@ def judge(task, target, predictions, objective):
     return {"score": float(point[objective]), "low": float(low), "high": float(high)}
 
 
+def check_objective(task, objective):
+    """Raise a ValueError unless a metric is one of the task's; None is."""
+    if objective is not None and objective not in task.metric_names:
+        raise ValueError(
+            f"`objective` must be one of {task.metric_names} for {type(task).__name__}. Received: {objective!r}."
+        )
+
+
 def check_judged(split, objective):
     """Raise a ValueError unless the validation rows allow a score: a rival that needs no features is judged on them."""
     task, validation = split.task, split.validation

@@ -38,8 +38,38 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
 
 
+class Paced:
+    """Before an optimizer of Keras: some variables learn at a share of its rate.
+
+    Attributes:
+        pace: function of a variable → scalar tf.Variable, the share, or None for the whole rate; asked when the optimizer is built.
+    """
+
+    @staticmethod
+    def pace(variable):
+        return None
+
+    def build(self, variables):
+        super().build(variables)
+        self._shares = [self.pace(variable) for variable in variables]
+
+    def share(self, variable):
+        """The share of a variable, in whatever form Keras hands it on."""
+        return self._shares[self._get_variable_index(variable)]
+
+    def update_step(self, gradient, variable, learning_rate):
+        share = self.share(variable)
+        rate = learning_rate if share is None else learning_rate * keras.ops.cast(share, learning_rate.dtype)
+        super().update_step(gradient, variable, rate)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
-class FusedAdamW(keras.optimizers.AdamW):
+class PacedSGD(Paced, keras.optimizers.SGD):
+    """Keras's SGD, where some variables may learn at a share of the rate."""
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FusedAdamW(Paced, keras.optimizers.AdamW):
     """Keras's AdamW by TensorFlow's own kernels, which read and write each variable in its place and are traced at once."""
 
     def apply(self, grads, trainable_variables=None):
@@ -48,15 +78,24 @@ class FusedAdamW(keras.optimizers.AdamW):
             return super().apply(grads, trainable_variables)
         if not self.built:
             self.build(trainable_variables)
-        rate, step = tf.cast(self.learning_rate, "float32"), tf.cast(self.iterations + 1, "float32")
-        decay = tf.minimum(rate * (self.weight_decay or 0.0), 0.99)
+        if self.global_clipnorm:
+            grads, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
+        whole, step = tf.cast(self.learning_rate, "float32"), tf.cast(self.iterations + 1, "float32")
         powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             if gradient is not None:
-                decays = self.weight_decay and self._use_weight_decay(variable)
-                self._update(variable, tf.convert_to_tensor(gradient), rate, powers, decay=decay if decays else None)
+                share = self.share(variable)
+                rate = whole if share is None else whole * share
+                decay = tf.minimum(rate * self.weight_decay, 0.99) if self._decays(variable) else None
+                self._update(variable, tf.convert_to_tensor(gradient), rate, powers, decay=decay)
         self.iterations.assign_add(1)
         return self.iterations
+
+    def _decays(self, variable):
+        return self.weight_decay and super()._use_weight_decay(variable)
+
+    def _use_weight_decay(self, variable):  # asked by Keras's own step, whose decay knows no share
+        return self.share(variable) is None and super()._use_weight_decay(variable)
 
     def _update(self, variable, gradient, rate, powers, *, decay):
         place = self._get_variable_index(variable)
@@ -72,10 +111,23 @@ class FusedAdamW(keras.optimizers.AdamW):
         )  # fmt: skip
 
 
-def make_optimizer(learning_rate, name="adamw", weight_decay=0.3):
-    """An optimizer as `Pipeline.fit` uses it: AdamW, Adam (the same without weight decay), or SGD with Nesterov's momentum."""
+def make_optimizer(learning_rate, name="adamw", weight_decay=0.3, *, clip_norm=None, pace=None):
+    """An optimizer as `Pipeline.fit` uses it: AdamW, Adam (the same without weight decay), or SGD with Nesterov's momentum.
+
+    Args:
+        learning_rate: float or schedule.
+        name: one of `OPTIMIZERS`.
+        weight_decay: float.
+        clip_norm: float, the longest that all gradients together may be, or None.
+        pace: see `Paced`, or None.
+    """
+    clipping = {} if clip_norm is None else {"global_clipnorm": float(clip_norm)}
     if name == "sgd":
-        return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
-    optimizer = FusedAdamW(learning_rate, weight_decay=weight_decay if name == "adamw" else 0.0, epsilon=EPSILON)
-    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+        optimizer = PacedSGD(learning_rate, momentum=0.9, nesterov=True, **clipping)
+    else:
+        decay = weight_decay if name == "adamw" else 0.0
+        optimizer = FusedAdamW(learning_rate, weight_decay=decay, epsilon=EPSILON, **clipping)
+        optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    if pace is not None:
+        optimizer.pace = pace
     return optimizer

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import random
 
@@ -36,6 +37,9 @@ class Plan:
     verbose: int = 1
     warmup: float = 0.05  # the share of the steps in which the rate rises
     early_stopping: bool = False
+    clip_norm: float | None = None
+    tower_rate: float = 1.0
+    unfreeze: tuple = ()
 
     @classmethod
     def of(cls, rows, usual=10, stops=True, **settings):
@@ -83,13 +87,41 @@ class Plan:
                 raise ValueError(
                     f"`{name}` must be a number of 0 or more, or a schedule. Received: {rate!r}. Use for example 1e-3."
                 )
+        self._check_paces()
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"`optimizer` must be one of {OPTIMIZERS}. Received: {self.optimizer!r}.")
+
+    def _check_paces(self):
+        for name in ("clip_norm", "tower_rate"):
+            value = getattr(self, name)
+            if (value is not None or name == "tower_rate") and (
+                type(value) not in (int, float) or not 0 < value < float("inf")
+            ):
+                raise ValueError(
+                    f"`{name}` must be a number above 0. Received: {value!r}. Leave it out for the usual value."
+                )
+        object.__setattr__(self, "unfreeze", tuple(self.unfreeze) if np.iterable(self.unfreeze) else (self.unfreeze,))
+        phase = self.fine_tune_epochs or self.epochs
+        starts = [-1, *self.unfreeze, phase]
+        if not all(type(epoch) is int for epoch in starts) or any(a >= b for a, b in itertools.pairwise(starts)):
+            raise ValueError(
+                "`unfreeze` must name epochs of the phase in which towers train, each after the one before: ints from 0 to "
+                f"{phase - 1}. Received: {self.unfreeze!r}. Use for example [0, 1, 2]."
+            )
+
+    @property
+    def paced(self):
+        """Whether towers learn at a pace of their own."""
+        return self.tower_rate != 1.0 or bool(self.unfreeze)
 
     def second(self):
         """The plan of the phase that fine-tunes, as a first phase."""
         return dataclasses.replace(
-            self, epochs=self.fine_tune_epochs, learning_rate=self.fine_tune_learning_rate, warmup=0.1
+            self,
+            epochs=self.fine_tune_epochs,
+            learning_rate=self.fine_tune_learning_rate,
+            warmup=0.1,
+            fine_tune_epochs=0,
         )
 
     def schedule(self, steps, callbacks=()):
@@ -140,10 +172,11 @@ def side_by_side(trainings):
     return Training(keras.Model(inputs, outputs), losses, {}, weights, next(iter(outputs)))
 
 
-def compile_for_training(model, training, plan, learning_rate):
-    """Compile a model whose outputs are those of `training.model`."""
+def compile_for_training(model, training, plan, learning_rate, *, pace=None):
+    """Compile a model whose outputs are those of `training.model`; for `pace` see `optimizers.Paced`."""
+    settings = {"clip_norm": plan.clip_norm, "pace": pace}
     model.compile(
-        optimizer=make_optimizer(learning_rate, plan.optimizer, plan.weight_decay),
+        optimizer=make_optimizer(learning_rate, plan.optimizer, plan.weight_decay, **settings),
         loss=training.losses,
         loss_weights=training.loss_weights,
         metrics=training.metrics,

@@ -16,6 +16,7 @@ from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.encoding import Tower
+from mmkeras.trunk.paces import Paces
 from mmkeras.trunk.prepared import PreparePart
 from mmkeras.trunk.reading import Readings
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
@@ -224,6 +225,22 @@ class Trunk:
 
     # --- training
 
+    def paces(self, plan, first=0):
+        """[`Paces`] of the phase that fine-tunes, which begins at an epoch; [] where towers learn as fast as the head.
+
+        Raises:
+            ValueError: a pace without a tower that trains, or with more groups than it has layers.
+        """
+        if not plan.paced:
+            return []
+        names = [name for m in self.modalities for name, trains in m.tower_layers(True).items() if trains]
+        if not names:
+            raise ValueError(
+                "`tower_rate` and `unfreeze` go with a pretrained tower that trains. Received: modalities "
+                f"{[m.name for m in self.modalities]}, none with one. Use trainable=True, or leave them out."
+            )
+        return [Paces([self.encode.get_layer(name) for name in names], plan.tower_rate, plan.unfreeze, first)]
+
     def train(self, training, rows, plan, *, validation=None, fine_tune=False, callbacks=(), first=0):
         """Train a head, and what is not frozen before it.
 
@@ -254,7 +271,10 @@ class Trunk:
             learnt = dataset(rows, plan.seed + first)
             judged = None if validation is None else dataset(validation)
             steps = int(learnt.cardinality())
-            compile_for_training(attached.model, training, plan, plan.schedule(steps, callbacks))
+            paces = self.paces(plan, first) if fine_tune else []
+            compile_for_training(
+                attached.model, training, plan, plan.schedule(steps, callbacks), pace=next(iter(paces), None)
+            )
             make_loss_means(attached.model, rows.target.take(np.arange(1))[1])
             self._changing = fine_tune and self._tunes
             settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
@@ -268,7 +288,13 @@ class Trunk:
                         validation_steps=None if judged is None else int(judged.cardinality()),
                         initial_epoch=first,
                         epochs=first + plan.epochs,
-                        callbacks=[StopAtNaN(), PlainLogs(training.main, training.losses), *callbacks, settling],
+                        callbacks=[
+                            StopAtNaN(),
+                            PlainLogs(training.main, training.losses),
+                            *paces,
+                            *callbacks,
+                            settling,
+                        ],
                         verbose=plan.verbose,
                         shuffle=False,  # the dataset does it
                     )
