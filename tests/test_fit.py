@@ -76,6 +76,9 @@ def test_the_portfolio_is_cut_to_what_a_table_has():
     solved, *alone = candidates(task, [NUMBERS])
     assert not solved.varies and not solved.head and not solved.fit and all(each.varies for each in alone)
     assert alone and {each.head["fusion"] for each in alone} == {"concat"} and len(set(map(repr, alone))) == len(alone)
+    assert not any(each.fit for each in both)  # rare labels have thresholds
+    balanced = [each for each in candidates(mm.MultiClass("genres"), [WORDS, NUMBERS]) if each.fit]
+    assert balanced and all(each.fit == {"class_weight": "balanced"} for each in balanced)
     trained = both[1]
     assert plan_of(trained, task, 100).epochs > plan_of(trained, task, 10**6).epochs >= 4
     assert plan_of(QUICK[0], task, 100).epochs == 1

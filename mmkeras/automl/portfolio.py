@@ -41,6 +41,9 @@ class Candidate:
 
     def takes(self, task, names):
         """Whether a head of it can be, for a task and modalities of these names."""
+        weights = {name: how for name, how in self.fit.items() if name == "class_weight"}
+        if weights and weights not in task.ways.values():
+            return False
         try:
             task.check_settings(list(names), **self.head)
         except ValueError:
@@ -61,6 +64,7 @@ class Likeness(Candidate):
         return task.mean_is_told
 
 
+BALANCED = {"class_weight": "balanced"}
 PORTFOLIO = [
     Likeness("likeness", {}, {}),
     Candidate("usual", {"fusion": "concat"}, {}),
@@ -68,6 +72,8 @@ PORTFOLIO = [
     Candidate("hybrid", {"fusion": "hybrid"}, {}),
     Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2, "projection": 0}, {}),
     Candidate("products", {"fusion": "bilinear"}, {}),
+    Candidate("rare classes", {"fusion": "concat"}, BALANCED),
+    Candidate("products for rare classes", {"fusion": "bilinear"}, BALANCED),
     Candidate("gated", {"fusion": "gated", "dropout": 0.2, "depth": 2}, {}),
     Candidate("without towers", {"fusion": "concat", "dropout": 0.1, "depth": 2}, {}, "untrained"),
     Candidate("hybrid of half the dropout", {"fusion": "hybrid", "dropout": 0.25}, {}),
