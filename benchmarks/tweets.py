@@ -11,7 +11,6 @@ from each fold's other rows within that time; all judged rows together, and the 
 import argparse
 import pathlib
 
-import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
