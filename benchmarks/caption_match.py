@@ -1,11 +1,12 @@
 """Does a caption belong to an image? A decision that needs both, on Flickr8k.
 
-    python benchmarks/caption_match.py DATA_FOLDER [--fusion bilinear] [--mismatches 4] [--epochs 8] [--cache FOLDER]
+    python benchmarks/caption_match.py DATA_FOLDER [--tower efficientnet_lite2] [--fusion bilinear] [--mismatches 4] [--held-out]
 
-DATA_FOLDER holds data/flickr8k, weights/all-MiniLM-L6-v2 and weights/mobilenet_v2. Every caption of the train images is paired
+DATA_FOLDER holds data/flickr8k, weights/all-MiniLM-L6-v2 and a folder of weights for each tower. Every caption of the train images is paired
 with its own image and with others of the same split, as many of each in the dev pairs that are judged: by construction a
 caption, or an image, says nothing by itself. With `--mismatches K` training sees K wrong images for each caption, and rows are
-weighed so that both classes count the same.
+weighed so that both classes count the same. With `--held-out`, 500 training images are kept back and judged in place of the
+development images, so that settings are chosen without these.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import time
 
 import numpy as np
 import pandas as pd
+from flickr8k import HELD_OUT, TOWERS, parts, tower
 
 import mmkeras as mm
 
 WRONG, RIGHT = "another image's", "its own"
 
 
-def pairs(captions, images, mismatches, seed):
+def pairs(captions, mismatches, seed):
     """Each caption with its own image and with `mismatches` others of the same split."""
     rng = np.random.default_rng(seed)
     own = captions.assign(label=RIGHT)
@@ -32,13 +34,14 @@ def pairs(captions, images, mismatches, seed):
         steps = rng.integers(1, len(names), len(captions))
         other = names[(captions["image"].map(place).to_numpy() + steps) % len(names)]
         tables.append(captions.assign(image=other, label=WRONG))
-    df = pd.concat(tables, ignore_index=True)
-    return df.assign(image=[str(images / name) for name in df["image"]])
+    return pd.concat(tables, ignore_index=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--tower", choices=TOWERS, default="mobilenet_v2")
+    parser.add_argument("--held-out", action="store_true", help=f"judge {HELD_OUT} training images, kept back")
     parser.add_argument("--fusion", default="bilinear")
     parser.add_argument("--mismatches", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=8)
@@ -51,10 +54,10 @@ def main():
     parser.add_argument("--cache")
     parser.add_argument("--html")
     options = parser.parse_args()
-    flickr, weights = options.folder / "data/flickr8k", options.folder / "weights"
-    train = pd.read_csv(flickr / "captions_train.csv").head(options.captions or 10**9)
-    train = pairs(train, flickr / "images", options.mismatches, options.seed)
-    dev = pairs(pd.read_csv(flickr / "captions_dev.csv"), flickr / "images", 1, seed=1)
+    weights = options.folder / "weights"
+    train, judged = parts(options.folder / "data/flickr8k", options.held_out)
+    train = pairs(train.head(options.captions or 10**9), options.mismatches, options.seed)
+    judged = pairs(judged, 1, seed=1)
     tokens = options.fusion == "cross_attention"
     pipe = mm.Pipeline(
         [
@@ -64,12 +67,7 @@ def main():
                 sequence_length=40,
                 pooling=None if tokens else "mean",
             ),
-            mm.Image(
-                "image",
-                encoder="MobileNetV2",
-                weights=weights / "mobilenet_v2/mobilenet_v2_1.0_224.weights.h5",
-                pooling=None if tokens else "avg",
-            ),
+            tower(options.tower, weights, None if tokens else "avg"),
         ],
         mm.MultiClass("label", classes=[WRONG, RIGHT]),
         fusion=options.fusion,
@@ -89,7 +87,7 @@ def main():
         verbose=2,
     )
     print(f"fitted in {time.perf_counter() - start:.0f} s")
-    report = pipe.evaluate(dev)
+    report = pipe.evaluate(judged)
     print(report)
     if options.html:
         report.to_html(options.html)
