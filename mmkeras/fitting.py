@@ -16,6 +16,7 @@ from mmkeras.data.splits import hold_out
 from mmkeras.evaluation.rivals import DEFAULT_PLAN, Bench, fit_rivals, load_rival, save_rival
 from mmkeras.graph import load_model, loading, submodel
 from mmkeras.modalities.base import Modality, adapt
+from mmkeras.modalities.encoders import lora
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.engines import check_engine
@@ -25,6 +26,7 @@ from mmkeras.trunk.trunk import Rows, Trunk
 
 MOST_UNCHECKED = 100  # fewer rows to predict are not looked at: they may well be alike
 STAGES = ("prepare", "encode", "head")
+ADAPTERS = "adapters.h5"  # of `encode`
 
 
 @dataclasses.dataclass
@@ -295,7 +297,8 @@ class Fitted:
             "output": persistence.argument_names(self.head.output)[self.task.column],
             **self.task.told(),
         }
-        persistence.export_saved_model(self.served(), path, info)
+        models = {name: lora.without_adapters(model, merged=True) for name, model in self.served().items()}
+        persistence.export_saved_model(models, path, info)
 
     def save(self, path, about):
         """Write everything to a folder, see `Pipeline.save`; `about` goes into its manifest."""
@@ -312,10 +315,14 @@ class Fitted:
             **about,
             "rivals": {},
         }
-        stages = (self.trunk.prepare, self.trunk.encode, self.head)
+        # What a tower was before training lies in the folder once, and its adapters beside it.
+        adapters = lora.adapter_values(self.trunk.encode)
+        stages = (self.trunk.prepare, lora.without_adapters(self.trunk.encode, merged=False), self.head)
         with persistence.replacing(path, manifest) as folder:
             for name, model in zip(STAGES, stages, strict=True):
                 model.save(folder / f"{name}.keras")
+            if adapters:
+                persistence.write_arrays(folder / ADAPTERS, adapters)
             for number, (name, rival) in enumerate(self.rivals.items()):
                 manifest["rivals"][name] = save_rival(rival, folder, f"baseline_{number}")
 
@@ -350,6 +357,10 @@ class Fitted:
             modalities[number] = modalities[number].read_by(columns)
         task = rebuild(Task, manifest["task"], classes).learn(**manifest["state"])
         prepare, encode, head = (load_model(folder / f"{name}.keras", classes) for name in STAGES)
+        for modality in modalities:
+            modality.add_adapters(encode)
+        if lora.has_adapters(encode):
+            lora.assign_adapters(encode, persistence.read_arrays(folder / ADAPTERS))
         settings = {"fusion": manifest["fusion"], **manifest["head"]}
         fitted = cls(task, Trunk(modalities, prepare, encode), head, settings)
         for name, saved in manifest["rivals"].items():

@@ -10,6 +10,7 @@ import warnings
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
+from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
 
 from mmkeras.persistence.archives import check_archive
@@ -48,6 +49,36 @@ def consumers(tensor):
 def all_layers(model):
     """All layers inside a model, those of layers within layers too."""
     return model._flatten_layers(include_self=False)
+
+
+def named_layers(model, before=""):
+    """{place: layer} of all layers in a Functional model; places are the same once it was copied, or saved and loaded.
+
+    A place is the layer's name, behind those of the models that it lies in; within other layers, whose names may differ from
+    process to process, it is a number.
+    """
+    places = {}
+    for layer in model.layers:
+        if type(layer) is Functional:
+            places.update(named_layers(layer, f"{before}{layer.name}/"))
+        else:
+            inner = layer._flatten_layers()
+            places.update({f"{before}{layer.name}/{number}": each for number, each in enumerate(inner)})
+    return places
+
+
+def with_layers(model, replace):
+    """A copy of a Functional model, of the same layers but for some: `replace(layer)` gives the layer that stands in its place.
+
+    It is asked of each layer that lies in no other but Functional models, and may give the layer itself.
+    """
+
+    def replaced(layer):
+        return with_layers(layer, replace) if type(layer) is Functional else replace(layer)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")
+        return keras.models.clone_model(model, clone_function=replaced)
 
 
 def adopt_variable(weight, variable):

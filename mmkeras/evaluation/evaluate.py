@@ -46,7 +46,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
                 absent = [name for name in names if name not in kept]
                 subsets[" + ".join(kept)] = fitted.predict(df, absent=absent)
         sections.append(judgement.missing(subsets))
-    notes += [note for modality in trunk.modalities for note in modality.notes(df)]
+    notes += [*trunk.notes(), *(note for modality in trunk.modalities for note in modality.notes(df))]
     pictures = [name for name, column in columns.items() if column.picture]
     return judgement.report(
         rivals={name: (rival.task, rival.predict(trunk, df)) for name, rival in rivals.items()},

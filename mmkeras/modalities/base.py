@@ -8,6 +8,7 @@ import keras
 
 from mmkeras.data.columns import check_frame, inputs_of, raw_values
 from mmkeras.data.frames import column_labels
+from mmkeras.modalities.encoders import lora
 from mmkeras.modalities.encoders.base import find_encoder
 from mmkeras.registry import Learner
 
@@ -123,6 +124,10 @@ class Modality(Learner):
         """{layer name: whether it trains} of the pretrained tower in `encode`, in a fine-tuning phase or out of it."""
         return {}
 
+    def add_adapters(self, encode):
+        """Let its tower in `encode` have adapters where they train in place of the tower's own weights."""
+        return None
+
     def grid(self, encode):
         """(h, w) of the sequence in `encode` where it is a grid of patches of one image, else None."""
         return None
@@ -201,6 +206,8 @@ class EncodedModality(Modality):
 
     # The base of the encoders it can have, and the one for what no other reads.
     family = usual = None
+    # See `Text` and `Image`.
+    trainable, lora_rank = False, None
 
     @classmethod
     def encoder_class(cls, encoder):
@@ -241,6 +248,12 @@ class EncodedModality(Modality):
 
     def alike(self, inputs):
         return self.made_encoder().alike(inputs) or super().alike(inputs)
+
+    def add_adapters(self, encode):
+        if self.trainable == "lora":
+            for name, trains in self.tower_layers(True).items():
+                if trains:
+                    lora.add_adapters(encode.get_layer(name), self.lora_rank or lora.RANK, repr(self.encoder))
 
     def tower_layers(self, fine_tune):
         return self.made_encoder().tower_layers(fine_tune)

@@ -16,7 +16,7 @@ from mmkeras.data.examples import photos
 from mmkeras.data.files import MAX_BYTES, Files, looks_like
 from mmkeras.layers.image import MAX_BLOCKS, MAX_PIXELS, MAX_SCANS
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
-from mmkeras.modalities.encoders import Application, ImageEncoder
+from mmkeras.modalities.encoders import Application, ImageEncoder, lora
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP")  # any byte for a point
@@ -81,7 +81,8 @@ class Image(EncodedModality):
             classification top; of a preset: None for random ones, or left out; of a `.keras` file: left out.
         image_size: (height, width); None for (224, 224), or for the size that a preset or a model of your own is made for.
         pooling: "avg", "max", "cls" (the class token, where a preset has one), or None for the grid of patches.
-        trainable: False (frozen) or True; not for "scratch", which always trains.
+        trainable: False (frozen), True, or "lora": small matrices beside the queries and values of its attention, or beside all kernels
+            where it has none (Hu et al., 2021, https://arxiv.org/abs/2106.09685); not for "scratch", which always trains.
         augment: whether training sees images flipped and shifted at random, when the tower trains.
         on_error: "raise", or "missing" to take a file that cannot be read for no image.
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.
@@ -89,6 +90,7 @@ class Image(EncodedModality):
         max_bytes, max_pixels, max_scans, max_blocks: ints, limits of a file and of its image: a file that is longer is not read, and
             one whose first bytes claim more pixels, or that holds more scans (JPEG) or blocks (GIF), is not decoded.
         layers: int, of a preset: how many of the top blocks' features stand side by side.
+        lora_rank: int, the rank of the matrices of "lora"; None for 8.
 
     Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
     zeros for an absent image.
@@ -108,7 +110,7 @@ class Image(EncodedModality):
     weights: str | None = "imagenet"
     image_size: tuple | None = None
     pooling: str | None = "avg"
-    trainable: bool = False
+    trainable: bool | str = False
     augment: bool = True
     on_error: str = "raise"
     dtype: str | None = None
@@ -118,6 +120,7 @@ class Image(EncodedModality):
     max_scans: int = MAX_SCANS
     max_blocks: int = MAX_BLOCKS
     layers: int = 1
+    lora_rank: int | None = None
 
     family, usual = ImageEncoder, Application
     preparing = "heavy"
@@ -144,12 +147,13 @@ class Image(EncodedModality):
         for setting, choices in (
             ("pooling", encoder.poolings),
             ("on_error", ("raise", "missing")),
-            ("trainable", (False, True)),
+            ("trainable", (False, True, "lora")),
             ("augment", (False, True)),
         ):
             if getattr(self, setting) not in choices:
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
 
+        lora.check(self)
         for number in ("max_bytes", "max_pixels", "max_scans", "max_blocks", "layers"):
             if type(getattr(self, number)) is not int or getattr(self, number) < 1:
                 raise ValueError(
@@ -197,7 +201,9 @@ class Image(EncodedModality):
         return {f"dropout_{self.name}": WIDE_DROPOUT} if self.pretrained else {}
 
     def train_tower(self, trainable):
-        return dataclasses.replace(self, trainable=True) if self.pretrained and trainable is True else self
+        if not self.pretrained or trainable not in (True, "lora"):
+            return self
+        return dataclasses.replace(self, trainable=trainable, lora_rank=self.lora_rank if trainable == "lora" else None)
 
     @classmethod
     def claims(cls, sample):

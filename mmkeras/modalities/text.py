@@ -7,7 +7,7 @@ from mmkeras import layers
 from mmkeras.data.columns import TextColumn
 from mmkeras.data.sample import Sample
 from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names, unique_names
-from mmkeras.modalities.encoders import KerasHub, TextEncoder
+from mmkeras.modalities.encoders import KerasHub, TextEncoder, lora
 from mmkeras.modalities.encoders.base import strings
 
 POOLINGS = ("cls", "mean", "pooled", "sentence", None)
@@ -39,12 +39,16 @@ class Text(EncodedModality):
             token, of length 1; of CLIP and SigLIP "pooled", of length 1), or None for the full sequence.
         layers: int, how many of the top blocks' outputs are joined side by side, the features of Devlin et al., 2019
             (https://arxiv.org/abs/1810.04805, table 7). For frozen towers 3 is often better than 1.
-        trainable: for a pretrained encoder: False (frozen), True (all of it), or N (its top N blocks; not for TF-Hub).
+        trainable: for a pretrained encoder: False (frozen), True (all of it), N (its top N blocks), or "lora": small matrices beside the
+            queries and values of its attention, or beside all kernels where it has none (Hu et al., 2021,
+            https://arxiv.org/abs/2106.09685). Of TF-Hub False or True.
         dtype: Keras dtype policy of the transformer, for example "mixed_bfloat16"; None for Keras's default.
         preprocessor: TF-Hub handle or SavedModel directory that makes a TF-Hub encoder's tokens, such as
             bert_en_uncased_preprocess. None takes the vocabulary that comes with the encoder.
         name: str, name of the modality.
         prefix: str, what a pretrained encoder reads before each text (of a pair, the first), such as "query: " for E5.
+        lora_rank: int, the rank of the matrices of "lora"; None for 8.
+        lora_blocks: int, how many of the top blocks "lora" adapts, while features of those below are cached; None for all.
 
     Features: (B, D) float, or (B, T, D) with "name.padding_mask" (B, T) for `pooling=None`.
 
@@ -63,11 +67,13 @@ class Text(EncodedModality):
     sequence_length: int = 256
     pooling: str | None = "cls"
     layers: int = 1
-    trainable: bool | int = False
+    trainable: bool | int | str = False
     dtype: str | None = None
     preprocessor: str | None = None
     name: str = "text"
     prefix: str = ""
+    lora_rank: int | None = None
+    lora_blocks: int | None = None
 
     family, usual = TextEncoder, KerasHub
     option = "text"
@@ -86,11 +92,13 @@ class Text(EncodedModality):
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"`pooling` must be one of {POOLINGS}. Received: {self.pooling!r}.")
-        if not isinstance(self.trainable, bool) and not (isinstance(self.trainable, int) and self.trainable > 0):
+        known = isinstance(self.trainable, bool) or self.trainable == "lora"
+        if not known and not (isinstance(self.trainable, int) and self.trainable > 0):
             raise ValueError(
-                "`trainable` must be False, True, or the number of top blocks to train. "
+                "`trainable` must be False, True, the number of top blocks to train, or 'lora'. "
                 f"Received: {self.trainable!r}. Use False to freeze."
             )
+        lora.check(self)
         if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
             raise ValueError(f"`layers` must be a positive int. Received: {self.layers!r}.")
         if self.pooling in ("pooled", "sentence") and self.layers > 1:
@@ -129,7 +137,10 @@ class Text(EncodedModality):
         return {f"{self.name}{PRESENT}": layers.Present(name=f"{self.name}_present")(texts)}
 
     def train_tower(self, trainable):
-        return dataclasses.replace(self, trainable=trainable) if self.pretrained and trainable is not False else self
+        if not self.pretrained or trainable is False:
+            return self
+        kept = {} if trainable == "lora" else {"lora_rank": None, "lora_blocks": None}
+        return dataclasses.replace(self, trainable=trainable, **kept)
 
     def beside(self, encoder, df):
         if self.pretrained:
@@ -164,7 +175,7 @@ class Text(EncodedModality):
         parser.add_argument("--sequence-length", type=int, default=256, help="most tokens of a text")
         if towers:
             parser.add_argument(
-                "--trainable", default="none", help="what a fine-tuning phase trains: none, all, or N top blocks"
+                "--trainable", default="none", help="what a fine-tuning phase trains: none, all, N top blocks, or lora"
             )
 
     @classmethod
@@ -193,8 +204,8 @@ class Text(EncodedModality):
 
 def _trainable(text):
     """The option --trainable as `Text` takes it."""
-    if text in ("none", "all"):
-        return text == "all"
+    if text in ("none", "all", "lora"):
+        return {"none": False, "all": True}.get(text, text)
     if not text.isdigit():
-        raise ValueError(f"--trainable must be none, all or a number. Received: {text!r}.")
+        raise ValueError(f"--trainable must be none, all, lora or a number. Received: {text!r}.")
     return int(text)

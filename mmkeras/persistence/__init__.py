@@ -1,5 +1,6 @@
 """Files and folders that are replaced as a whole: models, SavedModels, pages."""
 
+from mmkeras.persistence.arrays import read_arrays, write_arrays
 from mmkeras.persistence.exports import export_saved_model
 from mmkeras.persistence.folders import reading, replacing
 from mmkeras.persistence.manifest import read
@@ -16,8 +17,10 @@ __all__ = [
     "check_values",
     "export_saved_model",
     "read",
+    "read_arrays",
     "reading",
     "replacing",
+    "write_arrays",
     "write_bytes",
     "write_changed",
     "write_text",

@@ -33,7 +33,7 @@ def check_archive(path, trusted=False):
             _check_members(path, archive)
             config, size = json.loads(archive.read(CONFIG)), archive.getinfo(WEIGHTS).file_size
             with archive.open(WEIGHTS) as weights:
-                _check_weights(path, weights)
+                check_weights(path, weights)
     except (
         zipfile.BadZipFile,
         RecursionError,
@@ -43,9 +43,9 @@ def check_archive(path, trusted=False):
         NotImplementedError,
         RuntimeError,
     ) as error:
-        raise _wrong(path, f"cannot be read ({type(error).__name__})") from error
+        raise wrong(path, f"cannot be read ({type(error).__name__})") from error
     except json.JSONDecodeError as error:
-        raise _wrong(path, f"has a {CONFIG} that is no JSON") from error
+        raise wrong(path, f"has a {CONFIG} that is no JSON") from error
     if not trusted:
         _check_config(path, config)
     return config, size
@@ -59,18 +59,26 @@ def _check_members(path, archive):
         parts = name.split("/")
         known = name in (CONFIG, METADATA, WEIGHTS) or name.startswith(ASSETS)
         if not known or ".." in parts or "\\" in name or "" in parts[:-1]:
-            raise _wrong(path, f"holds {name!r:.80}")
+            raise wrong(path, f"holds {name!r:.80}")
     if len(set(names)) < len(names) or len(names) > MOST_MEMBERS:
-        raise _wrong(path, "holds a name twice, or too many")
+        raise wrong(path, "holds a name twice, or too many")
     grown = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size]
     if grown or sum(member.file_size for member in members) > path.stat().st_size:
-        raise _wrong(path, f"holds {(grown or names)[0]!r:.80}, which is larger than the file itself, or compressed")
+        raise wrong(path, f"holds {(grown or names)[0]!r:.80}, which is larger than the file itself, or compressed")
     if archive.getinfo(CONFIG).file_size > MOST_JSON:
-        raise _wrong(path, f"has a {CONFIG} of {archive.getinfo(CONFIG).file_size:,} bytes, above {MOST_JSON:,}")
+        raise wrong(path, f"has a {CONFIG} of {archive.getinfo(CONFIG).file_size:,} bytes, above {MOST_JSON:,}")
 
 
-def _check_weights(path, file):
-    """No links, no values in other files, and no shape that is larger than what is stored."""
+def check_weights(path, file):
+    """Raise unless a file of HDF5 has no links, no values in other files, and no shape that is larger than what is stored.
+
+    Args:
+        path: how errors call it.
+        file: of HDF5, open or by its path.
+
+    Raises:
+        ValueError: it has.
+    """
     import h5py
 
     seen, waiting = set(), []
@@ -80,13 +88,13 @@ def _check_weights(path, file):
             group = waiting.pop()
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise _wrong(path, f"has a link {name!r:.80} in {WEIGHTS}")
+                    raise wrong(path, f"has a link {name!r:.80} in {WEIGHTS}")
                 inner = group[name]
                 if isinstance(inner, h5py.Dataset):
                     if inner.external or inner.is_virtual:
-                        raise _wrong(path, f"has weights {name!r:.80} whose values are in another file")
+                        raise wrong(path, f"has weights {name!r:.80} whose values are in another file")
                     if inner.nbytes > inner.id.get_storage_size():
-                        raise _wrong(
+                        raise wrong(
                             path, f"has weights {name!r:.80} of shape {inner.shape}, larger than what is stored"
                         )
                 elif h5py.h5o.get_info(inner.id).addr not in seen:
@@ -105,15 +113,18 @@ def _check_config(path, config):
             waiting += value.values()
             named = [name for name in PATHS if isinstance(value.get(name), str)]
             if named:
-                raise _wrong(path, f"names a file in {named[0]!r}: {value[named[0]]!r:.80}")
+                raise wrong(path, f"names a file in {named[0]!r}: {value[named[0]]!r:.80}")
             module = value.get("module")
             of_keras = value.get("class_name") == "function" and isinstance(module, str) and module.startswith("keras.")
             if of_keras and not module.startswith(FUNCTIONS):
-                raise _wrong(path, f"names the function {module}.{value.get('config')!r:.80}"[:160])
+                raise wrong(path, f"names the function {module}.{value.get('config')!r:.80}"[:160])
 
 
-def _wrong(path, what):
+def wrong(path, what):
+    """A ValueError about a file of a saved Pipeline, and what to do."""
+    kind = "A stage of a saved Pipeline must be a `.keras` file as Keras writes them, with all that it needs inside"
+    if path.suffix != ".keras":
+        kind = "Adapters of a saved Pipeline must be in a file of HDF5 as `pipe.save` writes it"
     return ValueError(
-        f"A stage of a saved Pipeline must be a `.keras` file as Keras writes them, with all that it needs inside. Received: "
-        f"{path.name!r}, which {what}. Do not use it; get one from whom you trust, or fit and save again."
+        f"{kind}. Received: {path.name!r}, which {what}. Do not use it; get one from whom you trust, or fit and save again."
     )

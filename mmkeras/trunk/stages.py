@@ -50,7 +50,7 @@ def build_encode(modalities, prepare):
         uses, such as {"modality.present": (B, 1)}, are handed on.
 
     Raises:
-        ValueError, FileNotFoundError: an encoder that cannot be loaded, or weights that do not fit.
+        ValueError, FileNotFoundError: an encoder that cannot be loaded, or adapted, or weights that do not fit.
 
     Example:
         >>> import mmkeras as mm
@@ -70,7 +70,10 @@ def build_encode(modalities, prepare):
     used = submodel(inputs, outputs).input
     # Keras cannot save a model with unused inputs; forwarding them lets `encode` take all that `prepare` gives.
     outputs.update({name: tensor for name, tensor in inputs.items() if name not in used})
-    return keras.Model(inputs, outputs, name="encode")
+    encode = keras.Model(inputs, outputs, name="encode")
+    for modality in modalities:
+        modality.add_adapters(encode)
+    return encode
 
 
 def check_modalities(modalities):

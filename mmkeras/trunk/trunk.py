@@ -14,6 +14,7 @@ from mmkeras.data.columns import example_values
 from mmkeras.graph import arithmetic, submodel
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
+from mmkeras.modalities.encoders import lora
 from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.paces import Paces
@@ -79,6 +80,12 @@ class Trunk:
     def grid(self):
         """(h, w) of the patches where all sequences come from one image, else None."""
         return self.modalities[0].grid(self.encode) if len(self.modalities) == 1 else None
+
+    def notes(self):
+        """Sentences about towers with adapters that a report should hold."""
+        encode = self.encode
+        towers = {m.name: [encode.get_layer(layer) for layer in m.tower_layers(True)] for m in self.modalities}
+        return [sentence for name, layers in towers.items() for sentence in lora.told(name, layers)]
 
     # --- running
 
@@ -203,6 +210,7 @@ class Trunk:
                         name=f"{modality.name}_prepare",
                     )
                     heavy, examples = modality.preparing == "heavy", example_values(modality)
+                    model = lora.without_adapters(model, merged=True)
                     tower = Tower(before, model, repr(modality), heavy, examples=examples)
                     known = self._known.get(modality.name)
                     towers[modality.name] = known if known and known.equals(tower) else tower
@@ -221,7 +229,7 @@ class Trunk:
     def _set_trainable(self, fine_tune):
         for modality in self.modalities:
             for layer, trains in modality.tower_layers(fine_tune).items():
-                self.encode.get_layer(layer).trainable = trains
+                lora.set_trainable(self.encode.get_layer(layer), trains)
 
     # --- training
 

@@ -142,7 +142,7 @@ class ImageEncoder(Encoder):
         return ops.reshape(features, (-1, count * depth) if settings.pooling else (-1, count * patches, depth))
 
     def tower_layers(self, fine_tune):
-        return {f"{self.name}_tower": fine_tune and self.modality.trainable} if self.pretrained else {}
+        return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)} if self.pretrained else {}
 
 
 def find_encoder(family, encoder, default):

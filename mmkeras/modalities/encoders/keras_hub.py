@@ -57,11 +57,14 @@ class KerasHub(Transformer):
         return self.load_backbone(self.modality.encoder, self.modality.dtype)
 
     def top_blocks(self):
+        if self.modality.trainable == "lora":
+            return self.modality.lora_blocks or 0
         return 0 if self.modality.trainable is True else int(self.modality.trainable)
 
     def tower_layers(self, fine_tune):
-        towers = {f"{self.name}_tower": fine_tune and self.modality.trainable is True}
-        return {**towers, f"{self.name}_tower_top": fine_tune} if self.top_blocks() else towers
+        top = self.top_blocks()
+        towers = {f"{self.name}_tower": fine_tune and bool(self.modality.trainable) and not top}
+        return {**towers, f"{self.name}_tower_top": fine_tune} if top else towers
 
 
 def load(encoder, kind, **settings):

@@ -22,10 +22,16 @@ class OwnText(TextEncoder):
 
     def check(self):
         settings = self.modality
-        if not isinstance(settings.trainable, bool) or settings.layers > 1 or settings.pooling is None:
+        known = isinstance(settings.trainable, bool) or settings.trainable == "lora"
+        if not known or settings.layers > 1 or settings.pooling is None:
             raise ValueError(
-                "A model of one's own is frozen or trained as a whole, and gives a vector: `trainable` must be a bool, `layers` 1, and "
-                f"`pooling` not None. Received: {settings.trainable!r}, {settings.layers} and {settings.pooling!r}."
+                "A model of one's own is frozen or trained as a whole, and gives a vector: `trainable` must be a bool or 'lora', `layers` "
+                f"1, and `pooling` not None. Received: {settings.trainable!r}, {settings.layers} and {settings.pooling!r}."
+            )
+        if settings.lora_blocks is not None:
+            raise ValueError(
+                "`lora_blocks` goes with KerasHub encoders, whose blocks are known. "
+                f"Received: {settings.lora_blocks} with {settings.encoder!r}. Leave it out: all layers are adapted."
             )
         if settings.dtype is not None:
             raise ValueError(
@@ -47,7 +53,7 @@ class OwnText(TextEncoder):
         return keras.ops.cast(tower({key: tensors[key] for key in numbers}), "float32")
 
     def tower_layers(self, fine_tune):
-        return {f"{self.name}_tower": fine_tune and self.modality.trainable}
+        return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)}
 
 
 def load_model(path):

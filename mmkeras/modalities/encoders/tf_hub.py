@@ -20,8 +20,8 @@ class TfHub(KerasHub):
         encoder, trainable, layers = self.modality.encoder, self.modality.trainable, self.modality.layers
         if not isinstance(trainable, bool):
             raise ValueError(
-                "`trainable` of a TF-Hub encoder must be False or True: a SavedModel trains as a whole. "
-                f"Received: {trainable!r} for {encoder!r}. Use True, or a KerasHub encoder to train its top blocks."
+                "`trainable` of a TF-Hub encoder must be False or True: a SavedModel trains as a whole, and takes no adapters. "
+                f"Received: {trainable!r} for {encoder!r}. Use True, or a KerasHub encoder."
             )
         if layers > 1:
             raise ValueError(

@@ -102,7 +102,8 @@ class Transformer(TextEncoder):
 
     def _check_blocks(self, blocks, top):
         layers = self.modality.layers
-        for setting, value in (("trainable", top), ("layers", layers if layers > 1 else 0)):
+        tops = "lora_blocks" if self.modality.trainable == "lora" else "trainable"
+        for setting, value in ((tops, top), ("layers", layers if layers > 1 else 0)):
             if value > blocks:
                 raise ValueError(
                     f"`{setting}` must be at most the number of blocks of {self.modality.encoder!r}, which has {blocks}. "

@@ -1,0 +1,303 @@
+"""LoRA: small matrices beside a tower's kernels train in place of the tower."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mmkeras as mm
+from mmkeras.modalities.encoders import lora
+from mmkeras.trunk.training import Plan
+from mmkeras.trunk.trunk import Trunk
+
+ROWS = mm.samples.movies(40, seed=3)
+TRAIN, TEST = ROWS[:30], ROWS[30:]
+FIT = {"epochs": 1, "verbose": 0, "validation_data": False, "batch_size": 16}
+RATE = {"fine_tune_epochs": 2, "fine_tune_learning_rate": 0.05}
+
+
+def text(encoder, **settings):
+    settings = {"pooling": "mean", "sequence_length": 16, "trainable": "lora", "lora_rank": 2, **settings}
+    return mm.Text("overview", encoder=encoder, **settings)
+
+
+def pipeline(*modalities):
+    return mm.Pipeline(list(modalities), mm.MultiLabel("genres"))
+
+
+def tower_values(trunk, adapters):
+    """{place: value} of the tower's adapters, or of all else."""
+    tower = trunk.encode.get_layer("text_tower")
+    weights = [weight for weight in tower.weights if lora.is_adapter(weight) == adapters]
+    return {f"{i} {weight.name}": weight.numpy() for i, weight in enumerate(weights)}
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_bert):
+    pipe = pipeline(text(tiny_bert), mm.Tabular(numeric=["runtime"]))
+    pipe.fit(TRAIN, **FIT, **RATE)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def own_image(tmp_path_factory):
+    """A network without attention."""
+    pixels = keras.Input((16, 16, 3))
+    hidden = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=4)(pixels))
+    path = tmp_path_factory.mktemp("own") / "net.keras"
+    keras.Model(pixels, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(hidden))).save(path)
+    return path
+
+
+# === What trains
+
+
+def test_adapters_train_and_the_tower_stays(fitted, tiny_bert):
+    before = tower_values(Trunk([text(tiny_bert, trainable=False, lora_rank=None).adapt(TRAIN)]), adapters=False)
+    after = tower_values(fitted.trunk, adapters=False)
+    assert before.keys() == after.keys()
+    for place, value in before.items():
+        np.testing.assert_array_equal(after[place], value)
+    adapters = tower_values(fitted.trunk, adapters=True)
+    assert len(adapters) == 3 * 2 * 2  # blocks, queries and values, two matrices
+    assert all(np.abs(value).max() > 0.01 for value in adapters.values())
+
+
+def test_a_tower_begins_as_it_was(tiny_bert):
+    plain, adapted = (
+        Trunk([text(tiny_bert, trainable=trainable, lora_rank=None).adapt(TRAIN)]) for trainable in (False, "lora")
+    )
+    np.testing.assert_array_equal(plain.features(TEST)["text"], adapted.features(TEST)["text"])
+    # The same features of the same key: what is cached of the frozen tower serves the first phase.
+    own, other = (trunk._cut(False)[1]["text"].fingerprint for trunk in (plain, adapted))
+    assert own == other
+
+
+def test_only_adapters_and_the_head_are_trainable(tiny_bert):
+    trunk = Trunk([text(tiny_bert).adapt(TRAIN)])
+    trained = trunk.encode.trainable_weights
+    assert trained and all(lora.is_adapter(weight) for weight in trained)
+    # Of each of 3 blocks, queries and values: (16, 2 heads, rank 2) and (rank 2, 8).
+    assert sum(int(np.prod(weight.shape)) for weight in trained) == 3 * 2 * (16 * 2 * 2 + 2 * 8)
+
+
+def test_top_blocks_are_adapted_over_cached_features_of_those_below(tiny_bert):
+    trunk = Trunk([text(tiny_bert, lora_blocks=2).adapt(TRAIN)])
+    assert len(trunk.encode.trainable_weights) == 2 * 2 * 2
+    assert not lora.has_adapters(trunk.encode.get_layer("text_tower"))
+    towers = trunk._cut(True)[1]
+    assert list(towers["text"].model.output) == ["text.stored_0"]
+    top = Trunk([text(tiny_bert, trainable=2, lora_rank=None).adapt(TRAIN)])  # what is cached serves both
+    assert towers["text"].fingerprint == top._cut(True)[1]["text"].fingerprint
+
+
+def test_batch_norms_of_the_frozen_rest_stay(own_image):
+    images = tf.stack([tf.io.encode_png(tf.cast(np.full((16, 16, 3), 9 * i), "uint8")).numpy() for i in range(20)])
+    df = ROWS[:20].assign(photo=list(images.numpy()))
+    image = mm.Image("photo", own_image, augment=False, trainable="lora", lora_rank=1)
+    pipe = pipeline(image)
+    pipe.fit(df, **FIT, learning_rate=0.05)
+    tower = pipe.encode.get_layer("image_tower")
+    values = {weight.path.split("/")[-1]: weight.numpy() for weight in tower.weights if not lora.is_adapter(weight)}
+    np.testing.assert_array_equal(values["moving_mean"], np.zeros(4))
+    adapted = [weight for weight in tower.weights if lora.is_adapter(weight)]
+    assert len(adapted) == 4 and all(np.abs(weight.numpy()).max() > 1e-3 for weight in adapted)
+
+
+def test_a_loaded_pipeline_that_is_fitted_again_begins_anew(fitted, tmp_path):
+    fitted.save(tmp_path)
+    pipe = mm.load(tmp_path)
+    pipe.fit(TRAIN, **FIT, **RATE)
+    assert tower_values(pipe.trunk, True).keys() == tower_values(fitted.trunk, True).keys()
+    np.testing.assert_allclose(pipe.predict(TEST), fitted.predict(TEST), atol=1e-5)
+
+
+# === Reading, keeping and serving
+
+
+def test_one_row_is_predicted_as_in_any_batch(fitted):
+    np.testing.assert_allclose(fitted.predict(TEST[:1]), fitted.predict(TEST)[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [None, 1])
+def test_a_saved_pipeline_holds_the_tower_once_and_its_adapters_apart(blocks, tiny_bert, fitted, tmp_path):
+    pipe = fitted
+    if blocks:
+        pipe = pipeline(text(tiny_bert, lora_blocks=blocks))
+        pipe.fit(TRAIN, **FIT, learning_rate=0.05)
+    pipe.save(tmp_path / "lora")
+    loaded = mm.load(tmp_path / "lora")
+    np.testing.assert_array_equal(loaded.predict(TEST), pipe.predict(TEST))
+    assert [w.name for w in loaded.encode.get_layer("text_tower").weights].count("lora_kernel_a") == (
+        0 if blocks else 6
+    )
+    (adapters,) = (tmp_path / "lora").rglob("adapters.h5")
+    assert set(mm.persistence.read_arrays(adapters)) == set(lora.adapter_values(pipe.encode))
+    # What lies in encode.keras is the tower as it came.
+    stored = keras.saving.load_model(adapters.with_name("encode.keras"), compile=False)
+    assert not lora.has_adapters(stored)
+    loaded.save(tmp_path / "again")
+    again = mm.load(tmp_path / "again")
+    np.testing.assert_array_equal(again.predict(TEST), pipe.predict(TEST))
+    own, other = (p.trunk._cut(False)[1]["text"].fingerprint for p in (again, loaded))
+    assert own == other
+
+
+def test_other_adapters_are_another_fingerprint(fitted, tmp_path):
+    fitted.save(tmp_path)
+    pipe = mm.load(tmp_path)
+    before = pipe.trunk._cut(False)[1]["text"].fingerprint
+    values = {place: 2 * value for place, value in lora.adapter_values(pipe.encode).items()}
+    lora.assign_adapters(pipe.encode, values)
+    after = Trunk(pipe.modalities, pipe.prepare, pipe.encode)
+    assert after._cut(False)[1]["text"].fingerprint != before
+
+
+def test_adapters_of_another_tower_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    (path,) = tmp_path.rglob("adapters.h5")
+    arrays = mm.persistence.read_arrays(path)
+    path.unlink()
+    mm.persistence.write_arrays(path, {**arrays, next(iter(arrays)): np.zeros(3, "float32")})
+    manifest = json.loads((tmp_path / "pipeline.json").read_text())
+    manifest["files"]["adapters.h5"] = mm.persistence.manifest.size_and_digest(path)
+    (tmp_path / "pipeline.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="Adapters must be those of the tower .* 1 that differ"):
+        mm.load(tmp_path)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "adapters.h5").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="Adapters of a saved Pipeline must be in a file of HDF5.*cannot be read"):
+        mm.persistence.read_arrays(tmp_path / "adapters.h5")
+
+
+def test_an_exported_model_has_the_adapters_in_its_kernels(fitted, tmp_path):
+    fitted.export(tmp_path)
+    served = tf.saved_model.load(str(tmp_path))
+    names = [variable.name for variable in served.variables]
+    assert names and not any("lora" in name for name in names)
+    row = {"overview": tf.constant(TEST["overview"].tolist()), "runtime": tf.constant(TEST["runtime"], "float32")}
+    answers = served.signatures["serve"](**row)["genres"]
+    np.testing.assert_allclose(answers, fitted.predict(TEST), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolution", "embedding", "einsum"])
+def test_merged_kernels_give_the_same_as_adapters(kind):
+    make = {
+        "dense": lambda: keras.layers.Dense(4, activation="relu"),
+        "convolution": lambda: keras.layers.Conv2D(4, 2),
+        "embedding": lambda: keras.layers.Embedding(7, 4),
+        "einsum": lambda: keras.layers.EinsumDense("bd,dhe->bhe", (2, 3), bias_axes="he"),
+    }
+    x = keras.Input((3, 3, 4) if kind == "convolution" else (4,))
+    inner = keras.Model(x, make[kind]()(x))
+    model = keras.Model(x, inner(x))
+    values = np.random.default_rng(0).integers(0, 7, (5, *x.shape[1:])).astype("float32")
+    before = model(values).numpy()
+    lora.add_adapters(model, 2, "it")
+    lora.assign_adapters(model, {k: np.full_like(v, 0.3) for k, v in lora.adapter_values(model).items()})
+    after = model(values).numpy()
+    assert np.abs(after - before).max() > 0.1
+    merged, bare = (lora.without_adapters(model, merged=merged) for merged in (True, False))
+    np.testing.assert_allclose(merged(values), after, atol=1e-5)
+    np.testing.assert_array_equal(bare(values), before)
+    assert merged.count_params() == bare.count_params() < model.count_params()
+
+
+def test_by_hand():
+    """Kernel [[1]], matrices 2 and 3 of rank 1: x · (1 + 6)."""
+    x = keras.Input((1,))
+    model = keras.Model(x, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(x))
+    lora.add_adapters(model, 1, "it")
+    a, b = sorted(lora.adapter_values(model))
+    lora.assign_adapters(model, {a: [[2.0]], b: [[3.0]]})
+    assert model(np.array([[10.0]])).numpy().tolist() == [[70.0]]
+    merged = lora.without_adapters(model, merged=True)
+    assert [weight.numpy().tolist() for weight in merged.weights] == [[[7.0]]]
+
+
+# === Telling, and settings
+
+
+def test_a_report_tells_how_many_weights_trained(fitted):
+    (note,) = [note for note in fitted.evaluate(TEST, verbose=0).notes if "LoRA" in note]
+    tower = fitted.encode.get_layer("text_tower")
+    own = 3 * 2 * (16 * 2 * 2 + 2 * 8)
+    whole = tower.count_params() - own
+    assert (
+        note
+        == f"LoRA of 'text' trained {own:,} weights, {own / whole:.2%} of the {whole:,} of its tower, which stayed."
+    )
+
+
+def test_settings_are_kept(tiny_bert):
+    modality = text(str(tiny_bert), lora_blocks=1)
+    config = modality.get_config()
+    assert (config["trainable"], config["lora_rank"], config["lora_blocks"]) == ("lora", 2, 1)
+    assert mm.Text(**config) == modality
+    assert modality.train_tower(2).lora_rank is None and modality.train_tower("lora") == modality
+    assert mm.Image("photo", trainable=True).train_tower("lora").trainable == "lora"
+    image = mm.Image("photo", trainable="lora", lora_rank=4)
+    assert mm.Image(**image.get_config()) == image and image.train_tower(True).lora_rank is None
+
+
+def test_adapters_have_a_pace_and_thaw_from_the_top(tiny_bert):
+    trunk = Trunk([text(tiny_bert).adapt(TRAIN)])
+    (paces,) = trunk.paces(Plan(epochs=3, tower_rate=0.5, unfreeze=(0, 1, 2)))
+    paces.on_epoch_begin(1)
+    shares = [float(paces(weight)) for weight in trunk.encode.trainable_weights]
+    assert shares == [0.0] * 4 + [0.5] * 8  # the lowest of three blocks waits
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"lora_rank": 0}, "`lora_rank` must be an int of 1 or more. Received: 0"),
+        ({"lora_rank": 8.0}, "`lora_rank` must be an int of 1 or more. Received: 8.0"),
+        ({"lora_rank": True}, "`lora_rank` must be an int of 1 or more. Received: True"),
+        ({"trainable": True}, "`lora_rank` goes with `trainable='lora'`. Received: lora_rank=2 with trainable=True"),
+        ({"trainable": 2, "lora_rank": None, "lora_blocks": 1}, "`lora_blocks` goes with `trainable='lora'`"),
+        ({"lora_blocks": 0}, "`lora_blocks` must be an int of 1 or more. Received: 0"),
+        ({"trainable": "LoRA"}, "`trainable` must be False, True, the number of top blocks to train, or 'lora'"),
+        *(
+            ({"encoder": encoder}, f"adapts a pretrained tower. Received: encoder='{encoder}'")
+            for encoder in ("scratch", "lexical", "characters")
+        ),
+    ],
+)
+def test_bad_settings_of_texts(settings, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        text(**{"encoder": "distil_bert_base_en_uncased", **settings})
+
+
+def test_bad_settings_of_images():
+    with pytest.raises(ValueError, match="adapts a pretrained tower. Received: encoder='scratch'"):
+        mm.Image("photo", "scratch", trainable="lora")
+    with pytest.raises(ValueError, match="`lora_rank` must be an int of 1 or more. Received: '8'"):
+        mm.Image("photo", trainable="lora", lora_rank="8")
+    with pytest.raises(ValueError, match="`lora_rank` goes with `trainable='lora'`"):
+        mm.Image("photo", lora_rank=8)
+
+
+def test_more_blocks_than_there_are(tiny_bert):
+    with pytest.raises(ValueError, match="`lora_blocks` must be at most the number of blocks .* which has 3"):
+        pipeline(text(tiny_bert, lora_blocks=4)).fit(TRAIN, **FIT)
+
+
+def test_a_tower_without_layers_for_it(tmp_path):
+    pixels = keras.Input((16, 16, 3))
+    keras.Model(pixels, keras.layers.BatchNormalization()(pixels)).save(tmp_path / "norm.keras")
+    image = mm.Image("photo", tmp_path / "norm.keras", trainable="lora")
+    df = TRAIN.assign(photo=tf.io.encode_png(np.zeros((16, 16, 3), "uint8")).numpy())
+    pipe = pipeline(image)
+    with pytest.raises(ValueError, match=r"needs a tower with layers that take it.*norm.keras', which has none. Use"):
+        pipe.fit(df, **FIT)
+    assert pipe.encode is None
+
+
+def test_blocks_of_a_model_of_ones_own(tmp_path):
+    with pytest.raises(ValueError, match="`lora_blocks` goes with KerasHub encoders"):
+        mm.Text("overview", tmp_path / "own.keras", trainable="lora", lora_blocks=1)
