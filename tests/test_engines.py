@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import weakref
@@ -139,6 +140,7 @@ def test_auto_takes_the_fastest_that_the_machine_has(monkeypatch):
     assert names("amx_bf16", False) == [f"{plain}: OpenVINO is not installed"]
     assert names("amx_bf16", True) == [
         "OpenVINO in bfloat16: the processor has amx_bf16",
+        "OpenVINO in float32 up to the middle, then bfloat16: bfloat16 is too coarse for the whole tower",
         "OpenVINO in float32: bfloat16 is too coarse for this tower",
         f"{plain}: the faster engine did not take this tower",
     ]
@@ -365,10 +367,9 @@ def linked_inside(place):
 def test_a_damaged_converted_tower_is_made_anew(store, light, units, conversions, damage):
     encode(store, light, NUMBERS, "openvino")
     (place,) = (store.path / TOWERS).iterdir()
-    size = (place / "tower.xml").stat().st_size
     damage(place)
     encode(store, light, NUMBERS + 100, "openvino")
-    assert len(conversions) == 2 and (place / "tower.xml").stat().st_size == size and not place.is_symlink()
+    assert len(conversions) == 2 and converted._read(place) is not None and not place.is_symlink()
     encode(store, light, NUMBERS + 200, "openvino", tower=tower_of(light))
     assert len(conversions) == 2
 
@@ -411,11 +412,59 @@ def test_a_tower_that_is_not_equal_is_refused_with_the_figure(store, units, monk
     assert [path.name.endswith(".refused.json") for path in (store.path / TOWERS).iterdir()] == [True]
     with pytest.warns(UserWarning) as warned:
         got = encode(store, parts, NUMBERS, "auto")["text"]
-    assert [str(each.message).rpartition("'. ")[2] for each in warned] == [
+    assert [re.split(r"'\. |engine\. ", str(each.message))[-1] for each in warned] == [
+        "OpenVINO in float32 up to the middle, then bfloat16 encodes instead.",  # it has no convolutions
         "OpenVINO in float32 encodes instead.",  # remembered to be too coarse, which a finer precision may mend
         "TensorFlow in float32 encodes instead.",
     ]
     np.testing.assert_allclose(got, parts[2]({"text.x": NUMBERS.to_numpy("float32")})["text"], atol=1e-5)
+
+
+def cancelling(convolutions):
+    """A tower that begins with differences of two channels that are nearly equal, which need more than bfloat16's 8 bits."""
+    pixels = inner = keras.Input((4, 4, 2), name="text.x")
+    kernel = np.stack([1 + 0.001 * np.arange(1, 9), -np.ones(8)]).reshape(1, 1, 2, 8)
+    for _ in range(convolutions):
+        layer = keras.layers.Conv2D(8, 1, use_bias=False, activation="relu")
+        pixels = layer(pixels)
+        layer.set_weights([kernel])
+        kernel = (0.9 * np.eye(8) + 0.01).reshape(1, 1, 8, 8)
+    model = keras.Model({"text.x": inner}, {"text": keras.layers.Flatten()(pixels)}, name="text_frozen")
+    same = np.random.default_rng(1).random((4, 4, 4, 1), "float32")
+    return model, {"text.x": np.repeat(same, 2, -1)}
+
+
+@needs_openvino
+def test_a_first_half_in_float32_mends_what_bfloat16_spoils_there(tmp_path):
+    tower, tensors = cancelling(4)
+    exact = tower.predict(tensors, verbose=0)["text"]
+    how = {"folder": tmp_path, "rows": 4, "sample": (tensors, None)}
+    with pytest.raises(base.Inexact, match="OpenVINO in bfloat16 must give"):
+        OpenVINO("bf16").open(tower, b"a" * 16, **how)
+    for _ in range(2):  # converted; and read again, with its marks
+        (got,) = OpenVINO("mixed").open(tower, b"b" * 16, **how)([tensors])
+        assert cosines(got["text"], exact).min() > 0.9999
+        assert np.abs(got["text"] / exact - 1).max() > 1e-4  # the other half was rounded
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@needs_openvino
+def test_a_tower_without_convolutions_has_no_first_half(tmp_path, light):
+    how = {"folder": tmp_path, "rows": 2, "sample": ({"text.x": np.ones((2, 1), "float32")}, None)}
+    with pytest.raises(base.Inexact, match="is for networks of convolutions. Received: 'text_frozen'. Use another"):
+        OpenVINO("mixed").open(light[2], b"c" * 16, **how)
+
+
+@needs_openvino
+@pytest.mark.real
+def test_a_pretrained_network_of_narrow_convolutions_runs_behind_a_first_half_in_float32(real_data, units):
+    photos = sorted(map(str, (real_data / "data/flickr8k/images").glob("*.jpg")))[:4]
+    df = pd.DataFrame({"photo": photos})
+    image = mm.Image("photo", real_data / "weights/efficientnet_lite2", image_size=(257, 257)).adapt(df)
+    with pytest.warns(UserWarning, match="up to the middle, then bfloat16 encodes instead") as warned:
+        two = Trunk([image], engine="auto").features(df)["image"]
+    assert [each.category for each in warned].count(UserWarning) == 1
+    assert cosines(Trunk([image], engine="tensorflow").features(df)["image"], two).min() > 0.999
 
 
 def test_agreement_is_judged_row_by_row_without_padding_and_absent_rows():

@@ -41,8 +41,9 @@ def candidates(name):
     if tf.config.list_physical_devices("GPU"):
         return [TensorFlow("mixed_float16", "there is a GPU"), instead]
     if units and installed():
+        mixed = OpenVINO("mixed", "bfloat16 is too coarse for the whole tower")
         exact = OpenVINO("f32", "bfloat16 is too coarse for this tower")
-        return [OpenVINO("bf16", f"the processor has {units}"), exact, instead]
+        return [OpenVINO("bf16", f"the processor has {units}"), mixed, exact, instead]
     return [TensorFlow("float32", "OpenVINO is not installed" if units else "the processor has no bfloat16 units")]
 
 

@@ -17,9 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.graph import all_layers
-from mmkeras.trunk.engines.base import EngineError, check_agreement, feature_key, output_dtypes, with_precision
+from mmkeras.trunk.engines.base import EngineError, Inexact, check_agreement, feature_key, output_dtypes, with_precision
+from mmkeras.trunk.engines.marks import exact_start
 
 DIGESTS = "digests.json"  # of a converted tower's files, beside them
+PRECISIONS = {"bf16": "bfloat16", "mixed": "float32 up to the middle, then bfloat16", "f32": "float32"}
 
 
 def installed():
@@ -30,7 +32,7 @@ class OpenVINO:
     """Towers converted to OpenVINO, several batches at a time, each on its own cores.
 
     Args:
-        precision: "bf16" or "f32", what it multiplies in.
+        precision: "bf16" or "f32", what it multiplies in; "mixed" for "bf16" behind a start in float32, see `marks`.
         why: str, for people.
     """
 
@@ -40,7 +42,7 @@ class OpenVINO:
         self.precision, self.why = precision, why
 
     def __str__(self):
-        return f"OpenVINO in {'bfloat16' if self.precision == 'bf16' else 'float32'}"
+        return f"OpenVINO in {PRECISIONS[self.precision]}"
 
     @property
     def versions(self):
@@ -68,6 +70,10 @@ class OpenVINO:
         if model is not None:
             return self._runner(model, tower, rows)
         exact, model = _convert(tower)
+        if self.precision == "mixed":
+            model = exact_start(model, openvino())
+            if model is None:
+                raise Inexact(f"{self} is for networks of convolutions. Received: {tower.name!r}. Use another engine.")
         run = self._runner(model, tower, rows)
         tensors, lengths = sample
         if check_agreement(str(self), _in_batches(run, tensors, rows), exact(tensors), lengths):
@@ -121,12 +127,13 @@ class OpenVINO:
     def _compile(self, model, tower, rows):
         """A network for batches of `rows` rows, or of any number."""
         settings = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "PERFORMANCE_HINT": "THROUGHPUT",
             "ENABLE_CPU_PINNING": False,  # the threads that prepare the next rows need a core now and then
         }
         names = _port_names(tower.input, "input")
-        with _telling(tower.name):
+        # Not every network compiles in two precisions; in one, it may.
+        with _telling(tower.name, Inexact if self.precision == "mixed" else EngineError):
             if rows:  # kernels for one size are faster, and need no warming up
                 model = model.clone()
                 model.reshape({port: [rows, *tower.input[names[_name(port)]].shape[1:]] for port in model.inputs})
@@ -142,12 +149,12 @@ def _in_batches(run, tensors, rows):
 
 
 @contextlib.contextmanager
-def _telling(tower_name):
-    """Turn what OpenVINO complains of into an EngineError."""
+def _telling(tower_name, kind=EngineError):
+    """Turn what OpenVINO complains of into an EngineError of a kind."""
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(
+        raise kind(
             f"OpenVINO must be able to run the tower {tower_name!r}. Received: {_operations(str(error))}. "
             "Use encode_engine='tensorflow'."
         ) from error
