@@ -242,7 +242,7 @@ def test_cells_are_paths_bytes_or_empty(folder):
     for cells in ([pd.NA, data], pd.array([pd.NA, str(folder / "a.png")], dtype="string"), [pd.NaT, data]):
         files = raw_values(pd.DataFrame({"photo": cells}), [image])["photo"]
         assert np.asarray(files).tolist() == [b"", data]
-    for cell, kind in ((3, "int"), (np.zeros((2, 2, 3)), "ndarray"), ([data], "list")):
+    for cell, kind in ((3, "int"), (np.zeros((2, 2, 3)), "ndarray"), ([[data]], "list")):
         with pytest.raises(TypeError, match=f"paths or bytes of image files, or empty. Received: {kind}"):
             raw_values(pd.DataFrame({"photo": [cell]}), [image])
 

@@ -21,6 +21,7 @@ class Claim:
         settings: {name: value} of the modality, or task, that would read them.
         unread: list of some cells that it could not read.
         of_things: bool, whether a cell names a thing that several rows may be about, such as a picture.
+        several: bool, whether a cell may name several of those.
         values: (rows,) what it reads of the sampled rows; None where nothing is compared with it.
     """
 
@@ -31,6 +32,7 @@ class Claim:
     settings: dict = dataclasses.field(default_factory=dict)
     unread: list = dataclasses.field(default_factory=list)
     of_things: bool = False
+    several: bool = False
     values: object = dataclasses.field(default=None, repr=False, compare=False)
 
 
@@ -76,6 +78,10 @@ class Column(abc.ABC):
     def digests(self, values):
         """Bytes or str for each row; equal rows have equal ones in every process. Keys of features are made of them."""
         return values
+
+    def shown(self, cell):
+        """What of a cell a report shows; of pictures, a path or bytes."""
+        return cell
 
     def lengths(self, values):
         """(rows,) ints that padding depends on; 0 where nothing is padded."""

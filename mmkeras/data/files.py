@@ -37,7 +37,7 @@ class Files:
         begins: function of a file's first `HEAD` bytes → bool, whether the rest is worth reading; else only they are tried.
 
     Attributes:
-        faulty: int, how many cells count as missing because they could not be read or used.
+        faulty, count: ints, how many cells count as missing because they could not be read or used, and how many there are.
 
     Raises:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
@@ -46,7 +46,7 @@ class Files:
     def __init__(
         self, cells, index, column, attempt, *, on_error="raise", trust=None, max_bytes=MAX_BYTES, begins=None
     ):
-        self.cells = [_cell(cell, column) for cell in cells]
+        self.cells = [as_cell(cell, column) for cell in cells]
         self.faulty, self._kept = 0, {}  # row: bytes that were read for their digest, until they are asked for
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
         self._max_bytes, self._begins = max_bytes, begins
@@ -64,6 +64,10 @@ class Files:
         before = self.faulty
         self._look(None)
         return self.faulty > before
+
+    @property
+    def count(self):
+        return len(self.cells)
 
     def _look(self, trust):
         kept, size = self._kept, sum(map(len, self._kept.values()))
@@ -86,10 +90,10 @@ class Files:
             if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
-                    f"Every image must be readable. Received: {where}. {len(faulty)} of {len(known)} cells are at fault. "
+                    f"Every image must be readable. Received: {where}. {len(faulty)} of {self.count} cells are at fault. "
                     "Correct them, leave the cells empty, or use on_error='missing'."
                 )
-            warnings.warn(f"{len(faulty)} of {len(known)} images count as missing: {where}.", stacklevel=3)
+            warnings.warn(f"{len(faulty)} of {self.count} images count as missing: {where}.", stacklevel=3)
         for row in faulty:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
             kept.pop(row, None)
@@ -155,7 +159,12 @@ def examine(columns):
     return any(changed)
 
 
-def _cell(cell, column):
+def as_cell(cell, column):
+    """A path as str, or bytes; b"" for no file.
+
+    Raises:
+        TypeError: neither.
+    """
     if isinstance(cell, bytes | bytearray | memoryview):
         return bytes(cell)
     if isinstance(cell, str | os.PathLike):
@@ -184,7 +193,7 @@ def file_bytes(cell, max_bytes=MAX_BYTES):
         >>> file_bytes(b"GIF8"), file_bytes(None)
         (b'GIF8', b'')
     """
-    cell = _cell(cell, "image")
+    cell = as_cell(cell, "image")
     size = len(cell) if isinstance(cell, bytes) else state_of(cell)[0]
     if size > max_bytes:
         raise NoFile(f"it has {size:,} bytes, more than {max_bytes:,}")

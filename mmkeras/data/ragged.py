@@ -52,10 +52,25 @@ class Ragged:
     def __getitem__(self, rows):
         lengths = self.lengths[rows]
         steps = np.arange(lengths.max(initial=0))
-        places = self._starts[rows][:, None] + steps
-        padded = self.values[np.minimum(places, len(self.values) - 1)]
-        padded[steps >= lengths[:, None]] = self.padding
+        real = steps < lengths[:, None]
+        padded = np.empty((*real.shape, *self.values.shape[1:]), self.values.dtype)
+        padded[:] = self.padding
+        padded[real] = self.take(rows).values
         return padded
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:]
+
+    def take(self, rows):
+        """The same of some rows."""
+        lengths = self.lengths[rows]
+        starts = self._starts[rows] - np.cumsum(lengths) + lengths
+        places = np.repeat(starts, lengths) + np.arange(lengths.sum())
+        return Ragged(self.values[places], lengths, self.padding)
+
+    def rows(self):
+        """The values of each row, a list of arrays."""
+        return np.split(self.values, np.cumsum(self.lengths)[:-1])
 
 
 def lengths_of(tensors):

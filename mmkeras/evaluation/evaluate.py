@@ -55,7 +55,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
         notes=notes,
         examples=_examples(judgement, df, columns),
         pictures=pictures,
-        own_pictures=list(df[pictures[0]]) if pictures else None,
+        own_pictures=[columns[pictures[0]].shown(cell) for cell in df[pictures[0]]] if pictures else None,
     )
 
 
@@ -72,7 +72,7 @@ def _examples(judgement, df, columns, count=12):
     }
     for name, column in columns.items():
         cells = list(df[name].iloc[rows])
-        shown[name] = cells if column.picture else [_short(cell) for cell in cells]
+        shown[name] = [column.shown(cell) if column.picture else _short(cell) for cell in cells]
     return pd.DataFrame(shown, index=df.index[rows])
 
 

@@ -8,6 +8,7 @@ from mmkeras.layers.averaging import WeightedMean
 from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
+from mmkeras.layers.files import FilesPresent, MeanOfFiles, PlaceFiles, TakeFiles
 from mmkeras.layers.forms import FormText, PadTokens
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
@@ -38,14 +39,17 @@ __all__ = [
     "CaptionTokens",
     "CleanNumbers",
     "DecodeImage",
+    "FilesPresent",
     "FillMissing",
     "FormText",
     "MaskedMean",
+    "MeanOfFiles",
     "MemberDense",
     "MemberScale",
     "PadTokens",
     "PatchPositions",
     "PiecewiseLinear",
+    "PlaceFiles",
     "Present",
     "ReadDates",
     "ReadNumbers",
@@ -53,6 +57,7 @@ __all__ = [
     "SpaceCharacters",
     "Spell",
     "Standardize",
+    "TakeFiles",
     "TermBag",
     "TermWeights",
     "Tokenize",

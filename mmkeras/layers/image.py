@@ -21,7 +21,7 @@ GREY_PALETTE = b"".join(bytes([level, level, level, 0]) for level in range(256))
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DecodeImage(keras.layers.Layer):
-    """Bytes of JPEG, PNG, GIF (first frame), BMP or WebP files → (B, H, W, 3) uint8 pixels.
+    """Bytes of JPEG, PNG, GIF (first frame), BMP or WebP files → (B, H, W, 3) uint8 pixels, or (B, K, H, W, 3) of K files in a row.
 
     Grey, palette, CMYK, transparent and 16-bit images come out as 8-bit RGB (transparency is left out). A JPEG much
     larger than the target is decoded at a half, a quarter or an eighth of its size, never below the target. Then
@@ -38,7 +38,7 @@ class DecodeImage(keras.layers.Layer):
             more are refused before they are decoded. A JPEG of more than 12 scans may have 12 × max_pixels / scans pixels.
 
     Call arguments:
-        images: (B,) strings.
+        images: (B,) strings, or (B, K).
 
     Raises:
         tf.errors.InvalidArgumentError: bytes that are no image, are cut short, or beyond a limit.
@@ -63,7 +63,10 @@ class DecodeImage(keras.layers.Layer):
     def call(self, images):
         pixels = tf.TensorSpec((*self.image_size, 3), tf.uint8)
         decode = _traced(self.image_size, self.max_pixels, self.max_scans, self.max_blocks)
-        return tf.map_fn(decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
+        decoded = tf.map_fn(decode, tf.reshape(images, [-1]), fn_output_signature=pixels)
+        if images.shape.rank != 2:
+            return decoded
+        return tf.reshape(decoded, tf.concat([tf.shape(images), pixels.shape], axis=0))
 
     def _pixels(self, data):
         """(h, w, 3) uint8 pixels of an image, of its own size or less, but no less than the target."""
@@ -218,7 +221,7 @@ class DecodeImage(keras.layers.Layer):
         return tf.io.decode_image(data, 3, expand_animations=False)
 
     def compute_output_spec(self, images):
-        return keras.KerasTensor((images.shape[0], *self.image_size, 3), "uint8")
+        return keras.KerasTensor((*images.shape[:2], *self.image_size, 3), "uint8")
 
     def get_config(self):
         config = {**super().get_config(), "image_size": list(self.image_size), "max_pixels": self.max_pixels}

@@ -1,63 +1,30 @@
 """Images: files or bytes through a pretrained network, one of your own, or a small one trained from scratch."""
 
 import dataclasses
-import functools
 import os
-import re
 import warnings
 
 import keras
-import tensorflow as tf
 
 from mmkeras import layers
-from mmkeras.data.column import Claim
-from mmkeras.data.columns import Column, raw_values
-from mmkeras.data.examples import photos
-from mmkeras.data.files import MAX_BYTES, Files, looks_like
+from mmkeras.data.columns import raw_values
+from mmkeras.data.file_lists import MAX_FILES
+from mmkeras.data.files import MAX_BYTES
+from mmkeras.data.images import ImageColumn
 from mmkeras.layers.image import MAX_BLOCKS, MAX_PIXELS, MAX_SCANS
-from mmkeras.modalities.base import EACH_PRESENT, PRESENT, EncodedModality, check_name, column_names, split_names
+from mmkeras.modalities.base import (
+    EACH_PRESENT,
+    PRESENT,
+    EncodedModality,
+    check_name,
+    column_names,
+    split_names,
+    unique_names,
+)
 from mmkeras.modalities.encoders import Application, ImageEncoder, lora
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF....WEBP")  # any byte for a point
 SMALL = (96, 96)  # pixels, for a network that trains with the head
 WIDE_DROPOUT = [0.93, 0.5, 0.8]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageColumn(Column):
-    """Images, as paths or bytes, read when they are needed; b"" for a missing one.
-
-    Args:
-        on_error: "raise", or "missing" to take a file that cannot be read for no image.
-        max_bytes: int; longer files are not read.
-        limits: (most pixels, scans, blocks) of an image, see `layers.DecodeImage`.
-    """
-
-    on_error: str = "raise"
-    max_bytes: int = MAX_BYTES
-    limits: tuple = (MAX_PIXELS, MAX_SCANS, MAX_BLOCKS)
-
-    reads = "image"
-    picture = True
-
-    def values(self, series):
-        settings = {"on_error": self.on_error, "max_bytes": self.max_bytes, "trust": _whole_jpeg, "begins": _begins}
-        return Files(series, series.index, series.name, _attempt(*self.limits), **settings)
-
-    def digests(self, values):
-        return values.digests
-
-    def examples(self):
-        return photos()
-
-    def claim(self, sample):
-        share, there = looks_like(sample, ENDINGS, BEGINNINGS)
-        if share < 0.5 or there == 0:
-            return None
-        missing = {} if share == there == 1 else {"on_error": "missing"}
-        told = "" if share == there == 1 else f"; of those that were looked for, {share * there:.0%} are there"
-        return Claim(0.98, f"pictures, as files or bytes{told}", self.reads, settings=missing, of_things=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +34,10 @@ class Image(EncodedModality):
     A cell is a path (local, or one that `tf.io.gfile` reads, such as gs://…) or the bytes of a JPEG, PNG, GIF (first
     frame), BMP or WebP (not animated) file. '' and missing values mean "no image". See `layers.DecodeImage` for colours and scaling; pixels
     are brought to the range of the encoder inside it.
+
+    Where cells of the training rows hold lists, tuples or arrays of those, or `separator` is given, a row has any number of images, and its
+    feature is the mean over them: one tower encodes each file by itself, a frozen one every distinct file once. Such an `Image` reads one
+    column, and no grids of patches.
 
     Args:
         columns: a column name, or several, which then share one tower.
@@ -91,6 +62,8 @@ class Image(EncodedModality):
             one whose first bytes claim more pixels, or that holds more scans (JPEG) or blocks (GIF), is not decoded.
         layers: int, of a preset: how many of the top blocks' features stand side by side.
         lora_rank: int, the rank of the matrices of "lora"; None for 8.
+        separator: str between the paths in a cell that names several, such as "|"; None where a text is one path.
+        max_files: int, the most files of a cell.
 
     Features: (B, D · columns) float, or (B, P · columns, D) for `pooling=None`, in half precision from a frozen tower;
     zeros for an absent image.
@@ -121,6 +94,8 @@ class Image(EncodedModality):
     max_blocks: int = MAX_BLOCKS
     layers: int = 1
     lora_rank: int | None = None
+    separator: str | None = None
+    max_files: int = MAX_FILES
 
     family, usual = ImageEncoder, Application
     preparing = "heavy"
@@ -154,11 +129,16 @@ class Image(EncodedModality):
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
 
         lora.check(self)
-        for number in ("max_bytes", "max_pixels", "max_scans", "max_blocks", "layers"):
+        for number in ("max_bytes", "max_pixels", "max_scans", "max_blocks", "layers", "max_files"):
             if type(getattr(self, number)) is not int or getattr(self, number) < 1:
                 raise ValueError(
                     f"`{number}` must be an int of at least 1. Received: {getattr(self, number)!r}. Leave it out for the usual value."
                 )
+        if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
+            raise ValueError(
+                f"`separator` must be a str such as '|', or None. Received: {self.separator!r}. Leave it out where a cell is one path."
+            )
+        self._check_several()
         if self.layers > 1 and not encoder.has_layers:
             raise ValueError(
                 f"`layers` above 1 go with KerasHub presets. Received: {self.layers} with encoder={self.encoder!r}. Leave it out."
@@ -173,7 +153,27 @@ class Image(EncodedModality):
 
     @property
     def columns_read(self):
-        return dict.fromkeys(self.columns, ImageColumn(self.on_error, self.max_bytes, self.limits))
+        several = {"separator": self.separator, "max_files": self.max_files, "several": self.separator is not None}
+        return dict.fromkeys(self.columns, ImageColumn(self.on_error, self.max_bytes, self.limits, **several))
+
+    @property
+    def several(self):
+        """Whether a cell may hold any number of images."""
+        return any(column.several for column in self.readers.values())
+
+    def reading(self, df):
+        learnt = super().reading(df)
+        learnt._check_several()
+        return learnt
+
+    def _check_several(self):
+        if self.several and (self.pooling is None or len(self.columns) > 1):
+            names = [name for name, column in self.readers.items() if column.several]
+            fix = "Give each column an `Image` of its own." if self.pooling else "Use pooling='avg'."
+            raise ValueError(
+                "Cells of several images are read by an `Image` of one column, and pooled. Received: several in "
+                f"{names}, columns={list(self.columns)}, pooling={self.pooling!r}. {fix}"
+            )
 
     @property
     def limits(self):
@@ -183,12 +183,13 @@ class Image(EncodedModality):
     def notes(self, df):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it was said when the rows were read
-            faulty = {column: files.faulty for column, files in raw_values(df, [self]).items() if files.faulty}
-        return [f"{count} of {len(df)} images in {column!r} could not be read and counted as missing."
-                for column, count in faulty.items()]  # fmt: skip
+            faulty = {column: files for column, files in raw_values(df, [self]).items() if files.faulty}
+        return [f"{files.faulty} of {files.count} images in {column!r} could not be read and counted as missing."
+                for column, files in faulty.items()]  # fmt: skip
 
     def presence(self, raw):
-        present = [layers.Present(name=f"{self.name}_present_{i}")(cells) for i, cells in enumerate(raw.values())]
+        look = layers.FilesPresent if self.several else layers.Present
+        present = [look(name=f"{self.name}_present_{i}")(cells) for i, cells in enumerate(raw.values())]
         each = keras.ops.concatenate(present, axis=1)
         return {f"{self.name}{EACH_PRESENT}": each, f"{self.name}{PRESENT}": keras.ops.max(each, axis=1, keepdims=True)}
 
@@ -212,11 +213,17 @@ class Image(EncodedModality):
 
     @classmethod
     def of_claims(cls, claims, sequences=False):
-        """All columns through a small network that needs no download; pretrained ones are a setting away."""
-        settings = {"pooling": None} if sequences else {}
-        for claim in claims.values():
-            settings.update(claim.settings)
-        return [cls(list(claims), "scratch", image_size=SMALL, **settings)]
+        """Through a small network that needs no download, which all columns of one image share; pretrained ones are a setting away."""
+        groups = [[name for name, claim in claims.items() if not claim.several]]
+        groups += [[name] for name, claim in claims.items() if claim.several and not sequences]
+        groups = [group for group in groups if group]
+        names, images = unique_names([group[0] for group in groups], "image"), []
+        for group in groups:
+            settings = {"pooling": None} if sequences else {}
+            for name in group:
+                settings.update(claims[name].settings)
+            images.append(cls(group, "scratch", image_size=SMALL, name=names[group[0]], **settings))
+        return images
 
     @classmethod
     def add_options(cls, parser, towers=True):
@@ -229,14 +236,17 @@ class Image(EncodedModality):
             help="a network of keras.applications, a KerasHub preset, handle or folder, a .keras file, or scratch",
         )
         parser.add_argument("--image-weights", default="imagenet", help="imagenet, none, or a file of weights")
+        parser.add_argument(
+            "--image-separator", help="what stands between the paths of a cell that names several, such as '|'"
+        )
 
     @classmethod
     def from_options(cls, options, sequences=False):
         if not options.image:
             return []
         weights = None if options.image_weights == "none" else options.image_weights
-        pooling = None if sequences else "avg"
-        return [cls(options.image, options.image_encoder, weights, pooling=pooling, on_error="missing")]
+        settings = {"pooling": None if sequences else "avg", "separator": options.image_separator}
+        return [cls(options.image, options.image_encoder, weights, on_error="missing", **settings)]
 
 
 def _checked_size(size):
@@ -244,29 +254,6 @@ def _checked_size(size):
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 8 for side in sides):
         raise ValueError(f"`image_size` must be (height, width), ints of at least 8. Received: {size!r}.")
     return tuple(sides)
-
-
-def _whole_jpeg(data):
-    """Whether bytes begin and end as a JPEG does: what cuts or replaces files would show. Decoding finds the rest."""
-    return data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")
-
-
-BEGINNING = re.compile(b"|".join(re.escape(start).replace(rb"\.", b".") for start in BEGINNINGS), re.DOTALL)
-
-
-def _begins(data):
-    """Whether a file begins as an image does, so that the rest of it is worth reading."""
-    return BEGINNING.match(data) is not None
-
-
-@functools.lru_cache(8)
-def _attempt(max_pixels, max_scans, max_blocks):
-    """A function of bytes that raises `tf.errors.OpError` if they cannot be decoded."""
-    # Whether it can be decoded shows at an eighth of the size.
-    decode = layers.DecodeImage((8, 8), max_pixels, max_scans, max_blocks=max_blocks)
-    signature = [tf.TensorSpec([None], tf.string)]
-    run = tf.function(lambda images: decode(images), input_signature=signature, autograph=False)
-    return lambda data: run(tf.constant([data]))
 
 
 def image_tower(encoder, weights=None, image_size=(224, 224), pooling="avg"):

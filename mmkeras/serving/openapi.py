@@ -45,7 +45,10 @@ def _cell(column, limits):
     if column.picture:
         types = ["string", *VALUES["picture"]] if limits.paths else VALUES["picture"]
         b64 = {"type": "string", "contentEncoding": "base64"}
-        return {"type": types, "properties": {"b64": b64}, "required": ["b64"], **schema}
+        picture = {"type": types, "properties": {"b64": b64}, "required": ["b64"]}
+        if column.shape:
+            return {"anyOf": [picture, {"type": "array", "items": picture}], **schema}
+        return {**picture, **schema}
     if column.shape:
         size = column.shape[0]
         return {

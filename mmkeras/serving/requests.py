@@ -143,7 +143,16 @@ class Reader:
             plain = {str, type(None)} if self.limits.paths else {type(None)}
         if set(map(type, cells)) <= plain:
             return cells
-        return [cell if type(cell) in plain else self._bytes(cell, name, row) for row, cell in enumerate(cells)]
+        several = self.columns[name].picture and self.columns[name].shape
+
+        def read(cell, row):
+            if type(cell) in plain:
+                return cell
+            if several and type(cell) is list:
+                return [read(each, row) if type(each) is not list else self._bytes(each, name, row) for each in cell]
+            return self._bytes(cell, name, row)
+
+        return [read(cell, row) for row, cell in enumerate(cells)]
 
     def _bytes(self, cell, name, row):
         """The bytes that a cell holds which is no plain value."""
@@ -156,7 +165,9 @@ class Reader:
             except (binascii.Error, ValueError) as error:
                 raise Refused(422, f"A value of b64 must be Base64. Received: {_told(error)}, {where}.") from error
         if not isinstance(cell, bytes) or column.dtype != "string":
-            rule = 'a picture as {"b64": "…"}, or null' if column.picture else f"a {column.reads}, or null"
+            rule = f"a {column.reads}, or null"
+            if column.picture:
+                rule = 'a picture as {"b64": "…"}, ' + ("a list of those, or null" if column.shape else "or null")
             raise Refused(422, f"A cell of {name!r} must be {rule}. Received: {_kind(cell)}, {where}.")
         if column.picture and cell:
             pixels = pixels_of(cell)

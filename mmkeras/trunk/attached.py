@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.data.batches import Order, stream
-from mmkeras.data.columns import raw_values, row_keys
+from mmkeras.data.columns import digest, raw_values, row_keys
 from mmkeras.data.files import Files, examine
+from mmkeras.data.ragged import Ragged
 from mmkeras.graph import compiled, consumers, functional, submodel
 from mmkeras.layers import Present
 from mmkeras.modalities.base import PRESENT
 from mmkeras.trunk.encoding import encode_rows, padding_masks
-from mmkeras.trunk.reading import Reading
+from mmkeras.trunk.reading import Reading, Stored
 from mmkeras.trunk.stages import chain
 
 AT_ONCE = 2048  # rows that go through the graphs together: batches, one after another, take longer
@@ -69,16 +70,16 @@ class Attached:
             keep: bool, whether features of rows that are not yet cached go to the cache.
         """
         columns = raw_values(df, self.modalities, self._others)
-        raw = self._raw(columns)
-        examine(raw.values())  # these are decoded in each epoch
+        examine(self._raw(columns).values())  # these are decoded in each epoch
         stored = []
         for modality in self.modalities:
             tower = self._towers.get(modality.name)
             if tower is not None:
                 encode = functools.partial(_encoded, modality, tower, store, columns, engine=engine, keep=keep)
                 keys, fresh = encode(verbose=verbose)
-                stored.append((np.array(keys, dtype=object), tower.layout, fresh, functools.partial(encode, verbose=0)))
-        return Reading(self._part, raw, stored, store)
+                stored.append(Stored(tower.layout, store, encode, keys=keys, fresh=fresh))
+        # Anew: a pass may have found files that cannot be used.
+        return Reading(self._part, self._raw(columns), stored)
 
     def batches(self, reading, order):
         """Batches of what `model` takes; see `data.batches.batches`.
@@ -102,7 +103,7 @@ class Attached:
         count, keys = len(reading), self.model.input
         # Rows of tokens would all be padded to the longest.
         light = self.model.count_params() < LARGE and not padding_masks(self.model.input) and each is keep_all
-        small = count <= batch_size or (count <= AT_ONCE and light)
+        small = count <= batch_size or (count <= AT_ONCE and light and not reading.varies)
         if small and not reading.files:
             rows = np.arange(count)
             if not self._towers and not absent and not again:
@@ -138,11 +139,20 @@ def keep_all(outputs, rows):
 
 
 def _encoded(modality, tower, store, columns, **how):
-    """(keys of the features of all rows, {key: features that are not kept}); rows are encoded if need be."""
+    """(keys of the features of all rows, {key: features that are not kept}); rows are encoded if need be.
+
+    The keys are an array, or `Ragged` where the tower reads parts of rows.
+    """
     own = {name: columns[name] for name in tower.prepare.input}
     while True:
         try:
-            return encode_rows(store, tower, own, row_keys(modality, columns), **how)
+            if tower.parts:
+                ((name, values),) = own.items()
+                parts, counts = values.parts()
+                keys, fresh = encode_rows(store, tower, {name: parts}, [digest([d]) for d in parts.digests], **how)
+                return Ragged(np.array(keys, dtype=object), counts), fresh
+            keys, fresh = encode_rows(store, tower, own, row_keys(modality, columns), **how)
+            return np.array(keys, dtype=object), fresh
         except tf.errors.OpError as error:
             failure = error
         if not examine(own.values()):  # it tells which file is at fault

@@ -34,14 +34,15 @@ class Tower:
         describe: str, what `mmkeras cache info` shows for it.
         heavy: bool, whether rows take so long to prepare that others should be encoded meanwhile.
         examples: {column: array} of the raw values of a few rows, always the same, see `example_values`; or None.
+        parts: bool, whether it reads the parts of rows, such as files, one by one.
 
     Attributes:
         layout: see `packing.layout_of`.
         opened: {what: graph} that were made for it, and stay.
     """
 
-    def __init__(self, prepare, model, describe="", heavy=False, *, examples=None):
-        self.prepare, self.model, self.describe, self.heavy = prepare, model, describe, heavy
+    def __init__(self, prepare, model, describe="", heavy=False, *, examples=None, parts=False):
+        self.prepare, self.model, self.describe, self.heavy, self.parts = prepare, model, describe, heavy, parts
         self.layout, self.opened, self._examples = layout_of(model), {}, examples
 
     @functools.cached_property

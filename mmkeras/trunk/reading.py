@@ -6,11 +6,49 @@ import numpy as np
 
 from mmkeras.data.batches import batches
 from mmkeras.data.files import Files
+from mmkeras.data.ragged import Ragged
 from mmkeras.trunk.encoding import token_lengths
 from mmkeras.trunk.packing import row_bytes
 from mmkeras.trunk.prepared import longest_rows
 
 IN_MEMORY = 1 << 26  # bytes of features that are read, and columns that are prepared, once and not in each epoch
+
+
+class Stored:
+    """Features of some rows that a frozen tower gave.
+
+    Args:
+        layout: see `packing.layout_of`.
+        store: `Store` that has them.
+        encode: function that encodes what is missing, and gives `keys` and `fresh` anew.
+        keys: (rows,) array of keys in the store; or `Ragged`, where each row has features of several parts.
+        fresh: {key: packed features} of those that are not kept.
+    """
+
+    def __init__(self, layout, store, encode, *, keys, fresh):
+        self.layout, self._store, self._encode, self.keys, self._fresh = layout, store, encode, keys, fresh
+        self.varies = not isinstance(keys, np.ndarray)
+
+    @property
+    def nbytes(self):
+        """Bytes of all rows; infinite where they differ in length."""
+        return row_bytes(self.layout) * len(self.keys.values if self.varies else self.keys)
+
+    def read(self, rows):
+        """{key: (rows, …) array, or `Ragged`} of some rows."""
+        try:
+            return self._read(rows)
+        except KeyError:  # another process has cleared the cache
+            self.keys, others = self._encode(verbose=0)
+            self._fresh.update(others)
+            return self._read(rows)
+
+    def _read(self, rows):
+        if not self.varies:
+            return self._store.read(self.keys[rows], self.layout, self._fresh)
+        keys = self.keys.take(rows)
+        features = self._store.read(keys.values, self.layout, self._fresh)
+        return {name: Ragged(values, keys.lengths) for name, values in features.items()}
 
 
 class Reading:
@@ -19,18 +57,18 @@ class Reading:
     Args:
         part: `PreparePart`, what is prepared for each row.
         raw: {column: array} of the raw values that it needs.
-        stored: list of (keys, layout, {key: features that are not kept}, function that encodes what is missing and gives the
-            keys and such features anew) of the rows' features of each frozen tower.
-        store: `Store` that has them.
+        stored: list of `Stored`, the rows' features of each frozen tower.
 
     Attributes:
         keys: of all that it gives.
+        varies: bool, whether rows have features of different numbers of parts.
         files: bool, whether rows are read from files.
     """
 
-    def __init__(self, part, raw, stored, store):
-        self.part, self.raw, self._stored, self._store = part, raw, stored, store
-        self.keys = frozenset(part.model.output).union(*(layout for _, layout, *_ in stored))
+    def __init__(self, part, raw, stored):
+        self.part, self.raw, self._stored = part, raw, stored
+        self.keys = frozenset(part.model.output).union(*(own.layout for own in stored))
+        self.varies = any(own.varies for own in stored)
         self.files = any(isinstance(values, Files) for values in raw.values())
 
     def __len__(self):
@@ -38,16 +76,11 @@ class Reading:
 
     def fetch(self, rows, keys=None):
         """{key: array} of the features of some rows, from the cache; of those of `keys`, unless they are None."""
-        features = {}
-        for row_keys, layout, fresh, encode in self._stored:
-            if keys is None or set(layout) & set(keys):
-                try:
-                    features.update(self._store.read(row_keys[rows], layout, fresh))
-                except KeyError:  # another process has cleared the cache
-                    again, others = encode()
-                    fresh.update(others)
-                    features.update(self._store.read(np.array(again, dtype=object)[rows], layout, fresh))
-        return features
+        return {key: np.asarray(values) for key, values in self._fetch(rows, keys).items()}
+
+    def _fetch(self, rows, keys=None):
+        wanted = [own for own in self._stored if keys is None or set(own.layout) & set(keys)]
+        return {key: values for own in wanted for key, values in own.read(rows).items()}
 
     @functools.cached_property
     def prepared(self):
@@ -56,9 +89,8 @@ class Reading:
 
     @functools.cached_property
     def features(self):
-        """{key: array} of all rows, or None where that is too large."""
-        size = sum(row_bytes(layout) for _, layout, *_ in self._stored)
-        return self.fetch(slice(None)) if size * len(self) <= IN_MEMORY else None
+        """{key: array or `Ragged`} of all rows, or None where that is too large."""
+        return self._fetch(slice(None)) if sum(own.nbytes for own in self._stored) <= IN_MEMORY else None
 
     def serves(self, keys):
         """Whether it gives all of `keys`, and does not prepare more than them each time."""
@@ -68,8 +100,11 @@ class Reading:
         """{key: tensor} of all rows; `again` keeps them in memory for the next time."""
         if not again or self.prepared is None:
             return {**self.fetch(slice(None), keys), **self.part.run(self.raw)}
-        features = self.fetch(slice(None), keys) if self.features is None else self.features
-        return {**features, **{key: values[:] for key, values in self.prepared.items() if key in keys}}
+        features = self._fetch(slice(None), keys) if self.features is None else self.features
+        return {
+            **{key: values[:] for key, values in features.items()},
+            **{key: values[:] for key, values in self.prepared.items() if key in keys},
+        }
 
     def batches(self, order, keys, make=batches):
         """Batches of what a model takes, see `data.batches.batches`.

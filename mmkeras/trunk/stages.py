@@ -6,6 +6,7 @@ import keras
 
 from mmkeras.data.columns import columns_of, inputs_of
 from mmkeras.graph import call_key, functional, operation_of, parents, submodel
+from mmkeras.trunk.parts import joins
 
 
 def build_prepare(modalities):
@@ -136,6 +137,7 @@ def cut_frozen(encode):
 
     A tensor belongs to a tower when all layers before it are frozen and at least one of them has weights.
     Tensors without weights before them are left to `rest`: making them again costs less than storing them.
+    So is what is made of the parts of rows, such as the mean over files, which are stored one by one, see `parts`.
     """
     stored, seen = {}, {}
     inputs = {id(tensor) for tensor in encode.input.values()}
@@ -148,7 +150,8 @@ def cut_frozen(encode):
             states = [inspect(parent) for parent in parents(tensor)]
             trains = bool(getattr(operation, "trainable_weights", ()))
             heavy = bool(getattr(operation, "weights", ())) or any(state[1] for state in states)
-            seen[key] = (not trains and all(state[0] for state in states), heavy)
+            whole = not any(map(joins, parents(tensor)))
+            seen[key] = (whole and not trains and all(state[0] for state in states), heavy)
         return seen[key]
 
     def visit(tensor, name):

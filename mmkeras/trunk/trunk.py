@@ -11,13 +11,14 @@ import numpy as np
 
 from mmkeras.data.batches import Order, settle
 from mmkeras.data.columns import example_values
-from mmkeras.graph import arithmetic, submodel
+from mmkeras.graph import arithmetic
 from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.modalities.encoders import lora
 from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.paces import Paces
+from mmkeras.trunk.parts import read_by
 from mmkeras.trunk.prepared import PreparePart
 from mmkeras.trunk.reading import Readings
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
@@ -204,14 +205,10 @@ class Trunk:
             for modality in self.modalities:
                 model = cut.towers.get(modality.name)
                 if model is not None:
-                    before = submodel(
-                        self.prepare.input,
-                        {key: self.prepare.output[key] for key in model.input},
-                        name=f"{modality.name}_prepare",
-                    )
+                    before, model, parts = read_by(self.prepare, model)
                     heavy, examples = modality.preparing == "heavy", example_values(modality)
                     model = lora.without_adapters(model, merged=True)
-                    tower = Tower(before, model, repr(modality), heavy, examples=examples)
+                    tower = Tower(before, model, repr(modality), heavy, examples=examples, parts=parts)
                     known = self._known.get(modality.name)
                     towers[modality.name] = known if known and known.equals(tower) else tower
             self._cuts[fine_tune] = (cut, towers)

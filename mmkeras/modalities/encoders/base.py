@@ -123,16 +123,12 @@ class ImageEncoder(Encoder):
         return {f"pixels_{number}": decode(raw[column]) for number, column in enumerate(self.modality.columns)}
 
     def encode(self, tensors):
+        if self.modality.several:
+            return self._encode_files(tensors["pixels_0"], tensors["each_present"])
         settings, ops = self.modality, keras.ops
         count, (height, width) = len(settings.columns), self.image_size
         frames = ops.stack([tensors[f"pixels_{i}"] for i in range(count)], axis=1)  # (B, columns, H, W, 3)
-        frames = ops.cast(ops.reshape(frames, (-1, height, width, 3)), "float32")
-        if settings.augment and (settings.trainable or not self.pretrained):
-            frames = keras.layers.RandomFlip("horizontal", name=f"{self.name}_flip")(frames)
-            frames = keras.layers.RandomTranslation(0.1, 0.1, name=f"{self.name}_shift")(frames)
-        tower = self.tower()
-        tower.name = f"{self.name}_tower"
-        features = ops.cast(tower(frames), "float32")  # (B · columns, D) or (B · columns, h, w, D)
+        features = self._features(ops.reshape(frames, (-1, height, width, 3)))
         depth = features.shape[-1]
         patches = 1 if settings.pooling else features.shape[1] * features.shape[2]
         features = ops.reshape(features, (-1, count, patches, depth))
@@ -140,6 +136,22 @@ class ImageEncoder(Encoder):
         if settings.pooling is None and self.pretrained and not settings.trainable:
             features = ops.cast(features, "float16")  # grids are large; the cache keeps half of them
         return ops.reshape(features, (-1, count * depth) if settings.pooling else (-1, count * patches, depth))
+
+    def _features(self, frames):
+        """(F, H, W, 3) pixels → (F, D) or (F, h, w, D), through the tower."""
+        frames = keras.ops.cast(frames, "float32")
+        if self.modality.augment and (self.modality.trainable or not self.pretrained):
+            frames = keras.layers.RandomFlip("horizontal", name=f"{self.name}_flip")(frames)
+            frames = keras.layers.RandomTranslation(0.1, 0.1, name=f"{self.name}_shift")(frames)
+        tower = self.tower()
+        tower.name = f"{self.name}_tower"
+        return keras.ops.cast(tower(frames), "float32")
+
+    def _encode_files(self, pixels, there):
+        """(B, K, H, W, 3) pixels and (B, K), which files are there → (B, D), the mean of their features."""
+        frames = layers.TakeFiles(name=f"{self.name}_take")(pixels, there)
+        features = layers.PlaceFiles(name=f"{self.name}_place")(self._features(frames), there)
+        return layers.MeanOfFiles(name=f"{self.name}_mean")(features, there)
 
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)} if self.pretrained else {}
