@@ -29,6 +29,7 @@ if not _waiting:
     from mmkeras.heads.decisions import build_head
     from mmkeras.inference.embed import embed
     from mmkeras.inference.generate import generate
+    from mmkeras.inference.refine import refine_captions
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
     from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
@@ -76,6 +77,7 @@ __all__ = [
     "hub",
     # captions
     "generate",
+    "refine_captions",
     "Captions",
     "plot_attention",
     "score_captions",

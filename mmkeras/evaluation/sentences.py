@@ -57,8 +57,8 @@ def score_captions(hypotheses, references):
         {'bleu_1': 0.8, 'bleu_2': 0.632, 'bleu_3': 0.511, 'bleu_4': 0.0, 'rouge_l': 0.907, 'cider': 0.0}
     """
     hypotheses, references = _checked(hypotheses, references)
-    written = [_ngrams(text) for text in hypotheses]
-    wanted = [[_ngrams(text) for text in texts] for texts in references]
+    written = [ngrams(text) for text in hypotheses]
+    wanted = [[ngrams(text) for text in texts] for texts in references]
     statistics = np.array([_matches(*pair) for pair in zip(written, wanted, strict=True)], "float64")
     rouge = np.array([_rouge_l(*pair) for pair in zip(hypotheses, references, strict=True)])
     return CaptionScores(statistics, rouge, _cider(written, wanted))
@@ -178,8 +178,16 @@ def _checked(hypotheses, references):
     return words_of(hypotheses), wanted
 
 
-def _ngrams(text):
-    """For each n, how often a text has each of its n-grams: a list of {n-gram: count}."""
+def ngrams(text):
+    """For each n, how often a text has each of its n-grams: a list of {n-gram: count}.
+
+    Args:
+        text: list of words, or of their numbers.
+
+    Example:
+        >>> [dict(counts) for counts in ngrams(["a", "dog"])][:2]
+        [{('a',): 1, ('dog',): 1}, {('a', 'dog'): 1}]
+    """
     shifted = [text[start:] for start in range(_ORDERS)]
     return [collections.Counter(zip(*shifted[:n], strict=False)) for n in range(1, _ORDERS + 1)]
 
@@ -236,25 +244,47 @@ def _common(places, length, other):
 
 
 def _cider(written, wanted):
-    """(N,) values of CIDEr-D: similarity of n-grams weighted by rarity, the mean over orders and references, times 10."""
-    images = collections.Counter()
-    for texts in wanted:
-        images.update(set().union(*(counts for orders in texts for counts in orders)))
-    # Rare n-grams tell most; one that no reference has counts as if one image had it.
-    rarity = collections.defaultdict(lambda: math.log(len(wanted)))
-    rarity.update((gram, math.log(len(wanted)) - math.log(count)) for gram, count in images.items())
-    penalty = functools.cache(lambda apart: math.exp(-(apart**2) / (2 * _CIDER_SIGMA**2)))
-    values = []
-    for orders, texts in zip(written, wanted, strict=True):
-        vectors, length = [_weighed(counts, rarity) for counts in orders], orders[1].total()
-        total = 0.0
-        for reference in texts:
-            # Lengths are numbers of word pairs, as the COCO evaluation has them.
-            near = penalty(length - reference[1].total())
-            pairs = zip(vectors, (_weighed(counts, rarity) for counts in reference), strict=True)
-            total += near * sum(_similarity(*pair) for pair in pairs)
-        values.append(10 * total / _ORDERS / len(texts))
-    return np.array(values)
+    """(N,) values of CIDEr-D, see `Cider`."""
+    cider = Cider(wanted)
+    return np.array([cider([orders], texts)[0] for orders, texts in zip(written, wanted, strict=True)])
+
+
+class Cider:
+    """CIDEr-D of texts: similarity of n-grams weighted by rarity, the mean over orders and references, times 10.
+
+    Args:
+        wanted: for each image the list of its references, each as `ngrams`; rarity is that among these images.
+
+    Example:
+        >>> dogs, sea = [ngrams(["two", "dogs"])], [ngrams(["the", "sea"])]
+        >>> [round(value, 2) for value in Cider([dogs, sea])([ngrams(["two", "dogs"]), ngrams(["a", "cat"])], dogs)]
+        [5.0, 0.0]
+    """
+
+    def __init__(self, wanted):
+        images = collections.Counter()
+        for texts in wanted:
+            images.update(set().union(*(counts for orders in texts for counts in orders)))
+        # Rare n-grams tell most; one that no reference has counts as if one image had it.
+        most = math.log(len(wanted))
+        self._rarity = collections.defaultdict(lambda: most)
+        self._rarity.update((gram, most - math.log(count)) for gram, count in images.items())
+
+    def __call__(self, written, wanted):
+        """A list with the value of each of some texts of one image against the image's references, all as `ngrams`."""
+        references = [(self._vectors(orders), orders[1].total()) for orders in wanted]
+        values = []
+        for orders in written:
+            vectors, length, total = self._vectors(orders), orders[1].total(), 0.0
+            for others, other_length in references:
+                # Lengths are numbers of word pairs, as the COCO evaluation has them.
+                near = math.exp(-((length - other_length) ** 2) / (2 * _CIDER_SIGMA**2))
+                total += near * sum(map(_similarity, vectors, others))
+            values.append(10 * total / _ORDERS / len(wanted))
+        return values
+
+    def _vectors(self, orders):
+        return [_weighed(counts, self._rarity) for counts in orders]
 
 
 def _weighed(counts, rarity):

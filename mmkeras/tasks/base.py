@@ -211,6 +211,12 @@ class Task(Learner):
         """`Captions` of the rows, for a task that writes sentences; see `generate`."""
         raise ValueError(f"`generate` writes captions. Received: a Pipeline for {type(self).__name__}. Use predict.")
 
+    def refining(self, head, target, draws=5, seed=0):
+        """`Training` of a head by captions that it draws, for a task that writes sentences; see `refine_captions`."""
+        raise ValueError(
+            f"`refine_captions` refines captions. Received: a Pipeline for {type(self).__name__}. Use fit."
+        )
+
     def tune(self, target, predictions):
         """A copy that has learnt from validation rows, such as thresholds."""
         return self
