@@ -151,7 +151,7 @@ def single_files(series):
             if len(files) > 1:
                 raise ValueError(
                     f"A cell must hold one image, as in the rows that were learnt from. Received: {len(files)} in "
-                    f"{_place(series.index, row, series.name)}. Learn from rows of which some hold lists, or give `separator`."
+                    f"{_place(series.index, row, series.name)}. Adapt to rows of which some hold lists, as `fit` does, or give `separator`."
                 )
             cells[row] = files[0] if files else None
     return cells
