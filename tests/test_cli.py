@@ -80,7 +80,7 @@ def test_export_and_cache(trained, capsys):
         ("train --csv {csv} --labels genres --out out", "Give columns to read"),
         ("train --csv {csv} --text overview --out out", "Give exactly one of --"),
         ("train --csv {csv} --labels genres --text overview --text-encoder ./gone --out out", "does not exist"),
-        ("train --csv {csv} --labels genres --text overview --trainable some --out out", "none, all or a number"),
+        ("train --csv {csv} --labels genres --text overview --trainable some --out out", "none, all, lora or a number"),
     ],
 )
 def test_mistakes_get_a_sentence_not_a_traceback(trained, capsys, arguments, message):

@@ -261,7 +261,7 @@ def test_adapters_have_a_pace_and_thaw_from_the_top(tiny_bert):
         ({"trainable": True}, "`lora_rank` goes with `trainable='lora'`. Received: lora_rank=2 with trainable=True"),
         ({"trainable": 2, "lora_rank": None, "lora_blocks": 1}, "`lora_blocks` goes with `trainable='lora'`"),
         ({"lora_blocks": 0}, "`lora_blocks` must be an int of 1 or more. Received: 0"),
-        ({"trainable": "LoRA"}, "`trainable` must be False, True, the number of top blocks to train, or 'lora'"),
+        ({"trainable": "LoRA"}, "`trainable` must be False, True, 'lora', or the number of top blocks"),
         *(
             ({"encoder": encoder}, f"adapts a pretrained tower. Received: encoder='{encoder}'")
             for encoder in ("scratch", "lexical", "characters")

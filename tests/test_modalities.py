@@ -238,9 +238,9 @@ def test_too_many_blocks(tiny_bert, setting):
             {"pooling": "max"},
             r"`pooling` must be one of \('cls', 'mean', 'pooled', 'sentence', None\). Received: 'max'",
         ),
-        ({"trainable": 0}, r"`trainable` must be False, True, or the number of top blocks.*Received: 0"),
-        ({"trainable": -1}, r"`trainable` must be False, True, or the number of top blocks.*Received: -1"),
-        ({"trainable": 1.5}, r"`trainable` must be False, True, or the number.*Received: 1.5"),
+        ({"trainable": 0}, r"`trainable` must be False, True, 'lora', or the number of top blocks.*Received: 0"),
+        ({"trainable": -1}, r"`trainable` must be False, True, 'lora', or the number of top blocks.*Received: -1"),
+        ({"trainable": 1.5}, r"`trainable` must be False, True, 'lora', or the number.*Received: 1.5"),
         ({"trainable": "yes"}, r"`trainable` must be False, True.*Received: 'yes'"),
         ({"layers": 0}, r"`layers` must be a positive int. Received: 0"),
         ({"layers": True}, r"`layers` must be a positive int. Received: True"),
@@ -610,7 +610,7 @@ def test_options_that_set_encoders():
         (text, _) = Text.from_options(options("--text", "a", "--trainable", word))
         assert text.trainable is value or text.trainable == value == 3
     assert not Text.from_options(options("--text", "a", towers=False))[0].trainable
-    with pytest.raises(ValueError, match="--trainable must be none, all or a number. Received: 'some'"):
+    with pytest.raises(ValueError, match="--trainable must be none, all, lora or a number. Received: 'some'"):
         Text.from_options(options("--trainable", "some"))
 
 

@@ -95,7 +95,7 @@ class Text(EncodedModality):
         known = isinstance(self.trainable, bool) or self.trainable == "lora"
         if not known and not (isinstance(self.trainable, int) and self.trainable > 0):
             raise ValueError(
-                "`trainable` must be False, True, the number of top blocks to train, or 'lora'. "
+                "`trainable` must be False, True, 'lora', or the number of top blocks to train. "
                 f"Received: {self.trainable!r}. Use False to freeze."
             )
         lora.check(self)
