@@ -377,7 +377,8 @@ def test_models_of_ones_own_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must turn strings into numbers of a fixed length.*output_sequence_length"):
         features(mm.Text("t", tmp_path / "varying.keras"), df)
     with pytest.raises(
-        ValueError, match="`trainable` must be a bool or 'lora', `layers` 1, and `pooling` not None. Received: 2, 1 and 'cls'"
+        ValueError,
+        match="`trainable` must be a bool or 'lora', `layers` 1, and `pooling` not None. Received: 2, 1 and 'cls'",
     ):
         mm.Text("t", "own.keras", trainable=2)
     with pytest.raises(ValueError, match="`dtype` of a model of one's own is in its file"):
