@@ -8,12 +8,16 @@ TensorFlow in float32. "Outside" is the share of that time which the same engine
 they lie ready in memory. FLOP/s count the products of matrices on tokens that are not padding, beside the fastest bfloat16
 product of two matrices that TensorFlow or OpenVINO does here. Conversion of a tower is paid once and told apart.
 
+Of images, two shares are told besides, start-up apart: from decoded pixels to features on disk against the bare tower, and from files
+to features on disk against a bare tf.data pipeline that decodes, resizes and feeds the same engine.
+
 Fine-tuning: an epoch of the top 2 of MiniLM's 6 blocks on what is cached below them, against one that runs all of them.
 
 Texts are film overviews, images photos of Flickr8k. Weights are random, but for MiniLM: speed does not depend on them.
 """
 
 import argparse
+import collections
 import dataclasses
 import pathlib
 import shutil
@@ -49,10 +53,12 @@ IMAGES = {
     "efficientnet_lite2": ("weights/efficientnet_lite2", 257),  # a preset, with its weights
 }
 TEXTS = ("distilbert", "minilm", "bertsmall")
+SHARED = 256  # rows of the shares
 SIDES = {
     "TensorFlow float32": lambda: engines.TensorFlow("float32"),
     "TensorFlow bfloat16": lambda: engines.TensorFlow("mixed_bfloat16"),
     "OpenVINO float32": lambda: engines.OpenVINO("f32"),
+    "OpenVINO mixed": lambda: engines.OpenVINO("mixed"),
     "OpenVINO bfloat16": lambda: engines.OpenVINO("bf16"),
 }
 
@@ -121,6 +127,9 @@ def compare(name, data, rows, rounds, sides, peak, folder):
             f"  {side:20} {rate:8.1f} rows/s  {ratio:5.2f} times  outside the tower {max(outside, 0):5.1%}  "
             f"{speed / 1e9:7.0f} GFLOP/s ({speed / peak:.0%} of the product)  first time {first[side]:+.1f} s"
         )
+    if tower.heavy:
+        for side, engine in sides.items():
+            print(f"  {side:20} " + shares(engine, tower, columns, parts[: SHARED // size], rounds, folder))
 
 
 def tower_rows(name, data, rows, folder):
@@ -172,6 +181,55 @@ def tower_alone(engine, tower, parts, *, size, folder):
     for _ in run(tensors for _, _, tensors in parts):
         pass
     return time.perf_counter() - start
+
+
+def shares(engine, tower, columns, parts, rounds, folder):
+    """A line of how fast rows become features on disk, against the least that must be done; medians of alternated rounds."""
+    size = len(parts[0][0])
+    rows = size * len(parts)
+    columns = {name: values[:rows] for name, values in columns.items()}
+    pixels = {key: np.concatenate([np.asarray(tensors[key]) for _, _, tensors in parts]) for key in parts[0][2]}
+    inputs = {key: keras.Input(array.shape[1:], dtype=array.dtype.name, name=key) for key, array in pixels.items()}
+    decoded = Tower(keras.Model(inputs, dict(inputs)), tower.model, heavy=True)
+    files_read = Tower(tower.prepare, tower.model, heavy=True)
+    key = engine.key(tower.fingerprint)
+    run = tower.open(engine, key, folder=folder / TOWERS, rows=size, columns=columns)
+
+    def bare_files():
+        dataset = tf.data.Dataset.from_tensor_slices(columns).batch(size)
+        return run(dataset.map(tower.run_prepare, tf.data.AUTOTUNE).prefetch(2))
+
+    works = {
+        "bare tower": lambda: collections.deque(run(tensors for _, _, tensors in parts), 0),
+        "pixels": lambda: stored(engine, decoded, pixels, size, folder),
+        "bare files": lambda: collections.deque(bare_files(), 0),
+        "files": lambda: stored(engine, files_read, columns, size, folder),
+    }
+    seconds = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            files._known.clear()
+            start = time.perf_counter()
+            work()
+            if number:  # the first round opens and traces
+                seconds[name].append(time.perf_counter() - start)
+    rates = {name: rows / statistics.median(values) for name, values in seconds.items()}
+
+    def share(name, bare):
+        return statistics.median(a / b for a, b in zip(seconds[bare], seconds[name], strict=True))
+
+    return (
+        f"from pixels {rates['pixels']:.1f} rows/s, {share('pixels', 'bare tower'):.0%} of the bare tower; "
+        f"from files {rates['files']:.1f} rows/s, {share('files', 'bare files'):.0%} of bare decoding and tower"
+    )
+
+
+def stored(engine, tower, columns, size, folder):
+    """Write the features of all rows to a fresh cache; the tower stays open."""
+    store = open_store(pathlib.Path(tempfile.mkdtemp(dir=folder)))
+    row_keys = [number.to_bytes(16, "little") for number in range(len(next(iter(columns.values()))))]
+    encode_rows(store, tower, columns, row_keys, engine=engine, batch_size=size, verbose=0)
+    store.close()
 
 
 def flops(model, lengths, rows):
