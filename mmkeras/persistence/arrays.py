@@ -2,8 +2,6 @@
 
 import pathlib
 
-import numpy as np
-
 from mmkeras.persistence.archives import check_weights, wrong
 
 
@@ -31,6 +29,7 @@ def read_arrays(path):
         ValueError: there is none, or it holds links, values of other files, or fewer values than it tells.
     """
     import h5py
+    import numpy as np
 
     path, arrays = pathlib.Path(path), {}
     try:
