@@ -116,6 +116,16 @@ def is_from_file():
     return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
 
 
+def check_file(path):
+    """Raise unless a `.keras` file from anybody may be opened.
+
+    Raises:
+        ValueError: see `check_archive`; weights much larger than those that are stored; Untrusted: it holds code.
+    """
+    config, stored = check_archive(path)
+    _check_size(config, {}, stored)
+
+
 def load_model(path, classes=()):
     """A model from a `.keras` file, without its training state, that may hold layers of some classes; see `functional`.
 

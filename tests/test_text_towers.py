@@ -1,7 +1,10 @@
 """Texts through presets of many families, made at random and tiny, and through models of one's own."""
 
 import io
+import json
+import zipfile
 
+import h5py
 import keras
 import keras_hub
 import numpy as np
@@ -272,7 +275,7 @@ def test_settings_that_do_not_go_with_a_preset_are_refused(preset):
     ):
         features(mm.Text("t", preset("siglip")[0], 16), df)
     with pytest.raises(ValueError, match="must be at most the positions of .*, which has 24. Received: 256"):
-        features(mm.Text("t", preset("clip")[0]), df)
+        features(mm.Text("t", preset("clip")[0], 256), df)
     with pytest.raises(ValueError, match="text half of an image-text preset reads one column"):
         mm.Text(["t", "y"], preset("clip")[0], LENGTH).adapt(df)
     with pytest.raises(ValueError, match="`layers` must be at most the number of blocks of .*, which has 0"):
@@ -312,6 +315,31 @@ def test_a_preset_that_cannot_be_downloaded_names_itself_and_the_folder(monkeypa
         match="'all_minilm_l6_v2_en', which failed with: no route to host.*kagglehub.*bring the preset's files",
     ):
         mm.Text("t", "all_minilm_l6_v2_en").adapt(table())
+
+
+def test_causal_language_models_are_refused(tmp_path):
+    tokenizer = models.GPT2Tokenizer(**byte_pairs(behind=["<|endoftext|>"]))
+    size = {**SIZE, "vocabulary_size": tokenizer.vocabulary_size(), "max_sequence_length": LENGTH}
+    models.GPT2Backbone(**size).save_to_preset(str(tmp_path))
+    tokenizer.save_to_preset(str(tmp_path))
+    with pytest.raises(ValueError, match="both sides of it. Received: .*, a GPT2Backbone, a causal language model"):
+        mm.Text("t", str(tmp_path), LENGTH, "mean").adapt(table())
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_a_text_half_reads_as_many_tokens_as_it_takes_unless_told(preset, family):
+    folder = preset(family)[0]
+    assert mm.Text("t", folder).sequence_length is None
+    assert mm.Text("t", folder).adapt(table()).length == LENGTH
+    wanted = features(mm.Text("t", folder, LENGTH), table())(table())
+    np.testing.assert_allclose(features(mm.Text("t", folder), table())(table()), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match=f"which has {LENGTH}. Received: 256. Use {LENGTH} or less"):
+        features(mm.Text("t", folder, 256), table())
+
+
+def test_other_texts_are_read_up_to_256_tokens_unless_told():
+    assert mm.Text("t", "lexical").length == 256
+    assert mm.Text("t", "lexical", 64).length == 64
 
 
 def test_every_family_is_one_of_kerashub():
@@ -358,6 +386,60 @@ def test_a_model_of_ones_own_keeps_the_contract(tmp_path):
     df = pd.DataFrame({"t": [f"the lamp {'dogs ' * row}" for row in range(12)]})
     mm.testing.check_encoder(mm.Text("t", tmp_path / "own.keras"), df)
     mm.testing.check_encoder(mm.Text("t", tmp_path / "own.keras", trainable=True), df)
+
+
+def rewritten(path, change):
+    """The members of an archive, {name: bytes}, after `change` had them, in its place."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def reaching_out(members):
+    members["../outside.txt"] = b"x"
+
+
+def naming_a_file(members):
+    config = json.loads(members["config.json"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "TextVectorization":
+            layer["config"]["vocabulary"] = "/etc/hostname"
+    members["config.json"] = json.dumps(config).encode()
+
+
+def claiming_much(members):
+    config = json.loads(members["config.json"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "Embedding":
+            layer["config"]["input_dim"] = 10**9
+    members["config.json"] = json.dumps(config).encode()
+
+
+def linking(members):
+    stream = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(stream, "a") as weights:
+        weights["elsewhere"] = h5py.ExternalLink("/tmp/other.h5", "/x")
+    members["model.weights.h5"] = stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (reaching_out, r"holds '\.\./outside.txt'"),
+        (naming_a_file, "names a file in 'vocabulary': '/etc/hostname'"),
+        (claiming_much, "layers whose weights take 16,000,000,000 bytes"),
+        (linking, "has a link 'elsewhere' in model.weights.h5"),
+    ],
+)
+def test_a_model_of_somebody_else_is_looked_at_before_it_is_opened(tmp_path, monkeypatch, change, message):
+    own_model(tmp_path / "own.keras")
+    rewritten(tmp_path / "own.keras", change)
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(ValueError, match=f"must be a file as Keras writes it.*failed with: .*{message}"):
+        features(mm.Text("t", tmp_path / "own.keras"), table())
 
 
 def test_models_of_ones_own_that_cannot_be_used_are_refused(tmp_path):

@@ -32,7 +32,8 @@ class Text(EncodedModality):
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
               TF-IDF, times an embedding trained with the head;
             - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong.
-        sequence_length: int, the most tokens (words, for "lexical") that are read of a row.
+        sequence_length: int, the most tokens (words, for "lexical") that are read of a row; None for 256, or what the text half of an
+            image-text preset takes, 77 or 64.
         pooling: "cls" (the token that stands for the text: the first; of CLIP and SigLIP, the last), "mean" (over the tokens that are
             not padding), "pooled" (what the encoder's own pooler makes of that token; BERT has one, DistilBERT has none; of CLIP and
             SigLIP, the vector that texts share with images), "sentence" (what a preset of sentences says: the mean or the first
@@ -64,7 +65,7 @@ class Text(EncodedModality):
 
     columns: tuple
     encoder: str = "distil_bert_base_en_uncased"
-    sequence_length: int = 256
+    sequence_length: int | None = None
     pooling: str | None = "cls"
     layers: int = 1
     trainable: bool | int | str = False
@@ -118,8 +119,13 @@ class Text(EncodedModality):
                 f"Received: {self.prefix!r} with encoder={self.encoder!r}. Leave it out."
             )
         self.made_encoder().check()
-        if not isinstance(self.sequence_length, int) or self.sequence_length < 8:
+        if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 8):
             raise ValueError(f"`sequence_length` must be an int of at least 8. Received: {self.sequence_length!r}.")
+
+    @property
+    def length(self):
+        """The most tokens that are read of a row: `sequence_length`, which `adapt` may have learnt of the encoder, or 256."""
+        return self.sequence_length or 256
 
     @property
     def columns_read(self):
@@ -150,10 +156,8 @@ class Text(EncodedModality):
         if not self.encoder_class(encoder).tokens:
             names = unique_names(self.columns, f"{self.name}_{encoder}")
             return [Text(column, encoder, self.sequence_length, name=names[column]) for column in told]
-        names, length = (
-            unique_names(self.columns, f"{self.name}_tower"),
-            min(256, 2 * self.sequence_length),
-        )  # of tokens
+        names = unique_names(self.columns, f"{self.name}_tower")
+        length = self.sequence_length and min(256, 2 * self.sequence_length)  # of tokens
         return [Text(column, encoder, length, "mean", 3, name=names[column]) for column in told]
 
     @classmethod
@@ -172,7 +176,9 @@ class Text(EncodedModality):
             default="mean",
             help="what stands for a text: its first token, the mean, or what a preset of sentences says",
         )
-        parser.add_argument("--sequence-length", type=int, default=256, help="most tokens of a text")
+        parser.add_argument(
+            "--sequence-length", type=int, help="most tokens of a text (256, or what the encoder takes)"
+        )
         if towers:
             parser.add_argument(
                 "--trainable", default="none", help="what a fine-tuning phase trains: none, all, N top blocks, or lora"

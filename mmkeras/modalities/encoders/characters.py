@@ -24,7 +24,7 @@ class Characters(Lexical):
     label = "characters"
 
     def adapt(self, df):
-        columns, words = raw_values(df, [self.modality]).values(), self.modality.sequence_length
+        columns, words = raw_values(df, [self.modality]).values(), self.modality.length
         check_words(self.modality.columns, columns)
         rows = [" ".join(row) for row in zip(*columns, strict=True)]
         batches = tf.data.Dataset.from_tensor_slices(rows).batch(BATCH).map(lambda texts: sequences(texts, words))
@@ -37,7 +37,7 @@ class Characters(Lexical):
         return {"vectorizer": vectorizer, "idf": idf.tolist()}
 
     def prepare(self, raw):
-        state, words = self.modality.state, self.modality.sequence_length
+        state, words = self.modality.state, self.modality.length
         weigh = CharacterWeights(state["vectorizer"], state["idf"], words, unicode=True, name=f"{self.name}_terms")
         return weigh(strings(raw))
 

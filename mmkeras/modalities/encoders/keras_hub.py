@@ -8,6 +8,7 @@ from mmkeras.modalities.encoders.base import strings
 from mmkeras.modalities.encoders.families import family_of, text_half
 from mmkeras.modalities.encoders.hub_images import in_dtype
 from mmkeras.modalities.encoders.transformer import Transformer
+from mmkeras.registry import subclasses
 
 
 class KerasHub(Transformer):
@@ -32,6 +33,7 @@ class KerasHub(Transformer):
         if self.modality.preprocessor is not None:
             return {}  # it brings its vocabulary along
         tokenizer = self.load_tokenizer(self.modality.encoder)
+        check_reads_both_ways(tokenizer, self.modality.encoder)
         family = family_of(tokenizer)
         if family.preprocessor and len(self.modality.columns) > 1:
             raise ValueError(
@@ -39,6 +41,8 @@ class KerasHub(Transformer):
                 f"{self.modality.encoder!r}. Use one `Text` for each."
             )
         learnt = {"form": text_form(self.modality.encoder, family)} if family.preprocessor else {}
+        if family.preprocessor and self.modality.sequence_length is None:
+            learnt["sequence_length"] = most_tokens(self.modality.encoder)
         if self.modality.pooling == "sentence" and family.tells:
             learnt["sentence"] = sentence_pooling(self.modality.encoder)
         return {"tokenizer": tokenizer, **learnt}
@@ -48,7 +52,7 @@ class KerasHub(Transformer):
             if form := self.modality.state.get("form"):
                 raw = {c: layers.FormText(**form, name=f"{self.name}_form")(texts) for c, texts in raw.items()}
             return super().prepare(raw)
-        length = self.modality.sequence_length
+        length = self.modality.length
         tokenize = hub.HubPreprocessor(self.modality.preprocessor, length, name=f"{self.name}_tokens")
         return tokenize(strings(raw))
 
@@ -75,6 +79,18 @@ def load(encoder, kind, **settings):
     return presets.load(part, encoder, what=f"a text {kind.lower()}", **settings)
 
 
+def check_reads_both_ways(tokenizer, encoder):
+    """Raise where a tokenizer is that of a causal language model: its first token, `pooling="cls"`, knows nothing of the text."""
+    import keras_hub
+
+    backbone = getattr(tokenizer, "backbone_cls", None)
+    if backbone is not None and backbone in {cls.backbone_cls for cls in subclasses(keras_hub.models.CausalLM)}:
+        raise ValueError(
+            f"`encoder` of `Text` must read each token with those on both sides of it. Received: {encoder!r}, a {backbone.__name__}, a causal "
+            "language model, whose tokens know only what is before them. Use a preset of sentences, such as 'all_minilm_l6_v2_en'."
+        )
+
+
 def text_form(encoder, family):
     """Settings of `layers.FormText` by what prepares the texts of an image-text preset; its usual ones where the preset has none."""
     import keras_hub
@@ -91,6 +107,11 @@ def text_form(encoder, family):
 
     bare = setting("canonicalize_text")
     return {"lower": setting("to_lower") or bare, "bare": bare}
+
+
+def most_tokens(encoder):
+    """How many tokens the text half of an image-text preset takes, by its settings alone."""
+    return text_half(load(encoder, "Backbone", load_weights=False), encoder).max_sequence_length
 
 
 def sentence_pooling(encoder):

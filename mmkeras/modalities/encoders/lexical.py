@@ -27,10 +27,10 @@ class Lexical(TextEncoder):
     def adapt(self, df):
         columns = raw_values(df, [self.modality]).values()
         check_words(self.modality.columns, columns)
-        return learn_terms([" ".join(row) for row in zip(*columns, strict=True)], self.modality.sequence_length)
+        return learn_terms([" ".join(row) for row in zip(*columns, strict=True)], self.modality.length)
 
     def prepare(self, raw):
-        state, words = self.modality.state, self.modality.sequence_length
+        state, words = self.modality.state, self.modality.length
         weigh = layers.TermWeights(state["vectorizer"], state["idf"], words, unicode=True, name=f"{self.name}_terms")
         return weigh(strings(raw))
 

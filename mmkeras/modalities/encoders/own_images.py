@@ -4,7 +4,7 @@ import os
 
 import keras
 
-from mmkeras.graph import with_policy
+from mmkeras.graph import check_file, with_policy
 from mmkeras.modalities.encoders.base import ImageEncoder
 
 
@@ -56,17 +56,21 @@ def open_model(path):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that Keras refuses to load safely.
+        ValueError: a file that Keras refuses to load safely, or that is not as Keras writes it, see `check_file`.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"`encoder` names a file that does not exist. Received: {path!r}. Check the path.")
     try:
+        check_file(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if ". Do not use it" in said:  # of a check, whose rule is about stages
+            said = said.partition("Received: ")[2].partition(". Do not use it")[0]
         raise ValueError(
-            f"`encoder` must be a model that Keras loads without running code of the file, so no Lambda. Received: {path!r}, "
-            f"which failed with: {(str(error).strip().splitlines() or [type(error).__name__])[0][:300]}. Save it without such layers; "
-            "import the modules that register its own."
+            "`encoder` must be a file as Keras writes it, with all that it needs inside, which loads without running code of the file, so "
+            f"no Lambda. Received: {path!r}, which failed with: {said[:300]}. Save it without such layers; import the modules that "
+            "register its own; use no file of somebody whom you do not trust."
         ) from error
 
 

@@ -21,17 +21,17 @@ class ScratchText(Transformer):
         columns = raw_values(df, [self.modality]).values()
         check_words(self.modality.columns, columns)
         texts = np.concatenate(list(columns))
-        return {"tokenizer": learn_tokenizer(texts, self.modality.sequence_length)}
+        return {"tokenizer": learn_tokenizer(texts, self.modality.length)}
 
     def prepare(self, raw):
-        space = layers.SpaceCharacters(self.modality.sequence_length, name=f"{self.name}_characters")
+        space = layers.SpaceCharacters(self.modality.length, name=f"{self.name}_characters")
         return super().prepare({column: space(texts) for column, texts in raw.items()})
 
     def backbone(self):
         import keras_hub
 
         words = self.modality.state["tokenizer"].vocabulary_size()
-        size = {**SIZE, "max_sequence_length": self.modality.sequence_length}
+        size = {**SIZE, "max_sequence_length": self.modality.length}
         return keras_hub.models.BertBackbone(vocabulary_size=words, dtype=self.modality.dtype, **size)
 
 

@@ -37,7 +37,7 @@ class Transformer(TextEncoder):
         return self.modality.pooling, False
 
     def prepare(self, raw):
-        tokenizer, length = self.modality.state["tokenizer"], self.modality.sequence_length
+        tokenizer, length = self.modality.state["tokenizer"], self.modality.length
         tokenize = tokenize_layer(tokenizer, length, f"{self.name}_tokens")
         tokens = tokenize(strings(raw))
         return (
@@ -69,8 +69,8 @@ class Transformer(TextEncoder):
     def _tower(self, tensors):
         """Run the transformer as one layer; as two, cut below the top N blocks, when only those train."""
         backbone, top = self.backbone(), self.top_blocks()
-        check_length(self.modality.sequence_length, backbone, self.modality.encoder)
-        positions, length = getattr(backbone, "max_sequence_length", None), self.modality.sequence_length
+        check_length(self.modality.length, backbone, self.modality.encoder)
+        positions, length = getattr(backbone, "max_sequence_length", None), self.modality.length
         if self.family.class_token == "end" and length != positions:
             raise ValueError(
                 f"`sequence_length` of {self.modality.encoder!r}, which reads the last of all positions, must be {positions}. "
