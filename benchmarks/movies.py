@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 import mmkeras as mm  # noqa: E402
 
 FIRST = {"batch_size": 32, "learning_rate": 1e-3}  # of the phase before towers train, too
-LORA = {"blocks": 3, "epochs": 4, "rate": 2e-3}
+LORA = {"blocks": 4, "epochs": 4, "rate": 3e-3}  # by inner rows
 
 
 def modalities(weights, **tower):
