@@ -15,7 +15,8 @@ def refine_captions(
     `fit` teaches the next word of captions by people. Here the model draws captions of each training image, and those become
     more likely that score better than the image's others: self-critical sequence training (Rennie et al., 2017,
     https://arxiv.org/abs/1612.00563), compared with the mean of the other draws (Luo, 2020, https://arxiv.org/abs/2003.09971).
-    Only the head learns. A call that fails leaves the Pipeline as it was.
+    The head learns, and what trains with it from the start, such as embeddings; pretrained towers stay. A call that fails leaves the
+    Pipeline as it was.
 
     Args:
         pipe: a fitted `Pipeline`.
@@ -54,9 +55,11 @@ def refine_captions(
     target = task.target(df)
     training = task.refining(fitted.head, target, draws, seed)
     callbacks = [*task.watch(fitted.predict, validation), *callbacks]
-    before = fitted.head.get_weights()
+    learning = [fitted.head, *(layer for layer in fitted.trunk.encode.layers if layer.trainable)]
+    before = [layer.get_weights() for layer in learning]
     try:
         return fitted.trunk.train(training, Rows(df, target), plan, callbacks=callbacks)
     except BaseException:  # an interruption, too
-        fitted.head.set_weights(before)
+        for layer, weights in zip(learning, before, strict=True):
+            layer.set_weights(weights)
         raise
