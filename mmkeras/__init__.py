@@ -41,7 +41,7 @@ if not _waiting:
     from mmkeras.persistence import VERSION as __version__
     from mmkeras.pipeline import Pipeline, load
     from mmkeras.search.ensemble import Ensemble
-    from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression
+    from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression, Retrieval
     from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "MultiClass",
     "Regression",
     "Caption",
+    "Retrieval",
     # one model of one DataFrame
     "fit",
     "suggest",

@@ -63,7 +63,7 @@ class Recipe:
         columns = list(dict.fromkeys([*read, *self.task.columns]))
         weighed = columns if sample_weight is None else list(dict.fromkeys([*columns, column_label(sample_weight)]))
         check_frame(df, weighed)
-        for column in set(read) & set(self.task.columns):
+        for column in set() if self.task.answers_apart else set(read) & set(self.task.columns):
             warnings.warn(
                 f"The target {column!r} is also read by a modality: the model will copy it. "
                 "Take it out of the modality's columns.",
@@ -71,15 +71,15 @@ class Recipe:
             )
         if hasattr(validation_data, "columns"):
             check_frame(validation_data, columns, "validation_data")
-            validation_data = self.task.units(validation_data[columns].copy(), read)
-        df = self.task.units(df[weighed].copy(), read)
+            validation_data = self.task.units(validation_data[columns].copy(), self.modalities)
+        df = self.task.units(df[weighed].copy(), self.modalities)
         if len(df) < 2:
             raise ValueError(f"`fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
-        return hold_out(df, validation_data, seed)
+        return hold_out(df, validation_data, seed, self.task.together)
 
     def plan(self, rows, **settings):
         """`Plan` of training on so many rows; see `Plan.of` for settings that are "chosen"."""
-        return Plan.of(rows, self.task.usual_epochs, self.task.stops_early, **settings)
+        return Plan.of(rows, self.task.usual_epochs, self.task.stops_early, self.task.usual_batch, **settings)
 
     def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=(), series=None):
         """(`Fitted`, History of all phases) from the rows that `rows` gave.
@@ -250,9 +250,9 @@ class Fitted:
         """Let the task learn from the validation rows."""
         self.task = self.task.tune(self.validation.target, self.predict(self.validation.df))
 
-    def embed(self, df, verbose=0):
-        """(rows, D) fused features."""
-        model = submodel(self.head.input, {"embedding": self.task.embedding(self.head)})
+    def embed(self, df, verbose=0, side=None):
+        """(rows, D) fused features, or the vectors of a side."""
+        model = submodel(self.head.input, {"embedding": self.task.embedding(self.head, side)})
         return self.trunk.outputs(model, df, verbose=verbose)["embedding"]
 
     # --- rivals
@@ -267,7 +267,7 @@ class Fitted:
         """{name: `Rival`} of some classes; {} where no training rows are known."""
         rows = self.rows
         if rows is None and train_data is not None:
-            df = self.task.units(train_data, list(columns_of(self.trunk.modalities)))
+            df = self.task.units(train_data, self.trunk.modalities)
             rows = Rows(df, self.task.target(df))
         if rows is None or not kinds:
             return {}

@@ -85,7 +85,7 @@ def judged_rows(table, validation, *, by, time, seed):
     columns = list(dict.fromkeys([*read, *table.task.columns]))
     beside = [*(column_labels(by) if by is not None else []), *(column_labels(time) if time is not None else [])]
     check_frame(table.df, list(dict.fromkeys([*columns, *beside])))
-    df = table.task.units(table.df, read)
+    df = table.task.units(table.df, table.modalities)
     if len(df) < 2:
         raise ValueError(f"`mm.fit` needs at least two rows to learn from. Received: {len(df)}. Add rows.")
     if validation is not None or time is not None or len(df) > FOLDS_UP_TO:
@@ -129,9 +129,7 @@ def _held_out(table, df, validation, *, by, time, seed, columns):
     if validation is not None:
         check_frame(validation, columns, "validation_data")
         train, task = df[columns], table.task.adapt(df)
-        judged, sentences = task.judged(
-            table.task.units(validation[columns].copy(), list(columns_of(table.modalities)))
-        )
+        judged, sentences = task.judged(table.task.units(validation[columns].copy(), table.modalities))
         if not len(judged):
             raise ValueError(f"`validation_data` must hold rows that can be judged. {' '.join(sentences)}")
         table.notes += sentences

@@ -14,7 +14,7 @@ from mmkeras.cli.predictions import check_ending, first_predictions, write_predi
 from mmkeras.cli.serve import serve
 from mmkeras.cli.served import call_of
 from mmkeras.cli.use import import_file, load_folder, rivals_of
-from mmkeras.data.columns import check_frame, columns_of
+from mmkeras.data.columns import check_frame
 from mmkeras.data.tables import read_parts, read_table
 from mmkeras.modalities.base import split_names
 from mmkeras.trunk import folder, store
@@ -227,8 +227,8 @@ def _read_data(options):
     modalities = make_modalities(options, task)
     if options.min_label_rows > 1:
         task = _frequent(task, df, options.min_label_rows)
-    df = task.units(df, list(columns_of(modalities)))  # what is judged as one lies on one side only
-    split = {"by": split_names(options.split_by or "") or None, "time": options.split_time}
+    df = task.units(df, modalities)  # what is judged as one lies on one side only
+    split = {"by": split_names(options.split_by or "") or task.together, "time": options.split_time}
     return *mm.split_frame(df, options.test_share, options.seed, **split), modalities, task
 
 

@@ -290,13 +290,13 @@ def _refuse_shared_groups(df, names, groups, places):
             )
 
 
-def hold_out(df, validation_data, seed):
+def hold_out(df, validation_data, seed, by=None):
     """(training rows, validation rows or None) for what a user gave `fit` as validation_data.
 
     Args:
         df: DataFrame.
         validation_data: DataFrame, a share of `df`, None for a tenth where there are enough rows, or False for none.
-        seed: int.
+        seed: int. by: name of a column whose values stay together, or None.
     """
     if hasattr(validation_data, "columns"):
         return df, validation_data
@@ -309,4 +309,4 @@ def hold_out(df, validation_data, seed):
             stacklevel=4,
         )
         return df, None
-    return split_frame(df, VALIDATION_SHARE if validation_data is None else validation_data, seed)
+    return split_frame(df, VALIDATION_SHARE if validation_data is None else validation_data, seed, by=by)

@@ -12,10 +12,12 @@ class Target(abc.ABC):
         lengths: (rows,) ints that padding of the answers depends on, or None.
         answers: int, how many answers there are; a row may have several.
         values: (rows, …) array where each row has one answer of one shape, else None.
+        together: (rows,) ints, equal where rows are drawn in resamples as one, or None.
     """
 
     lengths = None
     values = None
+    together = None
 
     @abc.abstractmethod
     def __len__(self):

@@ -25,7 +25,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
     task, trunk, columns = fitted.task, fitted.trunk, columns_of(fitted.trunk.modalities)
     by = by if by is None else column_label(by)
     check_frame(df, [*columns, *task.columns, *([by] if by is not None else [])])
-    df, told = task.judged(task.units(df, list(columns)))
+    df, told = task.judged(task.units(df, trunk.modalities))
     notes = [*notes, *told]
     if not len(df):
         raise ValueError(

@@ -30,23 +30,23 @@ class Linear(Rival):
         columns = word_columns(bench.modalities)
         if not columns:
             return {}
-        vectorizer = _vectorizer()
+        reader = vectorizer()
         try:
-            terms = vectorizer.fit_transform(_joined(bench.rows.df, columns))
+            terms = reader.fit_transform(joined_words(bench.rows.df, columns))
         except ValueError:  # scikit-learn's word for an empty vocabulary
             return {}
         weights, bias = bench.task.fit_linear(terms, bench.rows.target.values)
         rival = cls(
-            bench.task, columns, vocabulary=vectorizer.get_feature_names_out(), idf=vectorizer.idf_,
+            bench.task, columns, vocabulary=reader.get_feature_names_out(), idf=reader.idf_,
             weights=weights.astype("float32"), bias=bias,
         )  # fmt: skip
         return {"TF-IDF + linear model": rival}
 
     def predict(self, trunk, df):
-        vectorizer = _vectorizer({word: i for i, word in enumerate(self.vocabulary)}, self.unicode)
-        vectorizer.idf_ = np.asarray(self.idf)
-        rows = _joined(df, self.columns, self.unicode)
-        values = vectorizer.transform(rows) @ self.weights.T.astype("float64") + self.bias
+        reader = vectorizer({word: i for i, word in enumerate(self.vocabulary)}, self.unicode)
+        reader.idf_ = np.asarray(self.idf)
+        rows = joined_words(df, self.columns, self.unicode)
+        values = reader.transform(rows) @ self.weights.T.astype("float64") + self.bias
         return self.task.link(values)
 
     def write(self, path):
@@ -86,7 +86,7 @@ def word_columns(modalities):
     return list(dict.fromkeys(name for m in modalities for name, column in m.columns_read.items() if column.words))
 
 
-def _joined(df, columns, unicode=True):
+def joined_words(df, columns, unicode=True):
     rows = [" ".join(row) for row in zip(*(texts(df[c]) for c in columns), strict=True)]
     if not unicode:
         return rows
@@ -94,7 +94,7 @@ def _joined(df, columns, unicode=True):
     return [text.decode() for start in starts for text in plain_text(rows[start : start + AT_ONCE]).numpy()]
 
 
-def _vectorizer(vocabulary=None, unicode=True):
+def vectorizer(vocabulary=None, unicode=True):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     # A word seen once in training says nothing of other rows; a given vocabulary needs no such limit.

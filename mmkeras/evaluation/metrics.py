@@ -139,7 +139,7 @@ def regressions(target, predictions, weights):
     return {name: _mean_known(np.stack([scores[name] for scores in columns], axis=1)) for name in columns[0]}
 
 
-def bootstrap(function, rows, samples=1000, seed=0):
+def bootstrap(function, rows, samples=1000, seed=0, *, together=None):
     """Values of a metric function on the rows and on resamples of them.
 
     Args:
@@ -147,10 +147,15 @@ def bootstrap(function, rows, samples=1000, seed=0):
         rows: int, n.
         samples: int, number of resamples.
         seed: int.
+        together: (n,) ints, equal where rows are drawn as one; None where each is drawn by itself.
 
     Returns:
         ({metric: float}, {metric: (samples,) array}).
     """
+    if together is not None:
+        _, places = np.unique(together, return_inverse=True)
+        by_row, rows = function, int(places.max()) + 1
+        function = lambda weights: by_row(weights[:, places])  # noqa: E731
     point = {name: float(values[0]) for name, values in function(np.ones((1, rows))).items()}
     blocks = [function(np.asfortranarray(drawn, "float64")) for drawn in _draws(rows, samples, seed)]
     return point, {name: np.concatenate([block[name] for block in blocks]) for name in point}

@@ -41,13 +41,13 @@ class NearestImage(Rival):
 
     @classmethod
     def fit(cls, bench):
-        model = _mean_features(bench.trunk)
+        model = mean_features(bench.trunk)
         features = bench.trunk.outputs(model, bench.rows.df)["features"].astype("float16")
         return {"nearest training image": cls(features, [texts[0] for texts in bench.rows.target.texts], model)}
 
     def predict(self, trunk, df):
         if self._model is None:
-            self._model = _mean_features(trunk)
+            self._model = mean_features(trunk)
         features = trunk.outputs(self._model, df)["features"].astype("float16").astype("float32")
         near = (features @ self.features.T.astype("float32")).argmax(axis=1)
         return written([self.captions[row] for row in near])
@@ -62,9 +62,14 @@ class NearestImage(Rival):
             return cls(stored["features"], stored["captions"].tolist())
 
 
-def _mean_features(trunk):
-    """keras.Model to {"features": (B, D)} of length 1: each modality's features, averaged over its sequence."""
-    inputs, means = trunk.head_inputs(), []
+def mean_features(trunk, names=None):
+    """keras.Model to {"features": (B, D)} of length 1: each modality's features, averaged over its sequence.
+
+    Args:
+        trunk: `Trunk`.
+        names: of the modalities; None takes all.
+    """
+    inputs, means = trunk.head_inputs(names), []
     for name in inputs.names:
         x = inputs(name)
         x = keras.layers.GlobalAveragePooling1D()(x) if len(x.shape) == 3 else x

@@ -75,7 +75,7 @@ def write_report(report, path):
         lines.append(f"<h2>{html.escape(section.title)}</h2>")
         if section.figure is not None:
             lines.append(html_image(section.figure(), section.alt))
-        lines.append(html_table(section.table))
+        lines.append(html_table(section.table, pictures=section.pictures))
     if not report.examples.empty:
         lines += ["<h2>Some rows</h2>", html_table(report.examples, pictures=report.pictures)]
     return write_text(path, clean("\n".join(lines)) + "</html>\n")

@@ -10,7 +10,7 @@ from mmkeras.evaluation.sections import Section
 
 def scores(task, target, predictions, *, samples=1000, seed=0):
     """Point values and bootstrap resamples of a task's metrics, see `metrics.bootstrap`."""
-    return metrics.bootstrap(task.score(target, predictions), len(target), samples, seed)
+    return metrics.bootstrap(task.score(target, predictions), len(target), samples, seed, together=target.together)
 
 
 def with_interval(point, drawn, primary):
@@ -25,7 +25,7 @@ class Report:
 
     Attributes:
         metrics: {name: value}. MultiLabel: map (macro average precision), micro_f1, macro_f1. MultiClass:
-            accuracy, macro_f1, map. Regression: r2, mae, rmse. Caption: bleu_1 to bleu_4, rouge_l, cider.
+            accuracy, macro_f1, map. Regression: r2, mae, rmse. Caption: bleu_1 to bleu_4, rouge_l, cider. Retrieval: see there.
         intervals: {name: (low, high)}, 95% bootstrap intervals over the evaluated rows.
         baselines: DataFrame with a row per simple rival; the metrics, and the interval of the primary one.
         sections: list of `Section`, further tables.
@@ -41,6 +41,7 @@ class Report:
         groups: DataFrame with a row per value of a column, from `evaluate(by=column)`.
         gallery: DataFrame for Caption, a row for each image, best first: image (a path or bytes), caption, references,
             score (CIDEr-D of this caption).
+        hits: DataFrame for Retrieval, a row for each of some queries: query, rank, its own item, and the items that came first.
 
     Example:
         >>> import mmkeras as mm
@@ -73,6 +74,7 @@ class Report:
     missing = property(lambda self: self.table("missing"))
     groups = property(lambda self: self.table("groups"))
     gallery = property(lambda self: self.table("gallery"))
+    hits = property(lambda self: self.table("hits"))
 
     def to_frame(self):
         """The model and its rivals as a DataFrame: metrics, and the primary metric's interval."""
@@ -96,7 +98,7 @@ class Report:
         if not self.baselines.empty:
             lines += ["", "Beside its baselines", indent(self.to_frame().round(3).to_string())]
         for section in self.sections:
-            if not section.gallery:
+            if not (section.gallery or section.pictures):
                 lines += ["", section.title, indent(section.table.round(3).to_string(na_rep="-"))]
         return "\n".join(lines + [""] + [f"- {note}" for note in self.notes])
 

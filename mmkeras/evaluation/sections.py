@@ -19,6 +19,7 @@ class Section:
         alt: str, what the figure shows.
         notes: list of sentences that the report should hold.
         gallery: bool; True for rows with the columns image, caption, references and score, shown as pictures and not printed.
+        pictures: names of columns of the table that hold pictures, paths or bytes; such a table is not printed either.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Section:
     alt: str = ""
     notes: list = dataclasses.field(default_factory=list)
     gallery: bool = False
+    pictures: tuple = ()
 
 
 def label_section(classes, truth, predictions, *, decisions, thresholds):
@@ -78,3 +80,25 @@ def confusion_section(classes, truth, decided):
         return draw_confusion(table)
 
     return Section("confusion", "True classes (down) as predicted (across)", table, figure, "Confusion matrix")
+
+
+def hits_section(target, rows, ranks, hits):
+    """A row for each query: what it is, the rank of the first item of its group, that item, and what came first.
+
+    Args:
+        target: `tasks.retrieval.Pairs`. rows: (Q,) numbers of the queries' rows. ranks: (Q,).
+        hits: for each query the rows of the items that came first.
+    """
+    import pandas as pd
+
+    query, items = target.shown["query"], target.shown["items"]
+    found = [{str(place): items[hit] for place, hit in enumerate(some, start=1)} for some in hits]
+    table = pd.DataFrame(
+        [
+            {"query": query[row], "rank": rank, "its own": items[row], **more}
+            for row, rank, more in zip(rows, ranks, found, strict=True)
+        ]
+    )
+    sides = {"query": ["query"], "items": [name for name in table if name not in ("query", "rank")]}
+    pictures = tuple(name for side in target.pictured for name in sides[side])
+    return Section("hits", "Queries that found theirs first, and last", table, pictures=pictures)

@@ -38,6 +38,10 @@ class HeadInputs:
             self.inputs[key] = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
         return self.inputs[key]
 
+    def only(self, names):
+        """The same for some of the modalities, with inputs of its own."""
+        return HeadInputs(self.features, names, self.normalise, whole=self.whole, ways=self._ways)
+
     def alike(self, name):
         """What of a modality's rows may be compared, see `Modality.alike`; None for nothing."""
         return self._ways[name](self) if name in self._ways else None

@@ -1,6 +1,5 @@
 """refine_captions: a fitted captioner learns on, toward the score that captions are judged by."""
 
-from mmkeras.data.columns import columns_of
 from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Rows
@@ -47,11 +46,11 @@ def refine_captions(
         ['loss', 'reward']
     """
     fitted = pipe.check_fitted()
-    task, read = fitted.task, list(columns_of(fitted.trunk.modalities))
+    task, modalities = fitted.task, fitted.trunk.modalities
     plan = Plan(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, verbose=verbose)
     validation = frame_if_rows(validation_data, "validation_data")
-    validation = None if validation is None else task.units(validation, read)
-    df = task.units(as_frame(df), read)
+    validation = None if validation is None else task.units(validation, modalities)
+    df = task.units(as_frame(df), modalities)
     target = task.target(df)
     training = task.refining(fitted.head, target, draws, seed)
     callbacks = [*task.watch(fitted.predict, validation), *callbacks]

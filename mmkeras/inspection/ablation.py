@@ -202,9 +202,8 @@ def _head_of(modalities, head):
 
 def _judged(test_data, modalities, task):
     """(rows that can be judged, sentences about the others)."""
-    inputs = list(columns_of(modalities))
-    check_frame(test_data, [*inputs, *task.columns])
-    rows, notes = task.judged(task.units(test_data, inputs))
+    check_frame(test_data, [*columns_of(modalities), *task.columns])
+    rows, notes = task.judged(task.units(test_data, modalities))
     if not len(rows):
         raise ValueError(f"`test_data` must hold a row that can be judged. Received: none. {' '.join(notes)}")
     return rows, notes

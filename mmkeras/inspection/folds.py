@@ -22,9 +22,8 @@ def read_rows(modalities, task, df):
         KeyError, TypeError, ValueError: see `check_frame` and the task's `adapt`.
     """
     check_modalities(modalities)
-    inputs = list(columns_of(modalities))
-    check_frame(df, [*inputs, *task.columns])
-    df = task.units(df, inputs)
+    check_frame(df, [*columns_of(modalities), *task.columns])
+    df = task.units(df, modalities)
     written = task.fixed(df)
     return df, written, written.adapt(df)
 

@@ -14,6 +14,7 @@ from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
 from mmkeras.layers.late import AddLinear
 from mmkeras.layers.members import MemberDense, MemberScale
+from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
@@ -54,6 +55,7 @@ __all__ = [
     "ReadDates",
     "ReadNumbers",
     "RisingQuantiles",
+    "Similarity",
     "SpaceCharacters",
     "Spell",
     "Standardize",

@@ -212,7 +212,7 @@ def _rows(pipelines, validation_data):
     )
     if validation_data is not None:
         check_frame(validation_data, [*columns, *task.columns], "validation_data")
-        df, sentences = task.judged(task.units(validation_data, columns))
+        df, sentences = task.judged(task.units(validation_data, fitted[0].trunk.modalities))
         if not len(df):
             raise ValueError(f"`validation_data` must hold rows that can be judged. {' '.join(sentences)}")
         return Rows(df, task.target(df))

@@ -38,11 +38,11 @@ class SearchRows:
         read = list(columns_of(modalities))
         columns = list(dict.fromkeys([*read, *task.columns]))
         check_frame(df, columns)
-        self.df = task.units(df[columns].copy(), read)
+        self.df = task.units(df[columns].copy(), modalities)
         self.share, self.validation = VALIDATION_SHARE if validation_data is None else validation_data, None
         if hasattr(validation_data, "columns"):
             check_frame(validation_data, columns, "validation_data")
-            self.validation = task.units(validation_data[columns].copy(), read)
+            self.validation = task.units(validation_data[columns].copy(), modalities)
 
     def split(self, number=0):
         """`Split` of the trials, or of a round of finals: another share of the rows, where a share is held out.
@@ -52,7 +52,7 @@ class SearchRows:
         """
         train, validation = self.df, self.validation
         if validation is None:
-            train, validation = split_frame(self.df, self.share, self.seed + number)
+            train, validation = split_frame(self.df, self.share, self.seed + number, by=self.task.together)
         task = self.task.adapt(train)
         judged, sentences = task.judged(validation)
         said = task.judged(train)[1]

@@ -4,5 +4,6 @@ from mmkeras.tasks.caption import Caption
 from mmkeras.tasks.classes import MultiClass
 from mmkeras.tasks.labels import MultiLabel
 from mmkeras.tasks.regression import Regression
+from mmkeras.tasks.retrieval import Retrieval
 
-__all__ = ["Caption", "MultiClass", "MultiLabel", "Regression"]
+__all__ = ["Caption", "MultiClass", "MultiLabel", "Regression", "Retrieval"]

@@ -40,6 +40,14 @@ class Task(Learner):
     stops_early = False
     # Whether `tune` learns from validation rows, so that some should be held out.
     tunes = False
+    # Rows of a batch where nobody chose; None leaves it to their number, see `Plan.of`.
+    usual_batch = None
+    # Name of a column of `units` whose values stay together: held out, put in a fold and drawn in resamples as one; None for none.
+    together = None
+    # Whether the target's column may be read by modalities, because answers do not stand in it.
+    answers_apart = False
+    # Whether predictions of models of several folds can be judged together.
+    pools = True
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
     sequences = False
     # What scikit-learn calls a model of it: "classifier", "regressor", or None for neither.
@@ -80,12 +88,12 @@ class Task(Learner):
         """Names of the target's columns."""
         return (self.column,)
 
-    def units(self, df, inputs):
+    def units(self, df, modalities):
         """A row for each thing that is judged, such as an image with all its captions.
 
         Args:
             df: DataFrame.
-            inputs: names of the columns that the modalities read.
+            modalities: what is read to answer it.
         """
         return df
 
@@ -188,8 +196,20 @@ class Task(Learner):
         """
         return []
 
-    def embedding(self, head):
-        """The KerasTensor (B, D) of a head in which all modalities are joined: what its fusion gave."""
+    def embedding(self, head, side=None):
+        """The KerasTensor (B, D) of a head in which all modalities are joined: what its fusion gave.
+
+        Args:
+            head: what `build_head` gave.
+            side: of a task with sides, which of them; else None.
+
+        Raises:
+            ValueError: a side that there is not.
+        """
+        if side is not None:
+            raise ValueError(
+                f"Only a Pipeline for Retrieval has sides. Received: side={side!r} for {type(self).__name__}. Leave it out."
+            )
         if any(layer.name == "fusion" for layer in head.layers):
             return head.get_layer("fusion").output
         features = [x for key, x in head.input.items() if "." not in key]

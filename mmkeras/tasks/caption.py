@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mmkeras.data.categories import group
 from mmkeras.data.column import Claim
-from mmkeras.data.columns import check_frame
+from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.sample import Sample
 from mmkeras.data.targets import Sentences
 from mmkeras.data.texts import texts as read_texts
@@ -151,8 +151,8 @@ class Caption(Task):
         grouped[self.column] = pd.Series(captions, index=grouped.index, dtype=object)
         return grouped[[bool(some) for some in captions]]
 
-    def units(self, df, inputs):
-        return self.group(df, inputs)
+    def units(self, df, modalities):
+        return self.group(df, list(columns_of(modalities)))
 
     def adapt(self, df):
         texts = [text for cell in sentences_of(df[self.column]) for text in cell]
@@ -201,8 +201,10 @@ class Caption(Task):
     def watch(self, predict, df):
         return [] if df is None else [WatchCider(predict, df, self.column)]
 
-    def embedding(self, head):
+    def embedding(self, head, side=None):
         """The mean of the patches that are there."""
+        if side is not None:
+            return super().embedding(head, side)
         return MaskedMean()(head.get_layer("patches").output, head.get_layer("patch_mask").output)
 
     # --- predictions

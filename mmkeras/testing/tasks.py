@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 
-from mmkeras.data.columns import columns_of
 from mmkeras.evaluation.report import scores
 from mmkeras.evaluation.rivals import Bench, Rival, load_rival, save_rival
 from mmkeras.inspection.ablation import ablate
@@ -51,7 +50,7 @@ def check_task(task, df, modalities=None, **fit):
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         _check_learning(task, df, modalities)
-        units = task.units(df, list(columns_of(modalities)))
+        units = task.units(df, modalities)
         train, test = units.iloc[: len(units) * 3 // 4], units.iloc[len(units) * 3 // 4 :]
         pipe = Pipeline(modalities, task, encode_engine="tensorflow")
         pipe.fit(train, validation_data=0.25, **{**QUICK, **fit})
@@ -66,7 +65,7 @@ def check_task(task, df, modalities=None, **fit):
 def _check_learning(task, df, modalities):
     """State apart from settings, and targets."""
     what, before = type(task).__name__, dict(vars(task))
-    units = task.units(df, list(columns_of(modalities)))
+    units = task.units(df, modalities)
     adapted = task.adapt(units)
     must(vars(task) == before, f"{what}.adapt must leave the original as it was.")
     must(adapted.state is not None and adapted.settings == task, f"{what}.adapt must give a copy by `learn`.")

@@ -42,13 +42,14 @@ class Plan:
     unfreeze: tuple = ()
 
     @classmethod
-    def of(cls, rows, usual=10, stops=True, **settings):
+    def of(cls, rows, usual=10, stops=True, batch=None, **settings):
         """A plan in which what is "chosen" follows from the number of rows, by the rule that docs/defaults.md tells and measures.
 
         Args:
             rows: int, of training.
             usual: int, the task's usual epochs.
             stops: bool, whether the task's chosen epochs end early.
+            batch: int, the task's usual rows of a batch, or None.
             **settings: of the plan; epochs, batch_size, learning_rate, weight_decay and early_stopping may be "chosen", or left out.
 
         Example:
@@ -59,7 +60,7 @@ class Plan:
         times = max(1.0, rows / MANY_ROWS)
         batch_size = settings.get("batch_size", CHOSEN)
         if _is_chosen(batch_size):
-            batch_size = min(512, 32 * 2 ** round(np.log2(times)))
+            batch_size = batch or min(512, 32 * 2 ** round(np.log2(times)))
         valid = isinstance(batch_size, int) and batch_size > 0  # else the plan refuses it
         steps = max(1.0, rows / batch_size) if valid else 1.0
         chosen = {
@@ -145,6 +146,7 @@ class Training:
         model: keras.Model to one output for each decision.
         losses: {output: Keras loss}. metrics: {output: list of Keras metrics}. loss_weights: {output: float}.
         main: the output whose metrics bear their plain names in the History.
+        callbacks: list of Keras callbacks that the losses need.
     """
 
     model: object
@@ -152,6 +154,7 @@ class Training:
     metrics: dict
     loss_weights: dict
     main: str
+    callbacks: list = dataclasses.field(default_factory=list)
 
 
 def side_by_side(trainings):
@@ -169,7 +172,8 @@ def side_by_side(trainings):
         for key, tensor in model({key: inputs[key] for key in model.input}).items():
             outputs[f"{name}/{key}"] = tensor
             losses[f"{name}/{key}"], weights[f"{name}/{key}"] = training.losses[key], training.loss_weights[key]
-    return Training(keras.Model(inputs, outputs), losses, {}, weights, next(iter(outputs)))
+    callbacks = [callback for training in trainings.values() for callback in training.callbacks]
+    return Training(keras.Model(inputs, outputs), losses, {}, weights, next(iter(outputs)), callbacks)
 
 
 def compile_for_training(model, training, plan, learning_rate, *, pace=None):

@@ -297,6 +297,7 @@ class Trunk:
                             StopAtNaN(),
                             PlainLogs(training.main, training.losses),
                             *paces,
+                            *training.callbacks,
                             *callbacks,
                             settling,
                         ],

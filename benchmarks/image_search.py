@@ -1,0 +1,63 @@
+"""Photos found by captions, and captions by photos: trained on Flickr8k's 6,000 training images, judged on the 1,000 development images.
+
+    python benchmarks/image_search.py DATA_FOLDER [--tower efficientnet_lite2] [--loss sigmoid] [--held-out] [--cache FOLDER] [--html FILE]
+
+DATA_FOLDER holds data/flickr8k, weights/all-MiniLM-L6-v2 and a folder of weights for each tower. Both towers are frozen. With
+`--held-out`, 500 training images are kept back and judged in place of the development images: settings are chosen there, so that the
+development images are seen once, at the end.
+"""
+
+import argparse
+import pathlib
+import time
+
+import pandas as pd
+from flickr8k import HELD_OUT, TOWERS, parts, tower
+
+import mmkeras as mm
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--tower", choices=TOWERS, default="efficientnet_lite2")
+    parser.add_argument("--held-out", action="store_true", help=f"judge {HELD_OUT} training images, kept back")
+    parser.add_argument("--loss", default="infonce")
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--units", type=int, default=1024)
+    parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, help="learn from only so many images")
+    parser.add_argument("--cache")
+    parser.add_argument("--html")
+    parser.add_argument("--save")
+    options = parser.parse_args()
+    weights = options.folder / "weights"
+    train, judged = parts(options.folder / "data/flickr8k", options.held_out)
+    train = train[train["image"].isin(train["image"].unique()[: options.images])]
+    text = mm.Text("caption", encoder=weights / "all-MiniLM-L6-v2", sequence_length=40)
+    task = mm.Retrieval(query="caption", items="image", width=options.width, loss=options.loss)
+    settings = {name: getattr(options, name) for name in ("units", "depth", "dropout")}
+    pipe = mm.Pipeline([text, tower(options.tower, weights, "avg")], task, **settings)
+    start = time.perf_counter()
+    learning = {
+        name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "weight_decay", "seed")
+    }
+    pipe.fit(train, validation_data=False, cache_dir=options.cache, verbose=2, **learning)
+    print(f"fitted in {time.perf_counter() - start:.0f} s, features included")
+    report = pipe.evaluate(judged)
+    print(report)
+    if options.html:
+        report.to_html(options.html)
+    if options.save:
+        pipe.save(options.save)
+
+
+if __name__ == "__main__":
+    pd.set_option("display.width", 140)
+    main()
