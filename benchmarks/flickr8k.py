@@ -54,7 +54,6 @@ def main():
     parser.add_argument("--tower", choices=TOWERS, default="mobilenet_v2")
     parser.add_argument("--held-out", action="store_true", help=f"judge {HELD_OUT} training images, kept back")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--refine", type=int, default=0, help="epochs of learning by CIDEr-D behind the others")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--width", type=int, default=512)
@@ -84,9 +83,6 @@ def main():
         cache_dir=options.cache,
         verbose=2,
     )
-    if options.refine:
-        watched = judged if options.held_out else None
-        mm.refine_captions(pipe, train, validation_data=watched, epochs=options.refine, verbose=2)
     fitted = time.perf_counter()
     report = pipe.evaluate(judged)
     print(report)

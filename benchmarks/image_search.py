@@ -41,7 +41,7 @@ def main():
     train, judged = parts(options.folder / "data/flickr8k", options.held_out)
     train = train[train["image"].isin(train["image"].unique()[: options.images])]
     text = mm.Text("caption", encoder=weights / "all-MiniLM-L6-v2", sequence_length=40)
-    task = mm.Retrieval(query="caption", items="image", width=options.width, loss=options.loss)
+    task = mm.Retrieval(query="text", items="image", width=options.width, loss=options.loss)
     settings = {name: getattr(options, name) for name in ("units", "depth", "dropout")}
     pipe = mm.Pipeline([text, tower(options.tower, weights, "avg")], task, **settings)
     start = time.perf_counter()

@@ -29,13 +29,15 @@ if not _waiting:
     from mmkeras.heads.decisions import build_head
     from mmkeras.inference.embed import embed
     from mmkeras.inference.generate import generate
-    from mmkeras.inference.refine import refine_captions
+    from mmkeras.inference.zero_shot import zero_shot
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
     from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
+    from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Image, Tabular, Text, Vector
     from mmkeras.models.captioner import build_captioner
+    from mmkeras.models.dual_encoder import build_dual_encoder
     from mmkeras.models.entailment import build_entailment_classifier
     from mmkeras.models.genre import build_genre_classifier
     from mmkeras.persistence import VERSION as __version__
@@ -65,6 +67,8 @@ __all__ = [
     "Ensemble",
     "load",
     "embed",
+    "zero_shot",
+    "linear_probe",
     "Report",
     "ablate",
     "Ablation",
@@ -78,7 +82,6 @@ __all__ = [
     "hub",
     # captions
     "generate",
-    "refine_captions",
     "Captions",
     "plot_attention",
     "score_captions",
@@ -93,6 +96,7 @@ __all__ = [
     "build_genre_classifier",
     "build_entailment_classifier",
     "build_captioner",
+    "build_dual_encoder",
     # data
     "samples",
     "sources",

@@ -79,7 +79,14 @@ class Recipe:
 
     def plan(self, rows, **settings):
         """`Plan` of training on so many rows; see `Plan.of` for settings that are "chosen"."""
-        return Plan.of(rows, self.task.usual_epochs, self.task.stops_early, self.task.usual_batch, **settings)
+        task = self.task
+        plan = Plan.of(rows, task.usual_epochs, task.stops_early, task.usual_batch, **settings)
+        if plan.batch_size < task.least_batch:
+            raise ValueError(
+                f"`batch_size` must be at least {task.least_batch} for {type(task).__name__}, which sets the rows of a batch against each "
+                f"other. Received: {plan.batch_size}. Use hundreds where you can."
+            )
+        return plan
 
     def learn(self, train, validation, plan, cache, *, sample_weight=None, callbacks=(), series=None):
         """(`Fitted`, History of all phases) from the rows that `rows` gave.
@@ -162,6 +169,11 @@ def _weights(weights, df, column):
             f"{shown(df[column].iloc[int(bad.argmax())])}. Fill or drop such rows."
         )
     return own if weights is None else weights * own
+
+
+def _leading_to(stage, keys):
+    """The part of a stage that gives some of its outputs."""
+    return submodel(stage.input, {key: tensor for key, tensor in stage.output.items() if key in keys}, stage.name)
 
 
 def _judged(task, train, validation):
@@ -282,11 +294,14 @@ class Fitted:
 
     def served(self):
         """{signature: keras.Model from raw values}; "serve" is the main one."""
-        trunk = self.trunk
-        return {
-            name: chain(trunk.prepare, trunk.encode, head, name=name.replace("serve", "serving"))
-            for name, head in self.task.serving(self.head).items()
-        }
+        trunk, models = self.trunk, {}
+        for name, head in self.task.serving(self.head).items():
+            encode, prepare = trunk.encode, trunk.prepare
+            if self.task.sides:  # each is served from its own columns
+                encode = _leading_to(encode, head.input)
+                prepare = _leading_to(prepare, {**encode.input, **head.input})
+            models[name] = chain(prepare, encode, head, name=name.replace("serve", "serving"))
+        return models
 
     def export(self, path):
         """Write a SavedModel, see `Pipeline.export`."""

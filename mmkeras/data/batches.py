@@ -20,7 +20,7 @@ from mmkeras.data.files import examine
 from mmkeras.data.frames import as_frame
 
 
-def plan_batches(rows, batch_size, lengths=None, rng=None):
+def plan_batches(rows, batch_size, lengths=None, rng=None, *, together=None):
     """Row numbers of each batch, such that rows of a batch have nearly the same length.
 
     Args:
@@ -28,6 +28,7 @@ def plan_batches(rows, batch_size, lengths=None, rng=None):
         batch_size: int.
         lengths: (rows,) ints or None, what padding depends on.
         rng: a NumPy Generator to shuffle for training; None keeps the order by length (or by row).
+        together: (rows,) ints; shuffled are groups of equal ones, as far as a batch holds them. None shuffles rows.
 
     Returns:
         list of int arrays; together they hold every row number once.
@@ -36,6 +37,9 @@ def plan_batches(rows, batch_size, lengths=None, rng=None):
         order = np.arange(rows) if lengths is None else np.argsort(lengths, kind="stable")
         return [order[i : i + batch_size] for i in range(0, rows, batch_size)]
     order = rng.permutation(rows)
+    if together is not None:
+        _, groups = np.unique(together, return_inverse=True)
+        order = order[np.argsort(rng.permutation(groups.max(initial=0) + 1)[groups[order]], kind="stable")]
     if lengths is None:
         return [order[i : i + batch_size] for i in range(0, rows, batch_size)]
     # Sorting inside windows of 64 batches groups lengths and still mixes rows anew in every epoch.
@@ -74,7 +78,8 @@ class Order:
             size = max(1, round(size * rows / self.target.answers))
             lengths = self.target.lengths
         rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
-        return plan_batches(rows, size, lengths, rng)
+        together = None if self.target is None else self.target.batched
+        return plan_batches(rows, size, lengths, rng, together=together)
 
 
 def batches(columns, order, *, prepare=None, fetch=None):

@@ -302,9 +302,10 @@ def hold_out(df, validation_data, seed, by=None):
         return df, validation_data
     if validation_data is False:
         return df, None
-    if validation_data is None and len(df) < VALIDATION_FROM:
+    count, what = (len(df), "rows") if by is None else (df[by].nunique(), "groups of rows")
+    if validation_data is None and count < VALIDATION_FROM:
         warnings.warn(
-            f"{len(df)} rows are too few to hold any out: nothing is validated, and thresholds stay at 0.5. "
+            f"{count} {what} are too few to hold any out: nothing is validated, and thresholds stay at 0.5. "
             "Give validation_data.",
             stacklevel=4,
         )

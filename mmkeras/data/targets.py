@@ -13,11 +13,12 @@ class Target(abc.ABC):
         answers: int, how many answers there are; a row may have several.
         values: (rows, …) array where each row has one answer of one shape, else None.
         together: (rows,) ints, equal where rows are drawn in resamples as one, or None.
+        batched: (rows,) ints, equal where rows share a batch in training, or None.
     """
 
     lengths = None
     values = None
-    together = None
+    together = batched = None
 
     @abc.abstractmethod
     def __len__(self):

@@ -82,12 +82,12 @@ def confusion_section(classes, truth, decided):
     return Section("confusion", "True classes (down) as predicted (across)", table, figure, "Confusion matrix")
 
 
-def hits_section(target, rows, ranks, hits):
+def hits_section(target, rows, ranks, hits, *, notes):
     """A row for each query: what it is, the rank of the first item of its group, that item, and what came first.
 
     Args:
         target: `tasks.retrieval.Pairs`. rows: (Q,) numbers of the queries' rows. ranks: (Q,).
-        hits: for each query the rows of the items that came first.
+        hits: for each query the rows of the items that came first. notes: sentences.
     """
     import pandas as pd
 
@@ -101,4 +101,4 @@ def hits_section(target, rows, ranks, hits):
     )
     sides = {"query": ["query"], "items": [name for name in table if name not in ("query", "rank")]}
     pictures = tuple(name for side in target.pictured for name in sides[side])
-    return Section("hits", "Queries that found theirs first, and last", table, pictures=pictures)
+    return Section("hits", "Queries that found theirs first, and last", table, notes=notes, pictures=pictures)

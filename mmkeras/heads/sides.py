@@ -6,6 +6,7 @@ import numpy as np
 from mmkeras.fusion import ConcatFusion
 from mmkeras.heads.decisions import check_settings, read_features, unknown_settings
 from mmkeras.heads.inputs import JoinInputs
+from mmkeras.modalities.base import PRESENT
 
 QUERY, ITEMS = "query", "items"
 USUAL = {
@@ -39,6 +40,8 @@ def check_sides(names, sides, fusion="concat", **settings):
 def build_sides(inputs, task, similarity, fusion="concat", **settings):
     """Features → {task.column: (B, 1) cosines, "query" and "items": (B, task.width) unit vectors}, as one Functional model.
 
+    "query.present" and "items.present", (B, 1), are 1 where a row has a modality of that side.
+
     Each side joins its modalities by a fusion, as a head for decisions does, where `depth` hidden layers and a linear one decide; what
     comes of it is brought to length 1. Where both sides are the same modalities, they share all weights.
 
@@ -57,7 +60,12 @@ def build_sides(inputs, task, similarity, fusion="concat", **settings):
     vectors = {
         side: models[names]({key: read[key] for key in models[names].input}) for side, names in task.sides.items()
     }
-    return keras.Model(read, {task.column: similarity(vectors[QUERY], vectors[ITEMS]), **vectors}, name="head")
+    presence = {}
+    for side, names in task.sides.items():
+        present = [keras.ops.cast(read[f"{name}{PRESENT}"], "float32") for name in names]
+        presence[f"{side}{PRESENT}"] = keras.ops.max(keras.ops.concatenate(present, axis=1), axis=1, keepdims=True)
+    cosines = similarity(vectors[QUERY], vectors[ITEMS])
+    return keras.Model(read, {task.column: cosines, **vectors, **presence}, name="head")
 
 
 def _side(inputs, name, width, settings):
@@ -83,9 +91,9 @@ def _side(inputs, name, width, settings):
     return keras.Model(inputs.inputs, keras.layers.UnitNormalization(dtype="float32", name="unit")(joined), name=name)
 
 
-def paired(query, items):
-    """(R,) records of the vectors of both sides, (R, D) each, under "query" and "items"."""
+def paired(query, items, present=True):
+    """(R,) records of the vectors of both sides, (R, D) each, as "query" and "items", and (R, 2) of whether a row has them, as "present"."""
     kinds = [(side, "float32", x.shape[1:]) for side, x in ((QUERY, query), (ITEMS, items))]
-    records = np.empty(len(query), kinds)
-    records[QUERY], records[ITEMS] = query, items
+    records = np.empty(len(query), [*kinds, ("present", bool, (2,))])
+    records[QUERY], records[ITEMS], records["present"] = query, items, present
     return records

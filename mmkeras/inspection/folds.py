@@ -22,6 +22,11 @@ def read_rows(modalities, task, df):
         KeyError, TypeError, ValueError: see `check_frame` and the task's `adapt`.
     """
     check_modalities(modalities)
+    if not task.pools:
+        raise ValueError(
+            "Folds and subsets set predictions of several models side by side, row by row. Received: "
+            f"{type(task).__name__}, whose vectors belong to one model. Use split_frame, fit and evaluate, as often as you like."
+        )
     check_frame(df, [*columns_of(modalities), *task.columns])
     df = task.units(df, modalities)
     written = task.fixed(df)

@@ -24,7 +24,7 @@ def export_saved_model(models, path, info):
     """Write Keras models with dict inputs as a SavedModel, replacing an earlier one as a whole.
 
     Args:
-        models: {signature: keras.Model from {name: tensor} to {name: tensor}}, all with the same inputs.
+        models: {signature: keras.Model from {name: tensor} to {name: tensor}}; the first has all inputs, others some.
         path: the folder, or a link to it.
         info: plain values for `assets.extra/mmkeras.json`.
 
@@ -74,7 +74,8 @@ def _write(models, folder):
     archive = keras.export.ExportArchive()
     for name, model in models.items():
         archive.track(model)
-        archive.add_endpoint(name, serve(model), input_signature=[signature])
+        own = {names[key]: signature[names[key]] for key in model.input}
+        archive.add_endpoint(name, serve(model), input_signature=[own])
     with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
         archive.write_out(str(folder), verbose=False)
 

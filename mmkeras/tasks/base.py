@@ -40,10 +40,13 @@ class Task(Learner):
     stops_early = False
     # Whether `tune` learns from validation rows, so that some should be held out.
     tunes = False
-    # Rows of a batch where nobody chose; None leaves it to their number, see `Plan.of`.
+    # Rows of a batch where nobody chose, None leaves it to their number, see `Plan.of`; and how few there may be.
     usual_batch = None
+    least_batch = 1
     # Name of a column of `units` whose values stay together: held out, put in a fold and drawn in resamples as one; None for none.
     together = None
+    # {side: names of its modalities} of a task with sides.
+    sides = {}  # noqa: RUF012 never changed
     # Whether the target's column may be read by modalities, because answers do not stand in it.
     answers_apart = False
     # Whether predictions of models of several folds can be judged together.
@@ -231,10 +234,10 @@ class Task(Learner):
         """`Captions` of the rows, for a task that writes sentences; see `generate`."""
         raise ValueError(f"`generate` writes captions. Received: a Pipeline for {type(self).__name__}. Use predict.")
 
-    def refining(self, head, target, draws=5, seed=0):
-        """`Training` of a head by captions that it draws, for a task that writes sentences; see `refine_captions`."""
+    def fit_linear(self, terms, target):
+        """(weights (C, D), bias (C,)) of a linear model of terms (R, D), for a task of decisions; see `linear_probe`."""
         raise ValueError(
-            f"`refine_captions` refines captions. Received: a Pipeline for {type(self).__name__}. Use fit."
+            f"A linear model answers MultiClass, MultiLabel or Regression. Received: {type(self).__name__}."
         )
 
     def tune(self, target, predictions):

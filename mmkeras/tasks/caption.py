@@ -25,7 +25,6 @@ from mmkeras.layers import MaskedMean
 from mmkeras.layers.words import CaptionTokens, count_words, learn_vocabulary
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
 from mmkeras.tasks.base import Task
-from mmkeras.tasks.refining import refining_training
 from mmkeras.trunk.training import Training
 
 MOST_WATCHED = 500  # validation images that are captioned after each epoch
@@ -194,9 +193,6 @@ class Caption(Task):
             loss_weights={self.column: 1.0},
             main=self.column,
         )
-
-    def refining(self, head, target, draws=5, seed=0):
-        return refining_training(self, head, target, draws=draws, seed=seed)
 
     def watch(self, predict, df):
         return [] if df is None else [WatchCider(predict, df, self.column)]

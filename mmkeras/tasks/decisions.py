@@ -126,10 +126,6 @@ class Decisions(Task):
         """(C,) what to predict of a row that nothing is known of, from the encoded training target."""
         return target.mean(axis=0)
 
-    def fit_linear(self, terms, target):
-        """(weights (C, D), bias (C,)) of a linear model of sparse terms (R, D)."""
-        raise NotImplementedError
-
     def link(self, values):
         """What a linear model gives, (R, C), as predictions."""
         return values

@@ -18,6 +18,7 @@ from mmkeras.graph import submodel
 from mmkeras.heads.sides import ITEMS, QUERY, build_sides, check_sides, paired
 from mmkeras.layers import Similarity
 from mmkeras.losses.pairs import HardestTriplet, InfoNCE, PairwiseSigmoid, Warm
+from mmkeras.modalities.base import PRESENT
 from mmkeras.tasks.base import Task, finite
 from mmkeras.trunk.training import Training
 
@@ -34,12 +35,13 @@ class Pairs(Values):
 
     Attributes:
         values: (R,) numbers of groups. distinct: {side: (R,) numbers of what is on it}.
-        shown: {side: (R,) texts or pictures}. pictured: list of sides with pictures.
+        shown: {side: (R,) texts or pictures}. pictured: list of sides with pictures. batched: whether groups share batches.
     """
 
-    def __init__(self, groups, distinct, shown, pictured):
+    def __init__(self, groups, distinct, shown, pictured, *, batched=False):
         super().__init__(groups)
         self.distinct, self.shown, self.pictured = distinct, shown, pictured
+        self.batched = groups if batched else None
 
     together = property(lambda self: self.values)
 
@@ -68,7 +70,7 @@ class Retrieval(Task):
 
     Example:
         >>> import mmkeras as mm
-        >>> mm.Retrieval(query="caption", items="image").items
+        >>> mm.Retrieval(query="text", items="image").items
         ('image',)
     """
 
@@ -86,7 +88,7 @@ class Retrieval(Task):
     rivals = (Chance, LinearMap, SharedWords)
     stops_early = True
     usual_epochs = 30
-    usual_batch = 512
+    usual_batch, least_batch = 512, 2
     answers_apart = True
     pools = False
 
@@ -98,7 +100,7 @@ class Retrieval(Task):
             if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
                 raise ValueError(
                     f"`{side}` of Retrieval must name modalities, each once. Received: {getattr(self, side)!r}. "
-                    "Use for example Retrieval(query=['caption'], items=['image'])."
+                    "Use for example Retrieval(query=['text'], items=['image'])."
                 )
             self._set(**{side: names})
         if self.group is not None:
@@ -165,7 +167,8 @@ class Retrieval(Task):
         distinct = {side: df[self._told(side)].to_numpy() for side in SIDES}
         shown = {side: df[self._told(f"{side} shown")].to_numpy(dtype=object) for side in SIDES}
         pictured = [side for side in SIDES if df[self._told(f"{side} pictured")].any()]
-        return Pairs(np.unique(df[self.together], return_inverse=True)[1].astype("int32"), distinct, shown, pictured)
+        groups = np.unique(df[self.together], return_inverse=True)[1].astype("int32")
+        return Pairs(groups, distinct, shown, pictured, batched=self.apart)
 
     # --- model
 
@@ -200,7 +203,8 @@ class Retrieval(Task):
 
     def predict(self, run, head):
         outputs = run(head)
-        return paired(*(outputs[side] for side in SIDES))
+        present = np.concatenate([outputs[f"{side}{PRESENT}"] for side in SIDES], axis=1)
+        return paired(*(outputs[side] for side in SIDES), present > 0)
 
     def check_predictions(self, predictions):
         return next(filter(None, (finite(predictions[side]) for side in SIDES)), "")
@@ -252,7 +256,13 @@ class Retrieval(Task):
             [hit for hit in items[near] if not self.apart or hit != row][:HITS]
             for row, near in zip(rows, numbers, strict=True)
         ]
-        return [hits_section(target, rows, ranks[rows], hits)] if len(rows) else []
+        notes = []
+        for side, there in zip(SIDES, predictions["present"].T, strict=True):
+            if not there.all():
+                notes.append(
+                    f"{(~there).sum():,} of {len(there):,} rows have nothing on the side {side!r}: one learnt vector stands for it."
+                )
+        return [hits_section(target, rows, ranks[rows], hits, notes=notes)] if len(rows) else []
 
     # --- serving
 
