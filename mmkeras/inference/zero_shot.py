@@ -30,15 +30,13 @@ def zero_shot(pipe, df, labels, *, side=ITEMS, verbose=0):
         KeyError, TypeError: as `Pipeline.predict`.
 
     Example:
-        >>> import tempfile
         >>> import mmkeras as mm
-        >>> df = mm.samples.captions(24, seed=0, directory=tempfile.mkdtemp())
-        >>> words = mm.Text("caption", encoder="scratch")
-        >>> image = mm.Image("image", encoder="scratch", image_size=(32, 32))
-        >>> pipe = mm.Pipeline([words, image], mm.Retrieval(query="text", items="image", width=8))
-        >>> history = pipe.fit(df, validation_data=False, epochs=1, verbose=0)
-        >>> list(mm.zero_shot(pipe, df.head(2), {"red": ["a red circle", "something red"], "blue": "a blue circle"}))
-        ['red', 'blue']
+        >>> df = mm.samples.movies(60, seed=0)
+        >>> modalities = [mm.Text("overview", encoder="lexical"), mm.Tabular(numeric=["budget", "runtime"], name="numbers")]
+        >>> pipe = mm.Pipeline(modalities, mm.Retrieval(query="text", items="numbers", width=8))
+        >>> history = pipe.fit(df, epochs=1, verbose=0)
+        >>> list(mm.zero_shot(pipe, df.head(2), {"war": ["soldiers at war", "a battle"], "love": "a couple in love"}))
+        ['war', 'love']
     """
     import pandas as pd
 
