@@ -281,6 +281,25 @@ def test_classes_by_prompts_and_by_a_linear_probe():
         assert report.rows == (90 if judged is None else 30)
 
 
+def test_a_large_batch_in_parts_learns_the_same():
+    """The loss sets all rows of the batch against each other, whatever goes through the layers at once."""
+    df, weights = pairs(64), []
+    for rows in (None, 24):
+        pipe = pipeline(rows_at_once=rows)
+        pipe.fit(df, validation_data=False, epochs=2, batch_size=64, learning_rate=1e-2, optimizer="sgd", verbose=0)
+        weights.append(pipe.head.get_weights())
+    assert all(np.allclose(one, two, atol=1e-5) for one, two in zip(*weights, strict=True))
+
+
+def test_gaps_of_dropout_are_the_same_the_second_time():
+    """With dropout, parts of a batch see gaps of their own, and learning still goes on."""
+    pipe = mm.Pipeline(
+        sides(), mm.Retrieval(query="left", items="right", width=8, rows_at_once=16), units=16, dropout=0.3
+    )
+    losses = pipe.fit(pairs(64), validation_data=False, **{**QUICK, "batch_size": 64}).history["loss"]
+    assert losses[-1] < losses[0] / 2
+
+
 # --- bad input
 
 

@@ -59,6 +59,8 @@ class Retrieval(Task):
             equal cells in all columns of `items`.
         width: int, numbers of a vector.
         loss: "infonce", "sigmoid" or "triplet", see `losses.InfoNCE`, `losses.PairwiseSigmoid`, `losses.HardestTriplet`.
+        rows_at_once: int, how many rows of a batch go through trained towers at once, so that large batches need little memory, see
+            `trunk.chunks.InChunks`; None for all.
         column: name of the predictions, the cosine of each row's own pair.
 
     Metrics: of queries to items recall_1, recall_5, recall_10 (the share of queries with one of theirs among the first so many),
@@ -79,6 +81,7 @@ class Retrieval(Task):
     group: str | None = None
     width: int = 256
     loss: str = "infonce"
+    rows_at_once: int | None = None
     column: str = dataclasses.field(default="similarity", kw_only=True)
 
     primary = "mean_recall"
@@ -105,8 +108,9 @@ class Retrieval(Task):
             self._set(**{side: names})
         if self.group is not None:
             self._set(group=column_label(self.group))
-        if isinstance(self.width, bool) or not isinstance(self.width, int) or self.width < 1:
-            raise ValueError(f"`width` of Retrieval must be a positive int. Received: {self.width!r}.")
+        for name, value in (("width", self.width), ("rows_at_once", self.rows_at_once or 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` of Retrieval must be a positive int. Received: {value!r}.")
         if self.apart and self.group is None:
             raise ValueError(
                 "Where `query` and `items` are the same, `group` must name the column that tells what belongs together. Received: "
@@ -181,17 +185,19 @@ class Retrieval(Task):
         return build_sides(inputs, self, similarity, **settings)
 
     def training(self, head, loss=None):
-        vectors = [head.output[side] for side in SIDES]
-        logits = head.get_layer("similarity")(*vectors, every=True)
+        given = {side: keras.Input((self.width,), name=side) for side in SIDES}
+        logits = head.get_layer("similarity")(*given.values(), every=True)
         kinds = {"infonce": InfoNCE, "sigmoid": PairwiseSigmoid, "triplet": HardestTriplet}
         loss = kinds[self.loss](apart=self.apart) if loss is None else loss
         return Training(
-            model=keras.Model(head.input, {self.column: logits}, name="trained"),
+            model=keras.Model(head.input, {side: head.output[side] for side in SIDES}, name="trained"),
             losses={self.column: loss},
             metrics={},
             loss_weights={self.column: 1.0},
             main=self.column,
             callbacks=[Warm(loss)] if isinstance(loss, HardestTriplet) else [],
+            after=keras.Model(given, {self.column: logits}, name="set_against"),
+            rows_at_once=self.rows_at_once,
         )
 
     def embedding(self, head, side=None):

@@ -147,6 +147,8 @@ class Training:
         losses: {output: Keras loss}. metrics: {output: list of Keras metrics}. loss_weights: {output: float}.
         main: the output whose metrics bear their plain names in the History.
         callbacks: list of Keras callbacks that the losses need.
+        after: keras.Model from what `model` gives to what the losses judge, where these set the rows of a batch against each other; or None.
+        rows_at_once: int, how many rows then go through `model` at once, see `chunks.InChunks`; None for the whole batch.
     """
 
     model: object
@@ -155,6 +157,8 @@ class Training:
     loss_weights: dict
     main: str
     callbacks: list = dataclasses.field(default_factory=list)
+    after: object = None
+    rows_at_once: int | None = None
 
 
 def side_by_side(trainings):

@@ -16,6 +16,7 @@ from mmkeras.heads.inputs import HeadInputs
 from mmkeras.modalities.base import EACH_PRESENT, PRESENT
 from mmkeras.modalities.encoders import lora
 from mmkeras.trunk.attached import Attached, keep_all
+from mmkeras.trunk.chunks import InChunks
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.paces import Paces
 from mmkeras.trunk.parts import read_by
@@ -277,15 +278,16 @@ class Trunk:
             judged = None if validation is None else dataset(validation)
             steps = int(learnt.cardinality())
             paces = self.paces(plan, first) if fine_tune else []
-            compile_for_training(
-                attached.model, training, plan, plan.schedule(steps, callbacks), pace=next(iter(paces), None)
-            )
-            make_loss_means(attached.model, rows.target.take(np.arange(1))[1])
+            model = attached.model
+            if training.after is not None:
+                model = InChunks(model, training.after, training.rows_at_once, plan.batch_size)
+            compile_for_training(model, training, plan, plan.schedule(steps, callbacks), pace=next(iter(paces), None))
+            make_loss_means(model, rows.target.take(np.arange(1))[1])
             self._changing = fine_tune and self._tunes
             settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
             try:
                 with quiet_tracing():
-                    return attached.model.fit(
+                    return model.fit(
                         # One iterator for all epochs: Keras makes two for each otherwise, and both would prepare rows.
                         learnt.repeat(plan.epochs),
                         steps_per_epoch=steps,
