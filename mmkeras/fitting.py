@@ -196,6 +196,7 @@ class Fitted:
         task: adapted and tuned. trunk: `Trunk` of adapted modalities. head: keras.Model. settings: the head's.
         rows, validation: `Rows` that it learnt from and was validated on, for the rivals; None once loaded.
         plan: `Plan` of the training. rivals: {name: `Rival`} once an evaluation has fitted them.
+        embeddings: {side: (head, keras.Model of its vectors)} once they were asked for.
     """
 
     task: Task
@@ -206,6 +207,7 @@ class Fitted:
     validation: Rows | None = None
     plan: Plan = DEFAULT_PLAN
     rivals: dict = dataclasses.field(default_factory=dict)
+    embeddings: dict = dataclasses.field(default_factory=dict)
 
     def predict(self, df, verbose=0, absent=(), keep=True, **settings):
         """Predictions, in the task's form.
@@ -264,7 +266,10 @@ class Fitted:
 
     def embed(self, df, verbose=0, side=None):
         """(rows, D) fused features, or the vectors of a side."""
-        model = submodel(self.head.input, {"embedding": self.task.embedding(self.head, side)})
+        head, model = self.embeddings.get(side, (None, None))
+        if head is not self.head:
+            model = submodel(self.head.input, {"embedding": self.task.embedding(self.head, side)})
+            self.embeddings[side] = (self.head, model)  # kept, so that its graph is traced once
         return self.trunk.outputs(model, df, verbose=verbose)["embedding"]
 
     # --- rivals
