@@ -12,8 +12,9 @@ import pytest
 from PIL import Image as Picture
 
 import mmkeras as mm
-from mmkeras.graph import all_layers
+from mmkeras.graph import all_layers, with_policy
 from mmkeras.modalities.encoders import presets
+from mmkeras.modalities.encoders.hub_images import top_features
 
 hub = keras_hub.models
 SIZE, WIDTH = 32, 8
@@ -36,10 +37,13 @@ MADE = {
     "Swin": lambda: hub.SwinTransformerBackbone(
         image_shape=(SIZE, SIZE, 3), embed_dim=WIDTH, depths=(1, 1), num_heads=(1, 2), window_size=4
     ),
-}
-BEFORE = {"ViT": 1, "DINOv2": 3, "CLIP": 1}  # tokens before the patches: class, registers
-REFUSED = {"DeiT": "deit_encoder", "Swin": "patch_embedding"}  # whose layers of KerasHub cannot be saved
-TOWERS = [family for family in MADE if family not in REFUSED]
+    "HGNetV2": lambda: hub.HGNetV2Backbone(
+        [1, 1], 4, [WIDTH, 2 * WIDTH], [3, 4, 4], "relu", False,
+        [[4, 4, WIDTH, 1, 1, 3], [WIDTH, 4, 2 * WIDTH, 1, 1, 3]], [False, True], [False, False],
+    ),
+}  # fmt: skip
+# Tokens before the patches: class, registers, the one that is distilled.
+BEFORE = {"ViT": 1, "DeiT": 2, "DINOv2": 3, "CLIP": 1}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,8 @@ def features_by_hand(family, folder):
         backbone = keras.Model(backbone.input, backbone.post_layer_norm.output)
     scaled = keras_hub.layers.ImageConverter.from_preset(folder)(pixels())
     named = isinstance(backbone.input, dict)
-    features = np.asarray(backbone({"images": scaled} if named else scaled, training=False))
+    features = backbone({"images": scaled} if named else scaled, training=False)
+    features = np.asarray(features["stage2"] if family == "HGNetV2" else features)
     if features.ndim == 4:
         return None, features
     before = BEFORE.get(family, 0)
@@ -102,7 +107,7 @@ def features_by_hand(family, folder):
     return features[:, :before], features[:, before:].reshape(len(features), side, side, -1)
 
 
-@pytest.mark.parametrize("family", TOWERS)
+@pytest.mark.parametrize("family", MADE)
 def test_features_are_those_of_the_backbone_on_what_the_converter_gives(preset, family):
     before, patches = features_by_hand(family, preset(family))
     wanted = {"avg": patches.mean((1, 2)), "max": patches.max((1, 2)), None: patches}
@@ -127,7 +132,7 @@ def test_top_blocks_stand_side_by_side(preset, family):
         tower(preset(family), layers=4)
 
 
-@pytest.mark.parametrize(("family", "layers"), [("ViT", 1), ("CLIP", 2)])
+@pytest.mark.parametrize(("family", "layers"), [("ViT", 1), ("CLIP", 2), ("Swin", 1)])
 def test_a_saved_model_needs_neither_preset_nor_network(preset, tmp_path, monkeypatch, family, layers):
     shutil.copytree(preset(family), tmp_path / "preset")
     pipe, df = fitted(mm.Image("photo", encoder=tmp_path / "preset", layers=layers)), table()
@@ -144,10 +149,19 @@ def test_a_saved_model_needs_neither_preset_nor_network(preset, tmp_path, monkey
         np.testing.assert_allclose(mm.load(tmp_path / "model").predict(df), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["ViT", "CLIP"])
+@pytest.mark.parametrize("family", ["ViT", "CLIP", "Swin"])
 def test_layers_calculate_in_the_dtype(preset, family):
     exact, rounded = tower(preset(family)), tower(preset(family), dtype="mixed_bfloat16")
-    assert {layer.dtype_policy.name for layer in all_layers(rounded) if layer.weights} == {"mixed_bfloat16"}
+    layers = [layer for layer in all_layers(rounded) if layer.weights and type(layer) is not type(rounded)]
+    assert {layer.dtype_policy.name for layer in layers} == {"mixed_bfloat16"}
+    np.testing.assert_allclose(keras.ops.cast(rounded(pixels()), "float32"), exact(pixels()), atol=0.1)
+
+
+def test_a_backbone_whose_layers_do_not_tell_their_settings_is_copied_by_its_own(preset):
+    exact = tower(preset("DeiT"))
+    rounded = with_policy(exact, "mixed_bfloat16")
+    (encoder,) = (layer for layer in all_layers(rounded) if layer.name == "deit_encoder")
+    assert encoder.compute_dtype == "bfloat16"
     np.testing.assert_allclose(keras.ops.cast(rounded(pixels()), "float32"), exact(pixels()), atol=0.1)
 
 
@@ -166,9 +180,10 @@ def test_presets_that_cannot_be_towers_are_told(preset, tmp_path):
         tower(str(tmp_path / "text"))
     with pytest.raises(ValueError, match="loadable by KerasHub as a text tokenizer. Received.*ViTBackbone"):
         mm.Text("photo", encoder=preset("ViT")).adapt(pd.DataFrame({"photo": ["a"] * 4}))
-    for family, layer in REFUSED.items():
-        with pytest.raises(ValueError, match=f"layers that can be saved. Received.*whose layer '{layer}' cannot"):
-            tower(preset(family))
+    photo = keras.Input((SIZE, SIZE, 3))
+    masks = keras.Model(photo, {"mask": keras.layers.Conv2D(1, 1)(photo)})
+    with pytest.raises(ValueError, match=r"features of an image. Received: 'sam', a Functional that gives \['mask'\]"):
+        top_features(masks, 1, "sam")
     shutil.copytree(preset("ViT"), tmp_path / "bare")
     (tmp_path / "bare" / "model.weights.h5").unlink()
     with pytest.raises(ValueError, match="must hold weights"):

@@ -6,8 +6,10 @@ import math
 
 import keras
 
+from mmkeras.data.telling import shortened
 from mmkeras.modalities.encoders.base import ImageEncoder
 from mmkeras.modalities.encoders.presets import is_preset, load
+from mmkeras.modalities.encoders.whole import whole
 
 
 class HubImage(ImageEncoder):
@@ -34,7 +36,6 @@ class HubImage(ImageEncoder):
     def tower(self):
         settings, size = self.modality, self.image_size
         backbone = vision_half(load_backbone(settings.encoder, settings.weights is not None), settings.encoder)
-        check_layers(backbone, settings.encoder)
         backbone = backbone if settings.dtype is None else in_dtype(backbone, settings.dtype)
         check_size(size, backbone, settings.encoder)
         converter = load_converter(settings.encoder)
@@ -93,18 +94,6 @@ def in_dtype(backbone, dtype):
     return copy
 
 
-def check_layers(backbone, encoder):
-    """Raise unless all layers of a backbone tell their settings, without which a model of them cannot be saved."""
-    for layer in backbone.layers:
-        try:
-            layer.get_config()
-        except Exception as error:  # of layers of many kinds
-            raise ValueError(
-                f"`encoder` must be made of layers that can be saved. Received: {encoder!r}, a {type(backbone).__name__} of KerasHub, "
-                f"whose layer {layer.name!r} cannot: {error}. Use a preset of another family, such as a ViT."
-            ) from error
-
-
 def check_size(size, backbone, encoder):
     """Raise unless a backbone takes images of a size."""
     takes = backbone.inputs[0].shape[1:3]
@@ -121,11 +110,21 @@ def top_features(backbone, count, encoder):
     Raises:
         ValueError: more blocks than it tells.
     """
-    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
-    if hasattr(backbone, "post_layer_norm"):  # SigLIP ends in a pooling of its own
-        output = backbone.post_layer_norm.output
+    output = backbone.output
     blocks = [block.output for block in getattr(backbone, "encoder_layers", [])]
     pyramid = getattr(backbone, "pyramid_outputs", {})
+    if hasattr(backbone, "stage_names"):  # HGNetV2 gives those of all stages
+        pyramid = {name: output[name] for name in backbone.stage_names if name in output}
+        output = list(pyramid.values())[-1]
+    elif isinstance(output, dict):
+        if "sequence_output" not in output:
+            raise ValueError(
+                f"`encoder` of `Image` must give features of an image. Received: {encoder!r}, a {type(backbone).__name__} that gives "
+                f"{shortened(list(output))}. Use a preset of a classifier, such as a ViT."
+            )
+        output = output["sequence_output"]
+    elif hasattr(backbone, "post_layer_norm"):  # SigLIP ends in a pooling of its own
+        output = backbone.post_layer_norm.output
     blocks = blocks or [features for name, features in pyramid.items() if name != "stem"]
     if count > max(1, len(blocks)):
         raise ValueError(
@@ -136,8 +135,8 @@ def top_features(backbone, count, encoder):
 
 
 def cut(backbone, features):
-    """The model from a backbone's input to a list of features: where they are its own output, itself, which is saved as it is."""
-    return backbone if features == [backbone.output] else keras.Model(backbone.input, features)
+    """The model from a backbone's input to a list of features; where they are its own output, see `whole`."""
+    return whole(backbone) if features == [backbone.output] else keras.Model(backbone.input, features)
 
 
 def run(model, pixels):
