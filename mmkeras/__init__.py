@@ -29,6 +29,8 @@ if not _waiting:
     from mmkeras.heads.decisions import build_head
     from mmkeras.inference.embed import embed
     from mmkeras.inference.generate import generate
+    from mmkeras.inference.index import Index, load_index
+    from mmkeras.inference.retrieve import index_items, retrieve
     from mmkeras.inference.zero_shot import zero_shot
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
@@ -68,6 +70,10 @@ __all__ = [
     "load",
     "embed",
     "zero_shot",
+    "Index",
+    "load_index",
+    "index_items",
+    "retrieve",
     "linear_probe",
     "Report",
     "ablate",

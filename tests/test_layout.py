@@ -46,6 +46,7 @@ OWNERS = {
     "keras_hub": ("modalities/encoders/", "models/"),
     "tensorflow_hub": ("hub/saved_models.py",),
     "lmdb": ("trunk/store.py",),
+    "faiss": ("inference/cells.py",),
     "openvino": ("trunk/engines/converted.py",),
     "matplotlib": ("evaluation/figures.py", "inspection/attention.py"),
     "tensorflow_datasets": ("sources/photos.py",),

@@ -12,14 +12,19 @@ import numpy as np
 from mmkeras.graph import all_layers, call_key, call_of, operation_of
 
 
-def fingerprint(prepare, tower):
+def fingerprint(*models, loaded=False):
     """16 bytes that change when the graph, the settings, the weights or the vocabulary behind features change.
 
     Names of layers and of the modality do not count: they differ between processes and Pipelines.
+
+    Args:
+        *models: those that follow each other, such as `prepare` and a tower.
+        loaded: bool, whether calls on tuples are taken for calls on lists, which they are once a model was saved and loaded. Keys of
+            caches tell them apart, as they always did.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for model in (prepare, tower):
-        _digest_graph(digest, model)
+    for model in models:
+        _digest_graph(digest, model, loaded=loaded)
         for layer in all_layers(model):
             if hasattr(layer, "save_assets") and hasattr(layer, "load_assets"):
                 with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +44,7 @@ def _digest_weight(weight):
     return digest.digest()
 
 
-def _digest_graph(digest, model, keep=False):
+def _digest_graph(digest, model, keep=False, *, loaded=False):
     """Feed every operation with its settings and what it reads, numbered by the way from the outputs."""
     known = {id(tensor): f"input {key}" for key, tensor in _by_key(model.input, keep)}
     nodes = {}
@@ -50,9 +55,10 @@ def _digest_graph(digest, model, keep=False):
         if id(value) not in known:
             operation, node = operation_of(value), call_of(value)
             reads = keras.tree.map_structure(label, [node.arguments.args, node.arguments.kwargs])
+            reads = _as_lists(reads) if loaded else reads
             config = operation.get_config() if isinstance(operation, keras.layers.Layer) else {}
             if isinstance(operation, keras.Model):
-                _digest_graph(digest, operation, keep=True)
+                _digest_graph(digest, operation, keep=True, loaded=loaded)
                 config = {}
             number = nodes.setdefault(call_key(value), len(nodes))
             text = json.dumps(_nameless(config), sort_keys=True, default=repr)
@@ -85,6 +91,13 @@ def _by_key(tensors, keep):
     if not isinstance(tensors, dict):
         return list(enumerate(keras.tree.flatten(tensors)))
     return [(key if keep else key.partition(".")[2], tensors[key]) for key in sorted(tensors)]
+
+
+def _as_lists(values):
+    """Nested values with lists in place of tuples."""
+    if isinstance(values, dict):
+        return {key: _as_lists(value) for key, value in values.items()}
+    return [_as_lists(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 HALF = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")

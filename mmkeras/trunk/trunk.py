@@ -4,6 +4,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import functools
 import threading
 
 import keras
@@ -18,6 +19,7 @@ from mmkeras.modalities.encoders import lora
 from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.chunks import InChunks
 from mmkeras.trunk.encoding import Tower
+from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.paces import Paces
 from mmkeras.trunk.parts import read_by
 from mmkeras.trunk.prepared import PreparePart
@@ -67,6 +69,11 @@ class Trunk:
         # Whether a phase that fine-tunes differs from one that does not.
         self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
         self._set_trainable(True)
+
+    @functools.cached_property
+    def fingerprint(self):
+        """16 bytes of both stages, the same once they were saved and loaded; taken once."""
+        return fingerprint(self.prepare, self.encode, loaded=True)
 
     def head_inputs(self, names=None):
         """`HeadInputs` to build a head from: all features, or those of the modalities named."""
