@@ -135,15 +135,17 @@ def test_top_blocks_stand_side_by_side(preset, family):
 @pytest.mark.parametrize(("family", "layers"), [("ViT", 1), ("CLIP", 2), ("Swin", 1)])
 def test_a_saved_model_needs_neither_preset_nor_network(preset, tmp_path, monkeypatch, family, layers):
     shutil.copytree(preset(family), tmp_path / "preset")
-    pipe, df = fitted(mm.Image("photo", encoder=tmp_path / "preset", layers=layers)), table()
+    monkeypatch.chdir(tmp_path)
+    pipe, df = fitted(mm.Image("photo", encoder="preset", layers=layers)), table()
     wanted = pipe.predict(df)
     np.testing.assert_allclose(pipe.predict(df.iloc[[3]]), wanted.iloc[[3]], atol=1e-5)
     pipe.save(tmp_path / "model")
     shutil.rmtree(tmp_path / "preset")
     monkeypatch.setattr(presets, "load", lambda *_, **__: pytest.fail("a preset was asked for"))
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    np.testing.assert_allclose(mm.load("model").predict(df), wanted, atol=1e-5)
     manifest = json.loads((tmp_path / "model" / "pipeline.json").read_text())
-    for encoder in (str(tmp_path / "preset"), "hf://somebody/model", "vit_base_patch16_224_imagenet"):
+    for encoder in ("hf://somebody/model", "vit_base_patch16_224_imagenet"):
         manifest["modalities"][0]["encoder"] = encoder
         (tmp_path / "model" / "pipeline.json").write_text(json.dumps(manifest))
         np.testing.assert_allclose(mm.load(tmp_path / "model").predict(df), wanted, atol=1e-5)

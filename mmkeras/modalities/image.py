@@ -114,7 +114,8 @@ class Image(EncodedModality):
             )
         if self.weights is not None:
             self._set(weights=os.fspath(self.weights))
-        self._set(encoder=os.fspath(self.encoder))
+        encoder = os.fspath(self.encoder)
+        self._set(encoder=self.encoder_class(encoder).kept(encoder))
         encoder = self.made_encoder()
         encoder.check()
         if self.image_size is not None or not encoder.tells_size:

@@ -47,6 +47,11 @@ class Encoder(abc.ABC):
         """Whether it is what the value `encoder` asks for, where no label is."""
         return False
 
+    @classmethod
+    def kept(cls, encoder):
+        """The value `encoder` as settings keep it, which asks for this class also where its files are gone."""
+        return encoder
+
     @property
     def normalise(self):
         """Whether the head should bring the features to mean 0 and variance 1 first."""

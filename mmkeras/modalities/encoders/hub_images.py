@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 
 import keras
 
@@ -21,6 +22,11 @@ class HubImage(ImageEncoder):
     @classmethod
     def reads(cls, encoder):
         return not encoder.endswith(".keras") and is_preset(encoder)
+
+    @classmethod
+    def kept(cls, encoder):
+        bare = "://" not in encoder and os.path.basename(encoder) == encoder and os.path.isdir(encoder)
+        return os.path.join(os.curdir, encoder) if bare else encoder
 
     def check(self):
         if self.modality.weights not in ("imagenet", None):
