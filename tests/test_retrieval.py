@@ -12,7 +12,7 @@ import mmkeras as mm
 from mmkeras.data.batches import plan_batches
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.matching import LinearMap, SharedWords
-from mmkeras.evaluation.ranks import first_ranks, nearest, recalls
+from mmkeras.evaluation.ranks import first_ranks, recalls
 
 QUICK = {"epochs": 20, "batch_size": 64, "learning_rate": 3e-3, "verbose": 0}
 
@@ -111,15 +111,6 @@ def test_equal_vectors_are_worth_no_more_than_chance():
     same = np.tile([[1.0, 0.0]], (100, 1))
     ranks, _ = first_ranks(same, same, np.arange(100), np.arange(100))
     assert set(ranks) == {50.5}
-
-
-def test_nearest_is_exact_in_chunks(monkeypatch):
-    rng = np.random.default_rng(0)
-    queries, items = rng.normal(size=(30, 8)), rng.normal(size=(50, 8))
-    monkeypatch.setattr("mmkeras.evaluation.ranks.AT_ONCE", 120)
-    numbers, cosines = nearest(queries, items, 7)
-    assert np.array_equal(numbers, np.argsort(-queries @ items.T, axis=1)[:, :7])
-    assert np.allclose(cosines, -np.sort(-queries @ items.T, axis=1)[:, :7])
 
 
 def test_resamples_draw_groups():

@@ -77,32 +77,3 @@ def _medians(ranks, weights, total):
     summed = np.cumsum(weights[:, order], axis=1)
     places = (summed < total[:, None] / 2).sum(axis=1).clip(max=len(ranks) - 1)
     return np.where(total > 0, ranks[order][places], np.nan)
-
-
-def nearest(queries, items, k):
-    """((Q, k) numbers of the nearest items, nearest first; (Q, k) cosines), in memory that does not grow with Q · N.
-
-    Args:
-        queries, items: (Q, D) and (N, D) unit vectors.
-        k: int, at most N.
-
-    Example:
-        >>> numbers, cosines = nearest(np.eye(2), np.array([[0.6, 0.8], [1.0, 0.0]]), 1)
-        >>> numbers.tolist(), cosines.tolist()
-        ([[1], [0]], [[1.0], [0.8]])
-    """
-    numbers, cosines = np.empty((len(queries), k), int), np.empty((len(queries), k), np.result_type(queries, items))
-    step = max(1, AT_ONCE // max(len(items), 1))
-    for begin in range(0, len(queries), step):
-        values = queries[begin : begin + step] @ items.T
-        some = (
-            np.argpartition(-values, k - 1, axis=1)[:, :k]
-            if k < len(items)
-            else np.tile(np.arange(k), (len(values), 1))
-        )
-        some = np.sort(some, axis=1)  # equal ones by their place
-        near = np.take_along_axis(values, some, axis=1)
-        order = np.argsort(-near, axis=1, kind="stable")
-        numbers[begin : begin + step] = np.take_along_axis(some, order, axis=1)
-        cosines[begin : begin + step] = np.take_along_axis(near, order, axis=1)
-    return numbers, cosines

@@ -39,8 +39,8 @@ class HeadInputs:
         return self.inputs[key]
 
     def only(self, names):
-        """The same for some of the modalities, with inputs of its own."""
-        return HeadInputs(self.features, names, self.normalise, whole=self.whole, ways=self._ways)
+        """The same for some of the modalities, with inputs of its own, all of them to be normalised."""
+        return HeadInputs(self.features, names, names, whole=self.whole, ways=self._ways)
 
     def alike(self, name):
         """What of a modality's rows may be compared, see `Modality.alike`; None for nothing."""

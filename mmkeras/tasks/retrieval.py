@@ -11,8 +11,9 @@ from mmkeras.data.frames import column_label
 from mmkeras.data.splits import group_rows
 from mmkeras.data.targets import Values
 from mmkeras.data.telling import shortened
+from mmkeras.evaluation.cosines import top
 from mmkeras.evaluation.matching import Chance, LinearMap, SharedWords
-from mmkeras.evaluation.ranks import FOUND, first_ranks, nearest, recalls
+from mmkeras.evaluation.ranks import FOUND, first_ranks, recalls
 from mmkeras.evaluation.sections import hits_section
 from mmkeras.graph import submodel
 from mmkeras.heads.sides import ITEMS, QUERY, build_sides, check_sides, paired
@@ -257,7 +258,7 @@ class Retrieval(Task):
         rows = rows[~np.isnan(ranks[rows])]
         rows = rows[np.argsort(ranks[rows], kind="stable")]
         rows = np.concatenate([rows[:GALLERY], rows[GALLERY:][-GALLERY:]])
-        numbers, _ = nearest(predictions[QUERY][rows], predictions[ITEMS][items], min(HITS + 1, len(items)))
+        numbers, _ = top(predictions[QUERY][rows], predictions[ITEMS][items], min(HITS + 1, len(items)))
         hits = [
             [hit for hit in items[near] if not self.apart or hit != row][:HITS]
             for row, near in zip(rows, numbers, strict=True)
