@@ -1,5 +1,6 @@
 """Several files in a cell: one tower for each of them, and the mean over those that are there."""
 
+import argparse
 import pathlib
 
 import keras
@@ -90,6 +91,15 @@ def test_a_separator_tells_the_paths_of_a_cell(folder, path):
     np.testing.assert_allclose(got, [light(10, 60), light(110), [0, 0], light(10, 250), [0, 0]], atol=1e-5)
     assert present.tolist() == [1, 1, 0, 1, 0]
     mm.testing.check_modality(image(folder, separator="|"), frame(*[f"{path(c)}|{path(10)}" for c in COLOURS] * 2))
+
+
+def test_the_command_line_says_what_stands_between_the_paths_of_a_cell(folder, path):
+    parser = argparse.ArgumentParser()
+    mm.Image.add_options(parser)
+    options = ["--image", "photos", "--image-encoder", "scratch", "--image-separator", "|"]
+    (photos,) = mm.Image.from_options(parser.parse_args(options))
+    assert photos.separator == "|" and photos.several
+    assert raw_values(frame(f"{path(10)}|{path(60)}", path(250)), [photos])["photos"].count == 3
 
 
 @pytest.mark.parametrize("trainable", [False, True])
