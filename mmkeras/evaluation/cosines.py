@@ -7,6 +7,7 @@ import numpy as np
 
 AT_ONCE = 1 << 22  # cosines, and numbers of vectors, that are held together
 QUERIES = 256  # of a product
+SMALL = 1 << 21  # multiplications of a product that several threads would wait for longer than they work
 MANY = 1024  # items of a query that are worth a closer look; where there are more, the bar is raised
 
 
@@ -39,7 +40,7 @@ def _top_of_some(queries, items, k):
     numbers = np.zeros((len(queries), 0), "int64")
     cosines = np.zeros((len(queries), 0), "float32")
     for start in range(0, len(items), step):
-        values = queries @ items[start : start + step].T
+        values = _product(queries, items[start : start + step])
         full = cosines.shape[1] == k
         bars = cosines[:, -1] - rounding if full else np.full(len(queries), -np.inf, "float32")
         above = values >= bars[:, None]
@@ -51,6 +52,13 @@ def _top_of_some(queries, items, k):
         pairs = rows, places + start, pair_cosines(queries, items, rows, places + start)
         numbers, cosines = _best((numbers, cosines), pairs, min(k, start + values.shape[1]))
     return numbers, cosines
+
+
+def _product(queries, items):
+    """(Q, N) of (Q, D) and (N, D); small ones by one thread, as waiting for others takes milliseconds on a busy machine."""
+    if len(queries) * items.size <= SMALL:
+        return np.einsum("qd,nd->qn", queries, items)
+    return queries @ items.T
 
 
 def pair_cosines(queries, items, rows, places):
