@@ -24,8 +24,8 @@ class Pairs(keras.losses.Loss):
             it belongs to, and a row without others in its batch takes no part.
     """
 
-    def __init__(self, apart=False, name=None, reduction="sum_over_batch_size", **kwargs):
-        super().__init__(name=name, reduction=reduction, **{**kwargs, "dtype": "float32"})
+    def __init__(self, apart=False, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.apart = apart
 
     def masks(self, y_true, y_pred):
@@ -46,7 +46,9 @@ class InfoNCE(Pairs):
     (https://arxiv.org/abs/2103.00020). Where several rows of a batch are of one group, a loss is the mean over all that belong to its
     row, each set against what does not belong to it.
 
-    Args: see `Pairs`.
+    Args:
+        apart: bool, whether a row's own pair is left out, because both sides are one thing; then the others of its group are what it
+            belongs to.
 
     Example:
         >>> import numpy as np
@@ -73,7 +75,9 @@ class PairwiseSigmoid(Pairs):
 
     Of Zhai et al., 2023 (https://arxiv.org/abs/2303.15343).
 
-    Args: see `Pairs`.
+    Args:
+        apart: bool, whether a row's own pair is left out, because both sides are one thing; then the others of its group are what it
+            belongs to.
 
     Example:
         >>> import numpy as np
@@ -97,7 +101,7 @@ class HardestTriplet(Pairs):
 
     Args:
         margin: float, how much farther they should be.
-        apart: see `Pairs`.
+        apart: bool, see `InfoNCE`.
 
     Example:
         >>> import numpy as np
