@@ -109,15 +109,25 @@ def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     out = tmp_path / "q"
     assert main(["quickstart", "--out", str(out), "--rows", "60"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("Beside its baselines") == 3 and printed.count("  predicted:") == 10
+    assert printed.count("Beside its baselines") == 4 and printed.count("  predicted:") == 10
     assert "image alone" in printed and "text alone" in printed and "all right in" in printed
-    for task in ("genre", "entailment", "captions"):
+    tasks = ("genre", "entailment", "captions", "retrieval")
+    for task in tasks:
         assert all((out / task / name).exists() for name in ("model", "served", "report.html"))
     page = (out / "index.html").read_text(encoding="utf-8")
     links = re.findall("href='([^']+)'", page)
-    assert links == [f"{task}/report.html" for task in ("genre", "entailment", "captions")]
+    assert links == [f"{task}/report.html" for task in tasks]
     assert all((out / link).is_file() for link in links) and str(tmp_path) not in re.sub("<td.*?</td>", "", page)
     assert len(list((out / "entailment" / "images").iterdir())) > 100
+    hits = re.findall(r"\n  -?[01]\.\d\d  (.*), of which was said: (.*)", printed)
+    assert len(hits) == 9 and all(pathlib.Path(path).is_file() for path, _ in hits)
+    named = re.search(r"By words alone, \d+ of (\d+) pictures of these are named right, among (\d+) names", printed)
+    df = mm.samples.captions(60, seed=0, directory=out / "retrieval" / "images", groups=1).drop_duplicates("image")
+    kinds = df["colours"] + " " + df["shapes"]
+    unseen = kinds.isin(["red star", "yellow square", "green circle", "blue triangle"])
+    assert list(map(int, named.groups())) == [unseen.sum(), kinds.nunique()]
+    page = (out / "retrieval" / "report.html").read_text(encoding="utf-8")
+    assert page[page.index("Queries that found theirs") :].count("<img") > 20
     captions = out / "captions"
     image = str(next((captions / "images").iterdir()))
     assert (captions / "attention.png").is_file()

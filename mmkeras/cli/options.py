@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 
+from mmkeras.cli.finding import add_embed, add_retrieve
 from mmkeras.cli.quickstart import ROWS
 from mmkeras.cli.serve import add_options as add_serve
 from mmkeras.cli.serve import add_unsafe
@@ -105,12 +106,14 @@ def _quickstart(parser, offers):
     parser.add_argument(
         "--task",
         choices=list(ROWS),
-        help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, or only captions "
-        "of drawn scenes; without it all three, with one page that links their reports",
+        help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, only captions of drawn "
+        "scenes, or only finding drawn scenes by words; without it all four, with one page that links their reports",
     )
     parser.add_argument("--out", default="mmkeras-quickstart", help="folder for models, reports and served models")
     parser.add_argument(
-        "--rows", type=int, help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes"
+        "--rows",
+        type=int,
+        help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes with captions, 6000 to be found",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
@@ -262,6 +265,18 @@ def _evaluate(parser, offers):
     )
 
 
+def _embed(parser, offers):
+    _model(parser)
+    _table(parser)
+    add_embed(parser)
+
+
+def _retrieve(parser, offers):
+    _model(parser)
+    _table(parser)
+    add_retrieve(parser)
+
+
 def _export(parser, offers):
     _model(parser)
     parser.add_argument("--out", required=True)
@@ -291,6 +306,8 @@ COMMANDS = {
     "predict": (_predict, "Predict the rows of a CSV file with a saved model."),
     "caption": (_caption, "Write captions of image files with a saved model."),
     "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
+    "embed": (_embed, "Write vectors of the rows of a CSV file, or an index of items."),
+    "retrieve": (_retrieve, "Find items by the queries of a CSV file."),
     "export": (_export, "Write a saved model as a SavedModel that takes raw values."),
     "serve": (_serve, "Answer over HTTP with saved models, until Ctrl-C."),
     "cache": (_cache, "Show or delete cached features."),
