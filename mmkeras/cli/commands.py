@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | export | serve | cache."""
+"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | embed | retrieve | export | serve | cache."""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ import sys
 
 import mmkeras as mm
 from mmkeras import Pipeline  # first: the command loads everything with it
+from mmkeras.cli import finding
 from mmkeras.cli import quickstart as samples
 from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
 from mmkeras.cli.options import make_parser, read_early
@@ -17,6 +18,7 @@ from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame
 from mmkeras.data.tables import read_parts, read_table
 from mmkeras.modalities.base import split_names
+from mmkeras.persistence import write_text
 from mmkeras.trunk import folder, store
 from mmkeras.trunk.engines import refused
 
@@ -168,6 +170,22 @@ def evaluate(options):
         print(f"Wrote {report.to_html(options.html)}.")
 
 
+def embed(options):
+    print(finding.embed(load_folder(options.model, options.unsafe), _read(options, options.csv), options))
+
+
+def retrieve(options):
+    def read(path):
+        return _read(options, path)
+
+    found = finding.retrieve(load_folder(options.model, options.unsafe), read(options.csv), read, options)
+    if options.out:
+        write_text(options.out, found.to_csv(index=False))
+        print(f"Wrote what {len(found) // options.k:,} queries found to {options.out}.")
+    else:
+        print(found.head(SHOWN * options.k).round(3).to_string(index=False))
+
+
 def export(options):
     pipe = load_folder(options.model, options.unsafe)
     pipe.export(options.out)
@@ -192,7 +210,21 @@ def cache(options):
 
 COMMANDS = {
     function.__name__: function
-    for function in (quickstart, suggest, fit, train, search, predict, caption, evaluate, export, serve, cache)
+    for function in (
+        quickstart,
+        suggest,
+        fit,
+        train,
+        search,
+        predict,
+        caption,
+        evaluate,
+        embed,
+        retrieve,
+        export,
+        serve,
+        cache,
+    )
 }
 
 
