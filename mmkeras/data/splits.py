@@ -305,7 +305,7 @@ def hold_out(df, validation_data, seed, by=None):
     count, what = (len(df), "rows") if by is None else (df[by].nunique(), "groups of rows")
     if validation_data is None and count < VALIDATION_FROM:
         warnings.warn(
-            f"{count} {what} are too few to hold any out: nothing is validated, and thresholds stay at 0.5. "
+            f"{count} {what} are too few to hold any out: nothing is validated, and nothing is tuned, such as thresholds. "
             "Give validation_data.",
             stacklevel=4,
         )

@@ -53,7 +53,7 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
         without={name: rival.without for name, rival in rivals.items() if rival.without},
         sections=sections,
         notes=notes,
-        examples=_examples(judgement, df, columns),
+        examples=_examples(judgement, df, columns) if task.compares_rows else None,
         pictures=pictures,
         own_pictures=[columns[pictures[0]].shown(cell) for cell in df[pictures[0]]] if pictures else None,
     )

@@ -112,10 +112,12 @@ def write_index(models, path):
             for name, value, note in cards
         ]
         page.append(f"</div><p><a href='{html.escape(model['link'])}'>The whole report</a></p>")
+        shown = next((section for section in report.sections if section.pictures), None)
+        table, pictures = (report.examples, report.pictures) if shown is None else (shown.table, shown.pictures)
         page.append(
             html_gallery(report.gallery.iloc[:: max(1, len(report.gallery) // 4)].head(4))
             if len(report.gallery)
-            else html_table(report.examples.head(4), pictures=report.pictures)
+            else html_table(table.head(4), pictures=pictures)
         )
     return write_text(path, clean("\n".join(page)) + "</html>\n")
 

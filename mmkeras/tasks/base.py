@@ -49,6 +49,8 @@ class Task(Learner):
     sides = {}  # noqa: RUF012 never changed
     # Whether the target's column may be read by modalities, because answers do not stand in it.
     answers_apart = False
+    # Whether a report shows some rows with truth and decision beside each other.
+    compares_rows = True
     # Whether predictions of models of several folds can be judged together.
     pools = True
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.

@@ -94,7 +94,7 @@ class Retrieval(Task):
     usual_epochs = 30
     usual_batch, least_batch = 512, 2
     answers_apart = True
-    pools = False
+    pools = compares_rows = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -257,7 +257,8 @@ class Retrieval(Task):
         rows, items = (_first(target.distinct[side])[0] for side in SIDES)
         rows = rows[~np.isnan(ranks[rows])]
         rows = rows[np.argsort(ranks[rows], kind="stable")]
-        rows = np.concatenate([rows[:GALLERY], rows[GALLERY:][-GALLERY:]])
+        first, last = (_spread(some, target.values)[:GALLERY] for some in (rows, rows[::-1]))
+        rows = np.concatenate([first, last[~np.isin(last, first)][::-1]])
         numbers, _ = top(predictions[QUERY][rows], predictions[ITEMS][items], min(HITS + 1, len(items)))
         hits = [
             [hit for hit in items[near] if not self.apart or hit != row][:HITS]
@@ -308,6 +309,11 @@ def _ranks(target, predictions, way, apart):
     groups, vectors = target.values, [predictions[name] for name in way]
     ranks, precision = first_ranks(vectors[0][own], vectors[1][others], groups[own], groups[others], apart=apart)
     return ranks[back], precision[back]
+
+
+def _spread(rows, groups):
+    """The rows of which none before is of the same group, in their order."""
+    return rows[np.sort(np.unique(groups[rows], return_index=True)[1])]
 
 
 def _first(distinct):
