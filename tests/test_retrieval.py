@@ -13,6 +13,7 @@ from mmkeras.data.batches import plan_batches
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.matching import LinearMap, SharedWords
 from mmkeras.evaluation.ranks import first_ranks, recalls
+from mmkeras.trunk.chunks import InChunks
 
 QUICK = {"epochs": 20, "batch_size": 64, "learning_rate": 3e-3, "verbose": 0}
 
@@ -274,11 +275,19 @@ def test_classes_by_prompts_and_by_a_linear_probe():
 
 def test_a_large_batch_in_parts_learns_the_same():
     """The loss sets all rows of the batch against each other, whatever goes through the layers at once."""
-    df, weights = pairs(64), []
+    rng, weights = np.random.default_rng(0), []
+    x, groups = {"x": rng.normal(size=(64, 4)).astype("float32")}, np.arange(64.0, dtype="float32")
     for rows in (None, 24):
-        pipe = pipeline(rows_at_once=rows)
-        pipe.fit(df, validation_data=False, epochs=2, batch_size=64, learning_rate=1e-2, optimizer="sgd", verbose=0)
-        weights.append(pipe.head.get_weights())
+        keras.utils.set_random_seed(0)
+        read, given = keras.Input((4,), name="x"), {side: keras.Input((3,), name=side) for side in ("query", "items")}
+        unit = keras.layers.UnitNormalization()
+        vectors = keras.Model({"x": read}, {side: unit(keras.layers.Dense(3)(read)) for side in given})
+        after = keras.Model(given, {"similarity": mm.layers.Similarity()(*given.values(), every=True)})
+        model = InChunks(vectors, after, rows, batch_size=64)
+        model.compile(keras.optimizers.SGD(0.1), loss={"similarity": mm.losses.InfoNCE()})
+        losses = model.fit(x, {"similarity": groups}, batch_size=64, epochs=3, verbose=0).history["loss"]
+        assert losses[-1] < losses[0]
+        weights.append(model.get_weights())
     assert all(np.allclose(one, two, atol=1e-5) for one, two in zip(*weights, strict=True))
 
 

@@ -11,7 +11,7 @@ class InChunks(keras.Model):
 
     A step finds the vectors part by part and keeps nothing else of them, then the loss and what it wants of each vector, then goes through
     the parts again to bring that into the weights. Memory is that of a part, time a third more, the gradient the same: Gao et al., 2021
-    (https://arxiv.org/abs/2101.06983).
+    (https://arxiv.org/abs/2101.06983). Only layers that normalise by their batch see the part alone.
 
     Args:
         vectors: keras.Model from inputs to {name: (B, D)}.
