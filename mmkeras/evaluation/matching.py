@@ -50,24 +50,23 @@ class LinearMap(Rival):
         """One where the sides differ."""
         if bench.task.apart:
             return {}
-        sides = bench.task.sides
-        x, y = cls(sides, None, None)._features(bench.trunk, bench.rows.df)
+        reader, rows = cls(bench.task.sides, None, None), bench.validation
+        x, y = reader._features(bench.trunk, bench.rows.df)
         mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
         apart = x - mean_x
         gram, both = apart.T @ apart, apart.T @ (y - mean_y)
-        penalties = PENALTIES if bench.validation is not None else PENALTIES[1:2]
-        rivals = []
-        for penalty in penalties:
+        held = None if rows is None else reader._features(bench.trunk, rows.df)
+        best, most = None, -np.inf
+        for penalty in PENALTIES if rows is not None else PENALTIES[1:2]:
             weights = np.linalg.solve(gram + penalty * np.trace(gram) / len(gram) * np.eye(len(gram)), both)
-            rivals.append(cls(sides, weights.astype("float32"), (mean_y - mean_x @ weights).astype("float32")))
-        return {
-            "linear map of features": max(rivals, key=lambda rival: rival._worth(bench)) if rivals[1:] else rivals[0]
-        }
-
-    def _worth(self, bench):
-        rows = bench.validation
-        score = bench.task.score(rows.target, self.predict(bench.trunk, rows.df))
-        return float(score(np.ones((1, len(rows.df))))[bench.task.primary][0])
+            rival = cls(reader.sides, weights.astype("float32"), (mean_y - mean_x @ weights).astype("float32"))
+            rival._models, worth = reader._models, 0.0
+            if rows is not None:
+                score = bench.task.score(rows.target, rival._mapped(*held))
+                worth = float(score(np.ones((1, len(rows.df))))[bench.task.primary][0])
+            if best is None or worth > most:
+                best, most = rival, worth
+        return {"linear map of features": best}
 
     def _features(self, trunk, df):
         if self._models is None:
@@ -75,9 +74,10 @@ class LinearMap(Rival):
         return [trunk.outputs(model, df)["features"].astype("float32") for model in self._models]
 
     def predict(self, trunk, df):
-        x, y = self._features(trunk, df)
-        mapped = _unit(x @ self.weights + self.bias)
-        return paired(mapped, _unit(y))
+        return self._mapped(*self._features(trunk, df))
+
+    def _mapped(self, x, y):
+        return paired(_unit(x @ self.weights + self.bias), _unit(y))
 
     def write(self, path):
         np.savez_compressed(path.with_suffix(".npz"), weights=self.weights, bias=self.bias)
