@@ -1,4 +1,4 @@
-"""Saved models behind HTTP, over a real socket: one server with three models, in a process of its own."""
+"""Saved models behind HTTP, over a real socket: one server with four models, in a process of its own."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ from mmkeras.serving.batching import MOST_WAITING, Batcher
 from mmkeras.serving.hearing import all_warnings
 from mmkeras.serving.limits import Limits, Refused
 from mmkeras.serving.pictures import pixels_of
-from mmkeras.serving.requests import Question, Reader
+from mmkeras.serving.requests import Question, Reader, parsed
 from mmkeras.serving.running import address_of, listen
 
 TOKEN, ROWS, BYTES, PIXELS = "swordfish", 200, 400_000, 10_000
@@ -80,6 +80,18 @@ def picture_pipes():
     writer = mm.Pipeline([mm.Image("picture", pooling=None, on_error="missing", **image)], task, width=8, heads=2)
     writer.fit(df, False, **QUICK)
     return light, writer
+
+
+@pytest.fixture(scope="module")
+def finder():
+    """(a Pipeline for retrieval of lights by words, items with ids)."""
+    rows = pd.DataFrame(
+        {"words": [f"light {n}" for n in range(12)], "light": np.arange(12.0), "id": list("abcdefghijkl")}
+    )
+    sides = [mm.Text("words", encoder="lexical"), mm.Tabular(numeric="light")]
+    pipe = mm.Pipeline(sides, mm.Retrieval(query="text", items="tabular", width=4))
+    pipe.fit(rows, False, **QUICK)
+    return pipe, rows
 
 
 class Client:
@@ -133,13 +145,16 @@ def stop(client):
 
 
 @pytest.fixture(scope="module")
-def server(film_pipe, picture_pipes, tmp_path_factory):
+def server(film_pipe, picture_pipes, finder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     film_pipe.save(folder / "films" / "model")  # as `train` writes it
+    finder[0].save(folder / "finder")
+    mm.index_items(*finder, ids="id").save(folder / "items")
     for name, pipe in zip(("light", "writer"), picture_pipes, strict=True):
         pipe.save(folder / name)
     limits = f"--max-rows {ROWS} --max-bytes {BYTES} --max-pixels {PIXELS}".split()
-    client = start([str(folder / "films"), f"lights={folder}/light", str(folder / "writer"), *limits], folder)
+    models = [folder / "films", f"lights={folder}/light", folder / "writer", folder / "finder"]
+    client = start([*map(str, models), "--index", f"finder={folder}/items", *limits], folder)
     yield client
     stop(client)
 
@@ -227,6 +242,67 @@ def test_what_counts_as_missing_is_told_to_the_one_it_is_about(server):
     assert server.predict(bad, "writer") == (status, answer)  # not only the first time
 
 
+def test_vectors_of_a_side_are_those_that_embed_gives(server, finder):
+    pipe, rows = finder
+    for side, columns in (("query", ["words"]), ("items", ["light"])):
+        body = {"signature_name": f"embed_{side}", "instances": rows[columns].to_dict("records")}
+        status, answer = server.predict(body, "finder")
+        assert status == 200
+        vectors = [row[side] for row in answer["predictions"]]
+        np.testing.assert_allclose(vectors, mm.embed(pipe, rows, side=side), atol=1e-6)
+    body = {"signature_name": "embed_query", "inputs": {"words": []}}
+    assert server.predict(body, "finder") == (200, {"outputs": {"query": []}})
+
+
+def test_queries_find_items_of_the_index(server, finder):
+    pipe, rows = finder
+    found = mm.retrieve(pipe, rows[["words"]], mm.index_items(pipe, rows, "id"), k=3)
+    body = {"instances": rows["words"].tolist(), "k": 3}
+    status, answer = server.ask("/v1/models/finder:retrieve", body)
+    assert status == 200
+    assert [item for row in answer["predictions"] for item in row["item"]] == found["item"].tolist()
+    scores = [score for row in answer["predictions"] for score in row["score"]]
+    np.testing.assert_allclose(scores, found["score"], atol=1e-6)
+    status, answer = server.ask("/v1/models/finder:retrieve", {"inputs": {"words": ["light 3"]}})
+    assert status == 200 and [len(items) for items in answer["outputs"]["item"]] == [10]
+    assert server.ask("/v1/models/finder:retrieve", {"instances": []}) == (200, {"predictions": []})
+    form = b'--x\r\nContent-Disposition: form-data; name="words"\r\n\r\nlight 3\r\n--x--\r\n'
+    content = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, answer = server.ask("/v1/models/finder:retrieve", form, **content)
+    assert status == 200 and len(answer["predictions"][0]["item"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "status", "message"),
+    [
+        ("finder", {"instances": [], "k": 0}, 422, "`k` must be an int from 1 to the number of items, 12. Received: 0"),
+        ("finder", {"instances": [], "k": 13}, 422, "Received: 13"),
+        ("finder", {"instances": [], "k": "3"}, 422, "Received: '3'"),
+        ("finder", {"instances": [{"light": 3}]}, 422, "The model reads the columns ['words']. Received: 'light'"),
+        ("finder", {"instances": [], "signature_name": "embed_query"}, 400, "the keys ['instances', 'signature_name']"),
+        ("films", {"instances": [FILM]}, 404, "The server has an index for the models ['finder']. Received: 'films'"),
+        ("film", {"instances": [FILM]}, 404, "Received: 'film'"),
+    ],
+)
+def test_bad_queries_get_a_sentence(server, model, body, status, message):
+    got, answer = server.ask(f"/v1/models/{model}:retrieve", body)
+    assert got == status and message in answer["error"]
+
+
+def test_an_index_belongs_to_its_model(film_pipe, finder):
+    pipe, rows = finder
+    index = mm.index_items(pipe, rows, "id")
+    with pytest.raises(ValueError, match="one of \\['other'\\]. Received: 'mine'"):
+        serving_app.make_app({"other": pipe}, indexes={"mine": index})
+    with pytest.raises(ValueError, match="takes a Pipeline for Retrieval"):
+        serving_app.make_app({"mine": film_pipe}, indexes={"mine": index})
+    with pytest.raises(ValueError, match="must hold vectors of 4 numbers"):
+        serving_app.make_app({"mine": pipe}, indexes={"mine": mm.Index(np.eye(3))})
+    index.model = "another"
+    with pytest.raises(ValueError, match="Received: one that model another made"):
+        serving_app.make_app({"mine": pipe}, indexes={"mine": index})
+
+
 # === About the server ===
 
 
@@ -244,6 +320,10 @@ def test_state_health_and_schema(server):
     assert row["properties"]["budget"]["x-kind"] == "number" and "number" in row["properties"]["budget"]["type"]
     picture = page["components"]["schemas"]["lights.row"]["properties"]["picture"]
     assert picture["type"] == ["object", "null"] and list(picture["properties"]) == ["b64"]
+    finding = page["paths"]["/v1/models/finder:retrieve"]["post"]["requestBody"]["content"]["application/json"]
+    assert finding["schema"]["oneOf"][0]["properties"]["k"]["maximum"] == 12
+    assert set(page["components"]["schemas"]["finder.embed_query.row"]["properties"]) == {"words"}
+    assert "POST /v1/models/finder:retrieve   the nearest of 12 items" in text
 
 
 def test_who_does_not_know_the_token_is_refused(server):
@@ -256,10 +336,14 @@ def test_who_does_not_know_the_token_is_refused(server):
 
 def test_paths_that_are_none(server):
     assert server.predict({"instances": [FILM]}, "film") == (
-        404, {"error": "The server has the models ['films', 'lights', 'writer']. Received: 'film'."},
+        404, {"error": "The server has the models ['films', 'lights', 'writer', 'finder']. Received: 'film'."},
     )  # fmt: skip
     assert server.ask("/v2")[0] == 404 and "POST /v1/models/NAME:predict" in server.ask("/v2")[1]["error"]
-    for path, body in (("/v1/models/films", {}), ("/v1/models/films:predict", None)):
+    for path, body in (
+        ("/v1/models/films", {}),
+        ("/v1/models/films:predict", None),
+        ("/v1/models/finder:retrieve", None),
+    ):
         status, answer = server.ask(path, body)
         assert status == 405 and "Method Not Allowed" in answer["error"]
 
@@ -277,7 +361,7 @@ def test_paths_that_are_none(server):
         ([1, 2], 400, "Received: a list"),
         ({"rows": []}, 400, "Received: the keys ['rows']"),
         ({"instances": [], "inputs": {}}, 400, "the keys ['inputs', 'instances']"),
-        ({"instances": [], "signature_name": "other"}, 422, "`signature_name` must be 'serve'"),
+        ({"instances": [], "signature_name": "other"}, 422, "must be one of ['serve']. Received: 'other'"),
         ({"instances": {"budget": 1}}, 422, "`instances` must be a list of rows. Received: an object"),
         ({"instances": [FILM, 3]}, 422, "Received: a number (3) as row 1"),
         ({"instances": [{"budgets": 1}]}, 422, "Received: 'budgets'. Did you mean 'budget'?"),
@@ -429,6 +513,8 @@ def test_many_clients_get_what_each_would_get_alone(server):
         ("{folder} --host 192.0.2.1 --port 0", "Nothing can listen on port 0 of 192.0.2.1"),
         ("{folder} --max-rows 0", "A limit must be greater than 0. Received: rows=0"),
         ("{folder} --token=", "--token must be ASCII"),
+        ("{folder} --index other={folder}", "--index must be NAME=FOLDER, once for each of the models \\['model'\\]"),
+        ("{folder} --index {folder} --index model={folder}", "Received: 'model="),
     ],
 )
 def test_what_cannot_be_served(tmp_path, capsys, arguments, message):
@@ -521,7 +607,7 @@ def test_requests_that_fail_or_take_long_are_told_so_and_what_is_no_number_is_nu
             await app(scope, receive, send)
         return sent[0]["status"], json.loads(sent[1]["body"])
 
-    monkeypatch.setattr(serving_app, "Answers", Slow)
+    monkeypatch.setattr(serving_app, "signatures", lambda pipe: {"serve": Slow(pipe)})
     app = serving_app.make_app({"slow": None}, limits=Limits(seconds=0.5))
     answers = [asyncio.run(ask(app, {"instances": [n]})) for n in (0, 0.01, 1)]
     assert answers[0] == (200, {"predictions": [{"n": None}], "decisions": [1.5]})
@@ -553,9 +639,9 @@ def test_warnings_of_others_are_said_as_ever():
 def test_reader_reads_paths_only_where_it_may():
     columns = mm.Image("picture", encoder="scratch").readers
     body = b'{"instances": ["a.png", null]}'
-    assert Reader(columns, Limits(paths=True)).json(body).cells == {"picture": ["a.png", None]}
+    assert Reader(columns, Limits(paths=True)).json(parsed(body)).cells == {"picture": ["a.png", None]}
     with pytest.raises(Refused, match="a picture as"):
-        Reader(columns).json(body)
+        Reader(columns).json(parsed(body))
     with pytest.raises(Refused, match="no field"):
         Reader(columns).form([])
 

@@ -19,6 +19,13 @@ def add_options(parser):
     add_unsafe(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all of this machine")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 for any that is free")
+    parser.add_argument(
+        "--index",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="items that embed wrote, in which queries are found at :retrieve; or NAME=FOLDER, for one of several models",
+    )
     parser.add_argument("--token", help=f"what clients must send as a bearer token; without it ${TOKEN}, if it is set")
     parser.add_argument("--max-bytes", type=int, default=32 * 2**20, help="bytes of a request")
     parser.add_argument("--max-rows", type=int, default=1000, help="rows of a request")
@@ -39,13 +46,15 @@ def add_unsafe(parser):
 def serve(options):
     """Serve models until Ctrl-C or SIGTERM."""
     folders, token = _named(options.models), _token(options)
+    indexed = _named_indexes(options.index, folders)
     try:
-        from mmkeras.serving import running
+        from mmkeras.serving import app, running
     except ImportError as error:
         raise ImportError(
             f"`mmkeras serve` needs the package {error.name}. Run `pip install 'mmkeras[serve]'`."
         ) from error
     from mmkeras.cli.use import load_folder
+    from mmkeras.inference.index import load_index
     from mmkeras.serving.limits import Limits
 
     limits = Limits(options.max_bytes, options.max_rows, options.max_pixels, options.max_seconds, options.allow_paths)
@@ -55,12 +64,16 @@ def serve(options):
             print(f"Anybody who reaches {address} may use it. Give --token to ask for one.", file=sys.stderr)
         pipes = {name: load_folder(folder, options.unsafe) for name, folder in folders.items()}
 
+        indexes = {name: load_index(folder) for name, folder in indexed.items()}
+
         def ready():
             for name in pipes:
                 print(f"Serving {name} at {address}/v1/models/{name}:predict", flush=True)
+            for name, index in indexes.items():
+                print(f"Finding {len(index):,} items at {address}/v1/models/{name}:retrieve", flush=True)
             print("Ctrl-C stops it.", flush=True)
 
-        running.serve(pipes, place, token=token, limits=limits, ready=ready)
+        running.serve(app.make_app(pipes, token, limits, indexes), place, ready=ready)
     print("Stopped.", flush=True)
 
 
@@ -85,6 +98,25 @@ def _named(models):
         if name in folders:
             raise ValueError(
                 f"Models must have different names. Received: {name!r} twice. Give NAME=FOLDER for one of them."
+            )
+        folders[name] = folder
+    return folders
+
+
+def _named_indexes(indexes, models):
+    """{name of a model: folder of an index} of FOLDER or NAME=FOLDER.
+
+    Raises:
+        ValueError: two for one model, no name where there are several models, or one that none of them has.
+    """
+    folders = {}
+    for index in indexes:
+        name, sign, folder = index.partition("=")
+        if not sign or pathlib.Path(index).is_dir():
+            name, folder = next(iter(models)) if len(models) == 1 else "", index
+        if name not in models or name in folders:
+            raise ValueError(
+                f"--index must be NAME=FOLDER, once for each of the models {list(models)} that has one. Received: {index!r}."
             )
         folders[name] = folder
     return folders

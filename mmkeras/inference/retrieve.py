@@ -88,7 +88,7 @@ def retrieve(pipe, queries, items, k=10, *, query_side=QUERY):
     if query_side not in fitted.task.sides:
         raise ValueError(f"`query_side` must be 'query' or 'items'. Received: {shortened(query_side)}.")
     if isinstance(items, Index):
-        _check_model(items, fitted)
+        check_model(items, pipe)
         check_k(k, len(items))
     else:
         items = as_frame(items)
@@ -129,9 +129,15 @@ def _vectors(fitted, df, side):
     return np.asarray(fitted.embed(rows, side=side), "float32")[: len(df)]
 
 
-def _check_model(index, fitted):
-    """An index of vectors of one's own is taken as it is, if it has the width."""
-    own = model_of(fitted)
+def check_model(index, pipe):
+    """Raise a ValueError unless a Pipeline for `Retrieval` made an index; vectors of one's own are taken if they have its width."""
+    fitted = _for_retrieval(pipe, "retrieve")
+    own, width = model_of(fitted), fitted.head.output[QUERY].shape[-1]
+    if index.width != width:
+        raise ValueError(
+            f"An index must hold vectors of {width} numbers, as the model makes them. Received: an index of vectors of {index.width}. "
+            "Make it by that model: mm.index_items(pipe, df)."
+        )
     if index.model not in (None, own):
         raise ValueError(
             f"An index must hold vectors of the model that reads the queries, {own}. Received: one that model {index.model} made. "

@@ -10,6 +10,7 @@ from mmkeras.data.frames import column_label
 from mmkeras.data.numbers import is_gap
 from mmkeras.serving.hearing import heard
 from mmkeras.serving.limits import Refused
+from mmkeras.serving.requests import SERVE
 
 TOLD = (KeyError, TypeError, ValueError, OSError)  # errors that are about the rows
 
@@ -60,15 +61,18 @@ class Answers:
 
     Args:
         pipe: `Pipeline`.
+        side: name of a side of a Pipeline for retrieval, of whose rows the vectors are the answer; None for predictions.
 
     Attributes:
         columns: {name: Column} of what it reads.
-        names: of what it answers with, once it has answered.
+        nothing: the `Answer` about no rows.
     """
 
-    def __init__(self, pipe):
-        self._fitted = pipe.check_fitted()
-        self.columns = columns_of(self._fitted.trunk.modalities)
+    def __init__(self, pipe, side=None):
+        self._fitted, self._side = pipe.check_fitted(), side
+        modalities = self._fitted.trunk.modalities
+        own = [m for m in modalities if side is None or m.name in self._fitted.task.sides[side]]
+        self.columns = columns_of(own)
         self.nothing = self.one(Part({name: [None] for name in self.columns}, 1)).rows(
             0, 0
         )  # it traces the graphs, too
@@ -77,6 +81,8 @@ class Answers:
     def about(self):
         """The answers in a sentence."""
         task = self._fitted.task
+        if self._side is not None:
+            return f"vectors of the side {self._side!r}"
         return f"{type(task).__name__} of {task.column!r}"
 
     def together(self, parts):
@@ -104,14 +110,14 @@ class Answers:
         frame = self._frame(part)
         with heard() as told:
             try:
-                predictions = self._fitted.answer(frame)
+                said = self._say(frame)
             except TOLD as error:
                 sentence = error.args[0] if isinstance(error, KeyError) and error.args else error
                 raise Refused(422, str(sentence)) from error
             if told:
                 self._refuse_unread(frame, part)
                 told[:] = dict.fromkeys(told)
-            return self._answer(predictions, frame.index, list(told))
+            return dataclasses.replace(said, told=list(told))
 
     def _tried(self, part):
         try:
@@ -119,12 +125,15 @@ class Answers:
         except Exception as error:  # told to whom it is about
             return error
 
-    def _answer(self, predictions, index, told):
-        task = self._fitted.task
-        frame = task.frame(predictions, index)
+    def _say(self, df):
+        """The `Answer` about rows of a DataFrame."""
+        if self._side is not None:
+            return Answer({self._side: self._fitted.embed(df, side=self._side).tolist()}, None)
+        task, predictions = self._fitted.task, self._fitted.answer(df)
+        frame = task.frame(predictions, df.index)
         table = dict(zip(map(column_label, frame.columns), frame.astype(object).to_numpy().T.tolist(), strict=True))
-        decisions = task.series(predictions, index).tolist()
-        return Answer(table, None if table.get(task.column) == decisions else decisions, told)
+        decisions = task.series(predictions, df.index).tolist()
+        return Answer(table, None if table.get(task.column) == decisions else decisions)
 
     def _frame(self, part):
         index = pd.RangeIndex(part.start, part.start + part.rows)
@@ -156,3 +165,9 @@ def _series(column, cells, index):
         except OverflowError:
             pass
     return pd.Series(cells, index, dtype=object)
+
+
+def signatures(pipe):
+    """{signature: `Answers`} of a fitted Pipeline, named as in its exported model; "serve" is the main one."""
+    sides = {f"embed_{side}": Answers(pipe, side) for side in pipe.check_fitted().task.sides}
+    return {SERVE: Answers(pipe), **sides}

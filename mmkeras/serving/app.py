@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import hmac
 import json
 import math
@@ -15,25 +16,30 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mmkeras.persistence import VERSION
-from mmkeras.serving.answers import Answers
+from mmkeras.serving.answers import signatures
 from mmkeras.serving.batching import Batcher
+from mmkeras.serving.finding import Finder
 from mmkeras.serving.hearing import all_warnings
 from mmkeras.serving.limits import Limits, Refused
 from mmkeras.serving.openapi import openapi
-from mmkeras.serving.requests import Reader
+from mmkeras.serving.requests import SERVE, Reader, parsed, signature_of
 
 OPEN = ("/", "/healthz")  # what anybody may ask
 LARGE = 2**16  # bytes of a body that others do not wait for to be read
 STATE = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 
 
-def make_app(pipes, token=None, limits=None):
+def make_app(pipes, token=None, limits=None, indexes=None):
     """An ASGI application that answers as TensorFlow Serving's REST does; see `docs/serving.md`.
 
     Args:
         pipes: {name: fitted `Pipeline`}.
         token: str that clients must send as "Authorization: Bearer …", or None.
         limits: `Limits`, or None.
+        indexes: {name of a model for `Retrieval`: `Index` of its items}, in which queries are found; or None.
+
+    Raises:
+        ValueError: an index of another model, or of one that is not served.
 
     Example:
         >>> import mmkeras as mm
@@ -41,9 +47,14 @@ def make_app(pipes, token=None, limits=None):
         >>> history = pipe.fit(mm.samples.movies(60, seed=0), epochs=1, verbose=0)
         >>> app = make_app({"films": pipe})  # `uvicorn.run(app)` serves it
         >>> [route.path for route in app.routes][-1]
-        '/v1/models/{name}:predict'
+        '/v1/models/{name}:retrieve'
     """
-    server = Server({name: Answers(pipe) for name, pipe in pipes.items()}, limits or Limits())
+    models = {name: signatures(pipe) for name, pipe in pipes.items()}
+    for name in indexes or {}:
+        if name not in pipes:
+            raise ValueError(f"An index belongs to a model that is served, one of {list(pipes)}. Received: {name!r}.")
+    finders = {name: Finder(pipes[name], index) for name, index in (indexes or {}).items()}
+    server = Server(models, limits or Limits(), finders)
     app = Starlette(
         routes=[
             Route("/", server.front),
@@ -51,6 +62,7 @@ def make_app(pipes, token=None, limits=None):
             Route("/openapi.json", server.schema),
             Route("/v1/models/{name}", server.state),
             Route("/v1/models/{name}:predict", server.predict, methods=["POST"]),
+            Route("/v1/models/{name}:retrieve", server.retrieve, methods=["POST"]),
         ],
         exception_handlers={Refused: refused, HTTPException: not_there, Exception: failed},
         lifespan=server.running,
@@ -64,16 +76,20 @@ class Server:
     """What the application does with requests.
 
     Args:
-        models: {name: `Answers`}.
+        models: {name: {signature: `Answers`}}.
         limits: `Limits`.
+        finders: {name: `Finder`} of the models with an index.
     """
 
-    def __init__(self, models, limits):
-        self.models, self.limits = models, limits
+    def __init__(self, models, limits, finders):
+        self.models, self.limits, self.finders = models, limits, finders
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "predict")
-        self._readers = {name: Reader(answers.columns, limits) for name, answers in models.items()}
-        self._batchers = {name: Batcher(answers, self._pool) for name, answers in models.items()}
-        self._schema = openapi(models, limits, VERSION)
+        self._readers, self._batchers = {}, {}
+        for name, each in models.items():
+            for signature, answers in each.items():
+                self._readers[name, signature] = Reader(answers.columns, limits)
+                self._batchers[name, signature] = Batcher(answers, self._pool)
+        self._schema = openapi(models, limits, VERSION, finders)
 
     @contextlib.asynccontextmanager
     async def running(self, app):
@@ -84,8 +100,9 @@ class Server:
 
     async def front(self, request):
         lines = [f"mmkeras {VERSION} serves:"]
-        lines += [f"  POST /v1/models/{name}:predict   {answers.about}" for name, answers in self.models.items()]
-        columns = next(iter(self.models.values())).columns
+        lines += [f"  POST /v1/models/{name}:predict   {each[SERVE].about}" for name, each in self.models.items()]
+        lines += [f"  POST /v1/models/{name}:retrieve   {finder.about}" for name, finder in self.finders.items()]
+        columns = next(iter(self.models.values()))[SERVE].columns
         row = json.dumps({"instances": [dict.fromkeys(list(columns)[:3])]})
         return PlainTextResponse("\n".join([*lines, f"with rows as JSON, such as {row}", "see /openapi.json", ""]))
 
@@ -96,29 +113,47 @@ class Server:
         return answered(self._schema)
 
     async def state(self, request):
-        if request.path_params["name"].endswith(":predict"):
+        if request.path_params["name"].endswith((":predict", ":retrieve")):
             raise HTTPException(405)
         self._known(request)
         return answered({"model_version_status": [STATE]})
 
     async def predict(self, request):
+        """What a model says of rows; vectors of a side where the request names that signature."""
+        return await self._timed(self._predict(request, self._known(request)))
+
+    async def retrieve(self, request):
+        """The items of a model's index that queries find."""
         name = self._known(request)
+        if name not in self.finders:
+            sentence = f"The server has an index for the models {list(self.finders)}. Received: {name!r}. Start it with --index."
+            raise Refused(404, sentence)
+        return await self._timed(self._retrieve(request, name))
+
+    async def _timed(self, answering):
         try:
             async with asyncio.timeout(self.limits.seconds):
-                question = await self._question(request, self._readers[name])
-                answer = await self._batchers[name].ask(question)
+                return answered(await answering)
         except TimeoutError:
             sentence = f"A request may take {self.limits.seconds:g} seconds. Send fewer rows, or try again in a while."
             raise Refused(503, sentence) from None
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
-        content = {} if answer.decisions is None else {"decisions": answer.decisions}
-        if answer.told:
-            content["warnings"] = answer.told
-        if question.by_row:
-            rows = zip(*answer.table.values(), strict=True)
-            return answered({"predictions": [dict(zip(answer.table, row, strict=True)) for row in rows], **content})
-        return answered({"outputs": answer.table, **content})
+
+    async def _predict(self, request, name):
+        content, read = await self._content(request, ["signature_name"])
+        signature = signature_of(content, self.models[name])
+        question = await read(self._readers[name, signature])
+        return said(await self._batchers[name, signature].ask(question), question.by_row)
+
+    async def _retrieve(self, request, name):
+        content, read = await self._content(request, ["k"])
+        finder, signature = self.finders[name], Finder.signature
+        k = finder.checked(content.get("k"))
+        question = await read(self._readers[name, signature])
+        answer = await self._batchers[name, signature].ask(question)
+        find = functools.partial(finder.found, answer, k)
+        return said(await asyncio.get_running_loop().run_in_executor(self._pool, find), question.by_row)
 
     def _known(self, request):
         name = request.path_params["name"]
@@ -126,12 +161,31 @@ class Server:
             raise Refused(404, f"The server has the models {list(self.models)}. Received: {name[:100]!r}.")
         return name
 
-    async def _question(self, request, reader):
+    async def _content(self, request, beside):
+        """(content of a body, function of a `Reader` to its `Question`); of a form the content is {}."""
         body = await read_body(request, self.limits.body)
+        # Anything but a form is taken for JSON: `curl -d` says that it sends a form.
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            return await asyncio.to_thread(reader.form, await form_fields(request, body, self.limits))
-        # Anything else is taken for JSON: `curl -d` says that it sends a form.
-        return reader.json(body) if len(body) < LARGE else await asyncio.to_thread(reader.json, body)
+            fields = await form_fields(request, body, self.limits)
+            return {}, lambda reader: asyncio.to_thread(reader.form, fields)
+        content = await _run(body, parsed, body, beside)
+        return content, lambda reader: _run(body, reader.json, content)
+
+
+async def _run(body, function, *args):
+    """What a function gives; of a large body from another thread."""
+    return function(*args) if len(body) < LARGE else await asyncio.to_thread(function, *args)
+
+
+def said(answer, by_row):
+    """An `Answer` as the content of a response."""
+    content = {} if answer.decisions is None else {"decisions": answer.decisions}
+    if answer.told:
+        content["warnings"] = answer.told
+    if by_row:
+        rows = zip(*answer.table.values(), strict=True)
+        return {"predictions": [dict(zip(answer.table, row, strict=True)) for row in rows], **content}
+    return {"outputs": answer.table, **content}
 
 
 class Guard:

@@ -12,7 +12,7 @@ from mmkeras.serving.pictures import pixels_of
 
 EXAMPLE = '{"instances": [{"column": value}]} or {"inputs": {"column": [value]}}'
 PLAIN = {str, int, float, bool, type(None)}
-SIGNATURES = (None, "serve", "serving_default")
+SERVE = "serve"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,42 @@ class Question:
     by_row: bool = True
 
 
+def parsed(body, beside=()):
+    """A body of JSON as TensorFlow Serving takes it: {"instances" or "inputs": rows}, and what may stand beside.
+
+    Args:
+        body: bytes.
+        beside: names of further keys, {name: value} of which each may be left out.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"The body must be JSON: {EXAMPLE}. Received: {_told(error)}.") from error
+    keys = set(content) - set(beside) if isinstance(content, dict) else ()
+    if keys not in ({"instances"}, {"inputs"}):
+        received = f"the keys {sorted(content)}" if isinstance(content, dict) else _kind(content)
+        raise Refused(400, f"The body must be {EXAMPLE}. Received: {received}.")
+    return content
+
+
+def signature_of(content, signatures):
+    """The signature that a request names; the main one where it names none.
+
+    Raises:
+        Refused: there is no such.
+    """
+    name = content.get("signature_name")
+    name = SERVE if name in (None, "serving_default") else name
+    if name not in signatures:
+        raise Refused(
+            422, f"`signature_name` must be one of {list(signatures)}. Received: {name!r:.100}. Leave it out."
+        )
+    return name
+
+
 class Reader:
     """Reads bodies for a model.
 
@@ -45,27 +81,12 @@ class Reader:
         self._names = {**{name: column for column, name in argument_names(columns).items()}, **{c: c for c in columns}}
         self._only = next(iter(columns)) if len(columns) == 1 else None
 
-    def json(self, body):
-        """The `Question` of a body as TensorFlow Serving takes it.
-
-        Args:
-            body: bytes.
+    def json(self, content):
+        """The `Question` of what `parsed` gave.
 
         Raises:
-            Refused: it is none, or has more rows or pixels than may be.
+            Refused: a column that is not read, a cell that cannot be; more rows or pixels than may be.
         """
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise Refused(400, f"The body must be JSON: {EXAMPLE}. Received: {_told(error)}.") from error
-        keys = set(content) - {"signature_name"} if isinstance(content, dict) else ()
-        if keys not in ({"instances"}, {"inputs"}):
-            received = f"the keys {sorted(content)}" if isinstance(content, dict) else _kind(content)
-            raise Refused(400, f"The body must be {EXAMPLE}. Received: {received}.")
-        if content.get("signature_name") not in SIGNATURES:
-            raise Refused(
-                422, f"`signature_name` must be 'serve'. Received: {content['signature_name']!r}. Leave it out."
-            )
         return self._rows(content["instances"]) if "instances" in content else self._lists(content["inputs"])
 
     def form(self, fields):

@@ -8,8 +8,6 @@ import socket
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mmkeras.serving.app import make_app
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HEADER_SECONDS = 10.0  # from a connection, or the first byte of a further request, to the end of its headers
 
@@ -52,15 +50,14 @@ def address_of(place):
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(pipes, place, *, token=None, limits=None, ready=None):
+def serve(app, place, *, ready=None):
     """Answer until SIGINT or SIGTERM; requests that have begun are answered first.
 
     Args:
-        pipes, token, limits: see `make_app`.
+        app: what `make_app` gave.
         place: what `listen` gave.
-        ready: function to call when the models are ready, or None.
+        ready: function to call when it answers, or None.
     """
-    app = make_app(pipes, token, limits)
     settings = {"log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(app, http=PromptProtocol, timeout_graceful_shutdown=30, **settings)
     with _calm():
