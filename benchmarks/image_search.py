@@ -25,6 +25,7 @@ def main():
     parser.add_argument("--held-out", action="store_true", help=f"judge {HELD_OUT} training images, kept back")
     parser.add_argument("--loss", default="infonce")
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--words", type=int, help="width of the vector of words; 32 without it")
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--dropout", type=float, default=0.5)
@@ -43,7 +44,7 @@ def main():
     train = train[train["image"].isin(train["image"].unique()[: options.images])]
     texts = [
         mm.Text("caption", encoder=weights / "all-MiniLM-L6-v2", sequence_length=40, layers=3),
-        mm.Text("caption", encoder="lexical", name="words"),
+        mm.Text("caption", encoder="lexical", name="words", width=options.words),
     ]
     task = mm.Retrieval(query=["text", "words"], items="image", width=options.width, loss=options.loss)
     settings = {name: getattr(options, name) for name in ("units", "depth", "dropout")}

@@ -94,6 +94,8 @@ class TextEncoder(Encoder):
     most_columns = 10**6
     # Whether it has features of each token, of which `pooling` makes those of a text.
     tokens = False
+    # Whether it is a bag of terms, of which each has a vector of `width` numbers.
+    bag = False
 
 
 class ImageEncoder(Encoder):

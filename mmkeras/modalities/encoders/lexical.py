@@ -10,7 +10,7 @@ from mmkeras.layers.scripts import first_words
 from mmkeras.modalities.encoders.base import TextEncoder, check_words, strings
 
 TERMS = 30_000
-UNITS = 32
+WIDTH = 32
 DROPOUT = 0.5
 BATCH = 256  # rows that are read together
 _read = tf.function(first_words, autograph=False, reduce_retracing=True)
@@ -22,7 +22,7 @@ class Lexical(TextEncoder):
     Of scripts without blanks, such as Chinese, Japanese and Thai, each character is a word.
     """
 
-    label = "lexical"
+    label, bag = "lexical", True
 
     def adapt(self, df):
         columns = raw_values(df, [self.modality]).values()
@@ -39,7 +39,8 @@ class Lexical(TextEncoder):
         return [], [terms], [len(self.modality.state["idf"])]
 
     def encode(self, tensors):
-        bag = layers.TermBag(len(self.modality.state["idf"]), UNITS, DROPOUT, name=f"{self.name}_bag")
+        width = self.modality.width or WIDTH
+        bag = layers.TermBag(len(self.modality.state["idf"]), width, DROPOUT, name=f"{self.name}_bag")
         return bag(tensors["term_ids"], tensors["term_weights"])
 
 
