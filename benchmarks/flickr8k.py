@@ -34,12 +34,12 @@ WAYS = (
 )  # of decoding, told of held-out images
 
 
-def tower(name, folder, pooling=None):
-    """`mm.Image` of a frozen tower whose weights lie in a folder."""
+def tower(name, folder, pooling=None, **more):
+    """`mm.Image` of a frozen tower whose weights lie in a folder; `more` are further settings of it."""
     settings = dict(TOWERS[name])
     place = "weights" if "weights" in settings else "encoder"
     settings[place] = folder / settings[place]
-    return mm.Image("image", pooling=pooling, **settings)
+    return mm.Image("image", pooling=pooling, **settings, **more)
 
 
 def parts(flickr, held_out):

@@ -10,6 +10,7 @@ development images are seen once, at the end.
 
 import argparse
 import pathlib
+import resource
 import time
 
 import pandas as pd
@@ -25,7 +26,8 @@ def main():
     parser.add_argument("--held-out", action="store_true", help=f"judge {HELD_OUT} training images, kept back")
     parser.add_argument("--loss", default="infonce")
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--words", type=int, help="width of the vector of words; 32 without it")
+    parser.add_argument("--poolings", nargs="+", default=["avg"], help="of patches, side by side")
+    parser.add_argument("--words", default="terms", help="encoder of the words of captions")
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--dropout", type=float, default=0.5)
@@ -44,17 +46,19 @@ def main():
     train = train[train["image"].isin(train["image"].unique()[: options.images])]
     texts = [
         mm.Text("caption", encoder=weights / "all-MiniLM-L6-v2", sequence_length=40, layers=3),
-        mm.Text("caption", encoder="lexical", name="words", width=options.words),
+        mm.Text("caption", encoder=options.words, name="words"),
     ]
-    task = mm.Retrieval(query=["text", "words"], items="image", width=options.width, loss=options.loss)
+    images = [tower(options.tower, weights, pooling, name=pooling) for pooling in options.poolings]
+    task = mm.Retrieval(query=["text", "words"], items=options.poolings, width=options.width, loss=options.loss)
     settings = {name: getattr(options, name) for name in ("units", "depth", "dropout")}
-    pipe = mm.Pipeline([*texts, tower(options.tower, weights, "avg")], task, **settings)
+    pipe = mm.Pipeline([*texts, *images], task, **settings)
     start = time.perf_counter()
     learning = {
         name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate", "weight_decay", "seed")
     }
     pipe.fit(train, validation_data=False, cache_dir=options.cache, verbose=2, **learning)
-    print(f"fitted in {time.perf_counter() - start:.0f} s, features included")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"fitted in {time.perf_counter() - start:.0f} s, features included; at most {memory:.2f} GiB of memory")
     report = pipe.evaluate(judged)
     print(report)
     if options.html:

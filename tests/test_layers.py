@@ -58,6 +58,7 @@ from mmkeras.layers import (
     Standardize,
     TakeFiles,
     TermBag,
+    TermVector,
     TermWeights,
     Tokenize,
     Units,
@@ -134,6 +135,10 @@ CASES = {
     SpaceCharacters: (lambda **k: SpaceCharacters(max_words=64, **k), [strings("Caf\u00e9 \u6771\u4eac", "ok")]),
     TermBag: (
         lambda **k: TermBag(5, 3, dropout=0.1, scale=2.0, **k),
+        [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
+    ),
+    TermVector: (
+        lambda **k: TermVector(5, scale=2.0, **k),
         [np.array([[1, 2], [3, 0]]), np.array([[0.5, 1.0], [1.0, 0.0]], "float32")],
     ),
     MaskedMean: (MaskedMean, [SEQUENCE, MASK]),
@@ -526,7 +531,7 @@ def test_tokenize_a_pair_with_a_real_vocabulary(real_data):
     assert short["segment_ids"][0] == [0] * 8 + [1] * 7
 
 
-# === TermWeights, TermBag ===
+# === TermWeights, TermBag, TermVector ===
 
 
 def test_term_weights_by_hand():
@@ -561,6 +566,12 @@ def test_term_bag_by_hand():
     layer.table.assign([[9.0, 9.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     ids, weights = tf.constant([[1, 3], [2, 0], [0, 0]]), tf.constant([[0.5, 0.1], [1.0, 0.0], [0.0, 0.0]])
     np.testing.assert_allclose(layer(ids, weights), [[10.0, 16.0], [30.0, 40.0], [0.0, 0.0]], rtol=1e-6)
+
+
+def test_term_vectors_by_hand():
+    ids, weights = tf.constant([[1, 3], [2, 0], [1, 1]]), tf.constant([[0.5, 0.1], [1.0, 0.0], [1.0, 2.0]])
+    vectors = TermVector(4, scale=10.0)(ids, weights)
+    np.testing.assert_allclose(vectors, [[0, 5, 0, 1], [0, 0, 10, 0], [0, 30, 0, 0]], rtol=1e-6)
 
 
 def test_term_bag_drops_terms_in_training_only():

@@ -392,6 +392,7 @@ def test_our_modalities_keep_the_contract(tmp_path, tiny_bert):
     testing.check_modality(mm.Tabular(numeric=["size_cm", "age_years"], categorical="brand", datetime="posted"), offers)
     for encoder, settings in (
         ("lexical", {}),
+        ("terms", {}),
         ("scratch", {"pooling": "mean"}),
         (tiny_bert, {"pooling": None, "sequence_length": 32}),
     ):

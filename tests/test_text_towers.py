@@ -282,9 +282,6 @@ def test_settings_that_do_not_go_with_a_preset_are_refused(preset):
         features(mm.Text("t", preset("deberta_v3")[0], LENGTH, layers=2), df)
     with pytest.raises(ValueError, match="`prefix` must be a str, and goes with a pretrained encoder. Received: 'q'"):
         mm.Text("t", "lexical", prefix="q")
-    for width, encoder in ((0, "lexical"), (True, "characters"), (8.0, "lexical"), (8, "scratch")):
-        with pytest.raises(ValueError, match=f"`width` must be an int of 1 or more.* Received: {width} with"):
-            mm.Text("t", encoder, width=width)
     with pytest.raises(ValueError, match="`layers` must be 1 for `pooling='sentence'`"):
         mm.Text("t", pooling="sentence", layers=2)
 
@@ -343,12 +340,6 @@ def test_a_text_half_reads_as_many_tokens_as_it_takes_unless_told(preset, family
 def test_other_texts_are_read_up_to_256_tokens_unless_told():
     assert mm.Text("t", "lexical").length == 256
     assert mm.Text("t", "lexical", 64).length == 64
-
-
-@pytest.mark.parametrize("encoder", ["lexical", "characters"])
-def test_bags_of_terms_are_as_wide_as_told(encoder):
-    for width, numbers in ((None, 32), (7, 7)):
-        assert features(mm.Text("t", encoder, width=width), table())(table()).shape == (len(table()), numbers)
 
 
 def test_every_family_is_one_of_kerashub():

@@ -21,16 +21,18 @@ class HeadInputs:
         names: names of the modalities to use; None takes all.
         normalise: names of the features to be brought to mean 0 and variance 1.
         whole: names of the features of which training leaves nothing out.
+        scaled: names of the features that are never normalised, as one scale is common to all their numbers.
         ways: {modality: its `alike`}, see `Modality.alike`.
 
     Attributes:
         inputs: {key: keras.Input} of those that were taken.
     """
 
-    def __init__(self, features, names=None, normalise=(), *, whole=(), ways=None):
+    def __init__(self, features, names=None, normalise=(), *, whole=(), scaled=(), ways=None):
         self.features, self.inputs = features, {}
         self.names = modality_names(features) if names is None else list(names)
-        self.normalise, self.whole, self._ways = normalise, whole, ways or {}
+        self.normalise = [name for name in normalise if name not in scaled]
+        self.whole, self.scaled, self._ways = whole, scaled, ways or {}
 
     def __call__(self, key):
         if key not in self.inputs:
@@ -39,8 +41,8 @@ class HeadInputs:
         return self.inputs[key]
 
     def only(self, names):
-        """The same for some of the modalities, with inputs of its own, all of them to be normalised."""
-        return HeadInputs(self.features, names, names, whole=self.whole, ways=self._ways)
+        """The same for some of the modalities, with inputs of its own, all to be normalised but those that have one scale."""
+        return HeadInputs(self.features, names, names, whole=self.whole, scaled=self.scaled, ways=self._ways)
 
     def alike(self, name):
         """What of a modality's rows may be compared, see `Modality.alike`; None for nothing."""

@@ -45,7 +45,7 @@ def build_sides(inputs, task, similarity, fusion="concat", **settings):
 
     "query.present" and "items.present", (B, 1), are 1 where a row has a modality of that side.
 
-    Each side joins its modalities, all normalised, by a fusion, as a head for decisions does, where `depth` hidden layers and a linear one
+    Each side joins its modalities, normalised, by a fusion, as a head for decisions does, where `depth` hidden layers and a linear one
     decide; what comes of it is brought to length 1. Without a hidden layer, as usual, features of frozen towers overfit least: on photos
     (docs/figures.md) it found more. Where both sides are the same modalities, they share all weights.
 

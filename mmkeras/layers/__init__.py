@@ -17,7 +17,7 @@ from mmkeras.layers.members import MemberDense, MemberScale
 from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
-from mmkeras.layers.text import MaskedMean, Present, TermBag, TermWeights, Tokenize
+from mmkeras.layers.text import MaskedMean, Present, TermBag, TermVector, TermWeights, Tokenize
 from mmkeras.layers.units import RisingQuantiles, Units
 from mmkeras.layers.words import (
     SPECIAL,
@@ -61,6 +61,7 @@ __all__ = [
     "Standardize",
     "TakeFiles",
     "TermBag",
+    "TermVector",
     "TermWeights",
     "Tokenize",
     "Units",

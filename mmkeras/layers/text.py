@@ -282,6 +282,41 @@ class TermBag(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class TermVector(keras.layers.Layer):
+    """Weights of terms as a vector with a number for each term: (B, T) ids and (B, T) weights → (B, D).
+
+    Terms that a row does not have are 0. What stands twice counts twice, as in `TermBag`.
+
+    Args:
+        vocabulary_size: int, D.
+        scale: float, what the weights are multiplied by.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.TermVector(4)(np.array([[1, 3, 0]]), np.array([[0.5, 2.0, 0.0]])).numpy().tolist()
+        [[0.0, 0.5, 0.0, 2.0]]
+    """
+
+    def __init__(self, vocabulary_size, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size, self.scale = vocabulary_size, scale
+
+    def call(self, term_ids, term_weights):
+        ids, weights = keras.ops.cast(term_ids, "int32"), keras.ops.cast(term_weights, self.compute_dtype) * self.scale
+        rows = keras.ops.expand_dims(keras.ops.arange(keras.ops.shape(ids)[0], dtype="int32"), 1)
+        places = keras.ops.stack([keras.ops.broadcast_to(rows, keras.ops.shape(ids)), ids], axis=-1)
+        shape = (keras.ops.shape(ids)[0], self.vocabulary_size)
+        return keras.ops.scatter(keras.ops.reshape(places, (-1, 2)), keras.ops.reshape(weights, (-1,)), shape)
+
+    def compute_output_shape(self, term_ids_shape, term_weights_shape=None):
+        return (term_ids_shape[0], self.vocabulary_size)
+
+    def get_config(self):
+        return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class MaskedMean(keras.layers.Layer):
     """Mean over the tokens that are not padding: (B, T, D) and (B, T) mask → (B, D); zeros for an empty row.
 

@@ -8,7 +8,7 @@ from mmkeras.modalities.text import Text
 class _Adopted:
     """Reads columns like its other base; preparation and encoding came with the model."""
 
-    normalise = few_features = False
+    normalise = few_features = scaled = False
 
     def adapt(self, df):
         raise ValueError(

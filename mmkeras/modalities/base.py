@@ -59,6 +59,8 @@ class Modality(Learner):
 
     # Whether the head should bring the feature to mean 0 and variance 1 first.
     normalise = False
+    # Whether features have one scale that all their numbers share, so that no head brings each to variance 1.
+    scaled = False
     # Whether the feature is so small that leaving parts of it out in training would lose too much.
     few_features = False
     # Whether the encoder comes with weights of its own, which stay frozen unless `trainable` names them.
@@ -225,6 +227,10 @@ class EncodedModality(Modality):
     @property
     def normalise(self):
         return self.made_encoder().normalise
+
+    @property
+    def scaled(self):
+        return self.made_encoder().scaled
 
     @property
     def sequence(self):

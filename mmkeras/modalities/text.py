@@ -31,7 +31,8 @@ class Text(EncodedModality):
               training rows, trained with the head;
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
               TF-IDF, times an embedding trained with the head;
-            - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong.
+            - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong;
+            - "terms": the TF-IDF weights themselves of the 4,000 most frequent words, which retrieval learns from best.
         sequence_length: int, the most tokens (words, for "lexical") that are read of a row; None for 256, or what the text half of an
             image-text preset takes, 77 or 64.
         pooling: "cls" (the token that stands for the text: the first; of CLIP and SigLIP, the last), "mean" (over the tokens that are
@@ -50,7 +51,6 @@ class Text(EncodedModality):
         prefix: str, what a pretrained encoder reads before each text (of a pair, the first), such as "query: " for E5.
         lora_rank: int, the rank of the matrices of "lora"; None for 8.
         lora_blocks: int, how many of the top blocks "lora" adapts, while features of those below are cached; None for all.
-        width: int, numbers of the vector of "lexical" and "characters"; None for 32. Retrieval gains by more.
 
     Features: (B, D) float, or (B, T, D) with "name.padding_mask" (B, T) for `pooling=None`.
 
@@ -76,7 +76,6 @@ class Text(EncodedModality):
     prefix: str = ""
     lora_rank: int | None = None
     lora_blocks: int | None = None
-    width: int | None = None
 
     family, usual = TextEncoder, KerasHub
     option = "text"
@@ -119,12 +118,6 @@ class Text(EncodedModality):
             raise ValueError(
                 "`prefix` must be a str, and goes with a pretrained encoder. "
                 f"Received: {self.prefix!r} with encoder={self.encoder!r}. Leave it out."
-            )
-        bag = self.encoder_class(self.encoder).bag
-        if self.width is not None and (not bag or type(self.width) is not int or self.width < 1):
-            raise ValueError(
-                "`width` must be an int of 1 or more, and goes with 'lexical' and 'characters'. "
-                f"Received: {self.width!r} with encoder={self.encoder!r}. Leave it out for the usual value."
             )
         self.made_encoder().check()
         if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 8):

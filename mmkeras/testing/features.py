@@ -126,7 +126,10 @@ def check_encoder(modality, df):
         must(not trainable & set(frozen), "What `tower_layers` freezes must not train.", trainable & set(frozen))
     else:
         must(not towers, "An encoder without weights of its own must name no tower.", towers)
-        must(trainable, "An encoder without weights of its own must have something to train.")
+        trains = adapted.made_encoder().trains
+        must(
+            bool(trainable) == trains, "An encoder must have something to train with the head, or say `trains = False`."
+        )
 
 
 def check_fusion(fusion):

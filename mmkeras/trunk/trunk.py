@@ -83,6 +83,7 @@ class Trunk:
             [m.name for m in chosen],
             normalise=[m.name for m in chosen if m.normalise],
             whole=[m.name for m in chosen if m.few_features],
+            scaled=[m.name for m in chosen if m.scaled],
             ways={m.name: m.alike for m in chosen},
         )
 

@@ -13,9 +13,10 @@ from mmkeras.modalities.encoders.own_images import OwnImage
 from mmkeras.modalities.encoders.own_texts import OwnText
 from mmkeras.modalities.encoders.scratch import ScratchText
 from mmkeras.modalities.encoders.scratch_image import ScratchImage
+from mmkeras.modalities.encoders.terms import Terms
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
     "Application", "Characters", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "OwnText",
-    "ScratchImage", "ScratchText", "TextEncoder", "TfHub",
+    "ScratchImage", "ScratchText", "Terms", "TextEncoder", "TfHub",
 ]  # fmt: skip

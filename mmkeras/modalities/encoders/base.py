@@ -38,6 +38,10 @@ class Encoder(abc.ABC):
     label = None
     # Whether it comes with weights of its own, which stay frozen unless `trainable` names them.
     pretrained = False
+    # Whether something of it trains with the head, where it has no pretrained weights.
+    trains = True
+    # Whether features have one scale that all their numbers share, see `Modality.scaled`.
+    scaled = False
 
     def __init__(self, modality):
         self.modality, self.name = modality, modality.name
@@ -94,8 +98,6 @@ class TextEncoder(Encoder):
     most_columns = 10**6
     # Whether it has features of each token, of which `pooling` makes those of a text.
     tokens = False
-    # Whether it is a bag of terms, of which each has a vector of `width` numbers.
-    bag = False
 
 
 class ImageEncoder(Encoder):

@@ -10,7 +10,7 @@ from mmkeras.layers.scripts import first_words
 from mmkeras.modalities.encoders.base import TextEncoder, check_words, strings
 
 TERMS = 30_000
-WIDTH = 32
+UNITS = 32
 DROPOUT = 0.5
 BATCH = 256  # rows that are read together
 _read = tf.function(first_words, autograph=False, reduce_retracing=True)
@@ -22,12 +22,15 @@ class Lexical(TextEncoder):
     Of scripts without blanks, such as Chinese, Japanese and Thai, each character is a word.
     """
 
-    label, bag = "lexical", True
+    label = "lexical"
+    # How many terms it knows, and of how many words in a row one may be.
+    most, words = TERMS, 2
 
     def adapt(self, df):
         columns = raw_values(df, [self.modality]).values()
         check_words(self.modality.columns, columns)
-        return learn_terms([" ".join(row) for row in zip(*columns, strict=True)], self.modality.length)
+        rows = [" ".join(row) for row in zip(*columns, strict=True)]
+        return learn_terms(rows, self.modality.length, self.most, self.words)
 
     def prepare(self, raw):
         state, words = self.modality.state, self.modality.length
@@ -39,14 +42,13 @@ class Lexical(TextEncoder):
         return [], [terms], [len(self.modality.state["idf"])]
 
     def encode(self, tensors):
-        width = self.modality.width or WIDTH
-        bag = layers.TermBag(len(self.modality.state["idf"]), width, DROPOUT, name=f"{self.name}_bag")
+        bag = layers.TermBag(len(self.modality.state["idf"]), UNITS, DROPOUT, name=f"{self.name}_bag")
         return bag(tensors["term_ids"], tensors["term_weights"])
 
 
-def learn_terms(rows, most_words):
-    """Vocabulary and idf of the words and word pairs of the training rows."""
-    vectorizer = keras.layers.TextVectorization(TERMS, ngrams=2, output_mode="count", sparse=True)
+def learn_terms(rows, most_words, most=TERMS, words=2):
+    """Vocabulary and idf of the `most` frequent terms of training rows, each of 1 to `words` words in a row."""
+    vectorizer = keras.layers.TextVectorization(most, ngrams=words, output_mode="count", sparse=True)
     batches = [_read(tf.constant(rows[start : start + BATCH]), most_words) for start in range(0, len(rows), BATCH)]
     vectorizer.adapt(tf.concat(batches, 0) if rows else [""], batch_size=BATCH)
     documents = np.zeros(vectorizer.vocabulary_size())
