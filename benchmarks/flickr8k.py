@@ -34,9 +34,9 @@ WAYS = (
 )  # of decoding, told of held-out images
 
 
-def tower(name, folder, pooling=None, **more):
+def tower(kind, folder, pooling=None, **more):
     """`mm.Image` of a frozen tower whose weights lie in a folder; `more` are further settings of it."""
-    settings = dict(TOWERS[name])
+    settings = dict(TOWERS[kind])
     place = "weights" if "weights" in settings else "encoder"
     settings[place] = folder / settings[place]
     return mm.Image("image", pooling=pooling, **settings, **more)
