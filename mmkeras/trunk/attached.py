@@ -75,7 +75,7 @@ class Attached:
         for modality in self.modalities:
             tower = self._towers.get(modality.name)
             if tower is not None:
-                encode = functools.partial(_encoded, modality, tower, store, columns, engine=engine, keep=keep)
+                encode = functools.partial(encoded, modality, tower, store, columns, engine=engine, keep=keep)
                 keys, fresh = encode(verbose=verbose)
                 stored.append(Stored(tower.layout, store, encode, keys=keys, fresh=fresh))
         # Anew: a pass may have found files that cannot be used.
@@ -138,7 +138,7 @@ def keep_all(outputs, rows):
     return {key: np.asarray(value) for key, value in outputs.items()}
 
 
-def _encoded(modality, tower, store, columns, **how):
+def encoded(modality, tower, store, columns, **how):
     """(keys of the features of all rows, {key: features that are not kept}); rows are encoded if need be.
 
     The keys are an array, or `Ragged` where the tower reads parts of rows.

@@ -123,7 +123,8 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
                 print(f"Encoding {len(todo):,} rows of {what!r} by {candidate}; {candidate.why}")
             fresh = {}
             if keep:
-                store.describe(key, tower.describe if key == own else f"{tower.describe} by {candidate}")
+                what = tower.describe if key == own else f"{tower.describe} by {candidate}"
+                store.describe(key, what, tower.layout, str(candidate))
             parts = cut_windows(tower.prepare, windows_of(tower, rows, size), batch_size, candidate.tokens)
             todo_keys = [keys[row] for row in todo]
             write = store.write if keep else fresh.update

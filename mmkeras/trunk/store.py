@@ -21,6 +21,7 @@ import weakref
 from mmkeras.trunk import folder
 from mmkeras.trunk.packing import content, fits, pad, sealed, unpack, unsealed
 from mmkeras.trunk.pages import Damaged, Snapshot
+from mmkeras.trunk.parquet import ParquetStore, is_store
 
 _FIRST_SIZE = 1 << 28  # bytes of address space; grows by doubling
 _open_stores = {}
@@ -50,7 +51,7 @@ class CacheFolder:
 
 
 def open_store(directory):
-    """The `Store` in a folder; one object per folder and process, as LMDB demands.
+    """The `Store` in a folder, or the `ParquetStore` that it holds; one object per folder and process, as LMDB demands.
 
     Raises:
         OSError: the folder cannot be made or written, holds what is not ours, or is damaged; the message says so.
@@ -58,7 +59,7 @@ def open_store(directory):
     path = pathlib.Path(directory).expanduser().resolve()
     with _lock:
         if path not in _open_stores:
-            _open_stores[path] = Store(path)
+            _open_stores[path] = ParquetStore(path) if is_store(path) else Store(path)
         return _open_stores[path]
 
 
@@ -259,8 +260,8 @@ class Store:
                     columns[name].append(array)
         return {name: pad(arrays) for name, arrays in columns.items()}
 
-    def describe(self, fingerprint, text):
-        """Record once what a fingerprint stands for, for `info`."""
+    def describe(self, fingerprint, text, layout=None, engine=""):
+        """Record once what a fingerprint stands for, for `info`; rows are packed, so that their layout is not kept."""
         key = folder.TOWER + fingerprint
         with self._reading() as transaction:
             known = transaction.get(key) is not None

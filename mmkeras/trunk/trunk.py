@@ -87,6 +87,11 @@ class Trunk:
             ways={m.name: m.alike for m in chosen},
         )
 
+    @property
+    def frozen(self):
+        """{modality: `Tower`} of the towers that are frozen."""
+        return self._cut(False)[1]
+
     def grid(self):
         """(h, w) of the patches where all sequences come from one image, else None."""
         return self.modalities[0].grid(self.encode) if len(self.modalities) == 1 else None
