@@ -28,6 +28,7 @@ if not _waiting:
     from mmkeras.evaluation.sentences import score_captions
     from mmkeras.heads.decisions import build_head
     from mmkeras.inference.embed import embed
+    from mmkeras.inference.encode_table import encode_table
     from mmkeras.inference.generate import generate
     from mmkeras.inference.index import Index, load_index
     from mmkeras.inference.retrieve import index_items, retrieve
@@ -69,6 +70,7 @@ __all__ = [
     "Ensemble",
     "load",
     "embed",
+    "encode_table",
     "zero_shot",
     "Index",
     "load_index",

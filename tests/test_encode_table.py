@@ -1,0 +1,265 @@
+"""Encoding of tables: in blocks and on Ray the features are those of the cache, and nothing is lost, doubled or wrong."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("pyarrow")
+
+import mmkeras as mm
+from mmkeras.data.columns import raw_values, row_keys
+from mmkeras.inference import block_encoder, on_ray
+from mmkeras.inference.encode_table import alone
+from mmkeras.inference.row_blocks import Block
+from mmkeras.modalities.base import adapt
+from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.trunk import Trunk
+
+
+def films(rows, first=0):
+    words = ["dog", "cat", "war", "peace", "sea", "moon", "train"]
+    texts = [f"{words[n % 7]} {words[n // 7 % 7]} {words[n // 49 % 7]} {n}" for n in range(first, first + rows)]
+    return pd.DataFrame({"plot": texts, "year": range(rows)})
+
+
+@pytest.fixture(scope="module")
+def text(tiny_bert):
+    return [mm.Text("plot", encoder=str(tiny_bert))]
+
+
+@pytest.fixture(scope="module")
+def exact(text):
+    """A function from DataFrames to {key: features} as the cache of a Trunk gives them."""
+    trunk = Trunk([adapt(text[0], films(3))], engine="tensorflow")
+
+    def features(df):
+        values = trunk.features(df)["text"]
+        keys = row_keys(trunk.modalities[0], raw_values(df, trunk.modalities))
+        return {trunk.frozen["text"].fingerprint + key: value for key, value in zip(keys, values, strict=True)}
+
+    features.fingerprint, features.layout = trunk.frozen["text"].fingerprint, trunk.frozen["text"].layout
+    return features
+
+
+def check(folder, df, exact):
+    """Every distinct row is there once, and right."""
+    store, right = ParquetStore(folder), exact(df)
+    parts = [store.read_group(path, number, exact.layout) for path, number in store.row_groups(exact.fingerprint)]
+    keys = [bytes(key).ljust(32, b"\0") for own, _ in parts for key in own]
+    assert sorted(keys) == sorted(right)
+    (name,) = exact.layout
+    values = np.concatenate([values[name] for _, values in parts])
+    np.testing.assert_allclose(values, [right[key] for key in keys], atol=1e-6)
+
+
+@pytest.fixture
+def files(tmp_path):
+    for number in range(3):
+        films(50, 50 * number).to_parquet(tmp_path / f"rows-{number}.parquet", row_group_size=20)
+    return tmp_path
+
+
+def encode(rows, text, out, **settings):
+    return mm.encode_table(rows, text, out, **{"verbose": 0, "rows_per_block": 32, **settings})
+
+
+def test_files_are_encoded_as_the_cache_would_and_only_once(files, text, exact):
+    pattern, out = str(files / "rows-*.parquet"), files / "out"
+    done = encode(pattern, text, out)
+    assert (done.rows, done.encoded, done.stored, done.failures) == (150, 150, {"text": 150}, [])
+    check(out, films(150), exact)
+    assert encode([pattern, str(files / "rows-0.parquet")], text, out).encoded == 0
+
+
+def test_equal_rows_are_encoded_once(tmp_path, text, exact):
+    df = pd.concat([films(20), films(30)])
+    assert encode(df, text, tmp_path / "out").encoded == 30
+    check(tmp_path / "out", films(30), exact)
+
+
+def test_a_call_that_is_broken_off_goes_on(files, text, exact, monkeypatch):
+    out, left = files / "out", [2]
+    real = block_encoder.BlockEncoder.encode
+
+    def broken(self, block):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(self, block)
+
+    monkeypatch.setattr(block_encoder.BlockEncoder, "encode", broken)
+    with pytest.raises(KeyboardInterrupt):
+        encode(str(files / "*.parquet"), text, out)
+    (half := next(out.glob("*/")) / ".part-1.parquet.2").write_bytes(b"half")
+    monkeypatch.setattr(block_encoder.BlockEncoder, "encode", real)
+    assert encode(str(files / "*.parquet"), text, out).encoded == 150 - 50
+    assert not half.exists()
+    check(out, films(150), exact)
+
+
+def test_csv_and_urls_give_the_same_rows(tmp_path, text, exact):
+    import fsspec
+
+    films(40).to_csv(tmp_path / "rows.csv", index=False)
+    with fsspec.open("memory://encode/rows.parquet", "wb") as file:
+        films(40).to_parquet(file)
+    assert encode(str(tmp_path / "rows.csv"), text, tmp_path / "out").encoded == 40
+    assert encode("memory://encode/*.parquet", text, tmp_path / "out").encoded == 0
+    check(tmp_path / "out", films(40), exact)
+
+
+def test_a_pipeline_reads_the_features(tmp_path, text, monkeypatch):
+    df = films(40).assign(label=lambda df: df["plot"].str[:3])
+    encode(df, text, tmp_path / "out")
+    pipe = mm.Pipeline(text, mm.MultiClass("label"), encode_engine="tensorflow")
+    monkeypatch.setattr("mmkeras.trunk.encoding._write_features", None)  # nothing is left to encode
+    pipe.fit(df, epochs=1, verbose=0, validation_data=False, cache_dir=tmp_path / "out")
+
+
+def test_progress_and_the_sample_are_told(files, text, capsys):
+    encode(str(files / "*.parquet"), text, files / "out", verbose=1)
+    said = capsys.readouterr().out
+    assert "are those of 150 rows" in said and "150 of 150 rows, 150 features made" in said and "rows/s" in said
+
+
+# === What cannot work ===
+
+
+def test_an_out_of_another_tower_is_refused(tmp_path, text):
+    encode(films(5), text, tmp_path / "out")
+    other = [mm.Image("photo", encoder="MobileNetV2", weights=None, image_size=(32, 32))]
+    with pytest.raises(ValueError, match="`out` must be empty, or hold features of these towers.*Text"):
+        encode(pd.DataFrame({"photo": [b"", b""]}), other, tmp_path / "out")
+    with pytest.raises(ValueError, match="With resume=False"):
+        encode(films(5), text, tmp_path / "out", resume=False)
+
+
+def test_a_file_and_a_row_that_cannot_be_read_are_told_and_the_rest_goes_on(files, text, exact, monkeypatch):
+    (files / "rows-1.parquet").write_bytes(b"PAR1 no")
+    real = block_encoder.encoded
+
+    def choosy(modality, tower, store, columns, **how):
+        if any("110" in str(cell) for cell in columns["plot"]):
+            raise ValueError("no such picture")
+        return real(modality, tower, store, columns, **how)
+
+    monkeypatch.setattr(block_encoder, "encoded", choosy)
+    with pytest.warns(UserWarning, match="2 places.*rows-1.parquet.*rows-2.parquet, row 10: no such picture"):
+        done = encode(str(files / "*.parquet"), text, files / "out")
+    assert done.encoded == 99 and [failure.first for failure in done.failures] == [0, 10]
+    check(files / "out", films(150).drop(range(50, 100)).drop(110), exact)
+
+
+def test_files_of_other_columns_are_refused(files, text):
+    films(5).assign(plot=range(5)).to_parquet(files / "rows-1.parquet")
+    with pytest.raises(ValueError, match="'plot', which is string in .*rows-0.parquet' and int64 in .*rows-1.parquet"):
+        encode(str(files / "*.parquet"), text, files / "out")
+    films(5)[["year"]].to_parquet(files / "rows-1.parquet")
+    with pytest.raises(ValueError, match="absent in .*rows-1.parquet"):
+        encode(str(files / "*.parquet"), text, files / "out")
+    with pytest.raises(KeyError, match="needs the column 'plot'"):
+        encode(str(files / "rows-1.parquet"), text, files / "out")
+
+
+def test_what_is_no_rows_is_refused(tmp_path, text):
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        encode(str(tmp_path / "*.parquet"), text, tmp_path / "out")
+    with pytest.raises(ValueError, match="needs a modality with a frozen tower"):
+        encode(films(5), [mm.Tabular(numeric=["year"])], tmp_path / "out")
+    with pytest.raises(ValueError, match="`on` must be one of"):
+        encode(films(5), text, tmp_path / "out", on="spark")
+    with pytest.raises(ValueError, match="`workers` must be"):
+        encode(films(5), text, tmp_path / "out", workers=0)
+
+
+def test_a_full_disk_ends_the_call_and_what_was_stored_stays(tmp_path, text, exact, monkeypatch):
+    encode(films(20), text, tmp_path / "out")
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Block, "read", full)
+    with pytest.raises(OSError, match="No space left"):
+        encode(films(40), text, tmp_path / "out")
+    check(tmp_path / "out", films(20), exact)
+
+
+def test_two_calls_do_not_write_to_one_folder(tmp_path, text):
+    pytest.importorskip("fcntl")
+    store = ParquetStore(tmp_path / "out")
+    with alone(store.path), pytest.raises(BlockingIOError, match="One call at a time"):
+        encode(films(5), text, tmp_path / "out")
+
+
+def test_ray_that_is_not_installed_is_told(tmp_path, text, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match="mmkeras\\[ray\\]"):
+        encode(films(5), text, tmp_path / "out", on="ray")
+
+
+def test_a_cluster_that_does_not_answer_is_told():
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unheard.getsockname()[1]}"
+    with pytest.raises(ConnectionError, match="must be that of a running cluster"):
+        on_ray._check_address(address)
+
+
+class FakeRay:
+    def __init__(self, **free):
+        self.free = free
+
+    def available_resources(self):
+        return self.free
+
+    cluster_resources = available_resources
+
+
+def test_fewer_cpus_than_workers_are_told():
+    said = []
+    assert on_ray._room(FakeRay(CPU=2.0), 4, 0, lambda sentence, **_: said.append(sentence)) == 2
+    assert said == [
+        "4 workers need more CPUs than are free (2 of 2 CPUs free): 2 run. End other jobs, or add machines."
+    ]
+    with pytest.raises(RuntimeError, match="no free GPU"):
+        on_ray._room(FakeRay(CPU=2.0), 1, 0.5, print)
+
+
+# === On Ray ===
+
+
+def test_two_workers_on_ray_lose_nothing_when_one_is_killed(files, text, exact):
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    killed = []
+
+    def kill():
+        while not killed and len(list((files / "out").glob("*/part-*"))) < 2:
+            time.sleep(0.05)
+        for pid in children_named("ray::Worker")[:1]:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    try:
+        done = encode(str(files / "*.parquet"), text, files / "out", on="ray", workers=2, rows_per_block=8)
+    finally:
+        ray.shutdown()
+    assert killed and (done.encoded, done.failures) == (150, [])
+    check(files / "out", films(150), exact)
+
+
+def children_named(name):
+    """Ids of the processes below this one whose title begins so."""
+    psutil = pytest.importorskip("psutil")
+    below = psutil.Process().children(recursive=True)
+    return [child.pid for child in below if " ".join(child.cmdline()).startswith(name)]
