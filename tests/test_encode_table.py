@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import mmkeras as mm
+from mmkeras.__main__ import main
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.inference import block_encoder, on_ray
 from mmkeras.inference.encode_table import alone
@@ -263,3 +264,23 @@ def children_named(name):
     psutil = pytest.importorskip("psutil")
     below = psutil.Process().children(recursive=True)
     return [child.pid for child in below if " ".join(child.cmdline()).startswith(name)]
+
+
+def test_the_command_encodes_files(files, tiny_bert, capsys):
+    rows, out = str(files / "rows-*.parquet"), files / "out"
+    arguments = ["encode", rows, "--text", "plot", "--text-encoder", str(tiny_bert), "--out", str(out)]
+    assert main(arguments) == 0
+    assert "Wrote 150 features of 150 rows" in capsys.readouterr().out
+    assert main(["encode", rows, "--out", str(out)]) == 2
+    assert "Give columns to read" in capsys.readouterr().err
+
+
+def test_the_command_encodes_by_the_towers_of_a_model(files, text, capsys):
+    pipe = mm.Pipeline(text, mm.Regression("year"), encode_engine="tensorflow")
+    pipe.fit(films(20), epochs=1, verbose=0, validation_data=False)
+    pipe.save(files / "model")
+    rows, out = str(files / "rows-*.parquet"), files / "out"
+    assert main(["encode", rows, "--model", str(files / "model"), "--out", str(out)]) == 0
+    assert "150 of 'text'" in capsys.readouterr().out
+    stored = ParquetStore(out)
+    assert [stored.count(prefix) for prefix in stored.towers()] == [150]

@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | embed | retrieve | export | serve | cache."""
+"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | embed | retrieve | encode | export | serve | cache."""
 
 import argparse
 import dataclasses
@@ -9,6 +9,7 @@ import mmkeras as mm
 from mmkeras import Pipeline  # first: the command loads everything with it
 from mmkeras.cli import finding
 from mmkeras.cli import quickstart as samples
+from mmkeras.cli.encode import encode as encode_rows
 from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
 from mmkeras.cli.options import make_parser, read_early
 from mmkeras.cli.predictions import check_ending, first_predictions, write_predictions
@@ -186,6 +187,10 @@ def retrieve(options):
         print(found.head(SHOWN * options.k).round(3).to_string(index=False))
 
 
+def encode(options):
+    print(encode_rows(options))
+
+
 def export(options):
     pipe = load_folder(options.model, options.unsafe)
     pipe.export(options.out)
@@ -221,6 +226,7 @@ COMMANDS = {
         evaluate,
         embed,
         retrieve,
+        encode,
         export,
         serve,
         cache,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 
+from mmkeras.cli.encode import add_encode
 from mmkeras.cli.finding import add_embed, add_retrieve
 from mmkeras.cli.quickstart import ROWS
 from mmkeras.cli.serve import add_options as add_serve
@@ -277,6 +278,11 @@ def _retrieve(parser, offers):
     add_retrieve(parser)
 
 
+def _encode(parser, offers):
+    add_encode(parser, offers.add_columns)
+    add_unsafe(parser)
+
+
 def _export(parser, offers):
     _model(parser)
     parser.add_argument("--out", required=True)
@@ -308,6 +314,7 @@ COMMANDS = {
     "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
     "embed": (_embed, "Write vectors of the rows of a CSV file, or an index of items."),
     "retrieve": (_retrieve, "Find items by the queries of a CSV file."),
+    "encode": (_encode, "Write the features of frozen towers of all rows of many files, here or on Ray."),
     "export": (_export, "Write a saved model as a SavedModel that takes raw values."),
     "serve": (_serve, "Answer over HTTP with saved models, until Ctrl-C."),
     "cache": (_cache, "Show or delete cached features."),
