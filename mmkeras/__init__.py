@@ -36,6 +36,7 @@ if not _waiting:
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
     from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
+    from mmkeras.inspection.explain import Explanation, explain
     from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Image, Tabular, Text, Vector
@@ -77,6 +78,8 @@ __all__ = [
     "index_items",
     "retrieve",
     "linear_probe",
+    "explain",
+    "Explanation",
     "Report",
     "ablate",
     "Ablation",

@@ -67,14 +67,16 @@ def named_layers(model, before=""):
     return places
 
 
-def with_layers(model, replace):
+def with_layers(model, replace, closed=()):
     """A copy of a Functional model, of the same layers but for some: `replace(layer)` gives the layer that stands in its place.
 
-    It is asked of each layer that lies in no other but Functional models, and may give the layer itself.
+    It is asked of each layer that lies in no other but Functional models, and may give the layer itself. `closed` are Functional models
+    within it that count as one layer.
     """
 
     def replaced(layer):
-        return with_layers(layer, replace) if type(layer) is Functional else replace(layer)
+        whole = type(layer) is not Functional or any(layer is one for one in closed)
+        return replace(layer) if whole else with_layers(layer, replace, closed)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict, all keys in the dict must match")

@@ -64,7 +64,9 @@ def test_the_encoder_keeps_the_contract_and_is_served_from_strings(tmp_path, enc
     mm.testing.check_encoder(text, df)
     pipe = mm.Pipeline([text], mm.MultiClass("kind"), units=8)
     pipe.fit(df, epochs=12, learning_rate=1e-2, validation_data=False, verbose=0)
-    typos = pd.DataFrame({"words": ["lammp", "olld chairr"] if encoder == "characters" else ["a lovely lamp", "old chairs"]})
+    typos = pd.DataFrame(
+        {"words": ["lammp", "olld chairr"] if encoder == "characters" else ["a lovely lamp", "old chairs"]}
+    )
     assert pipe.predict_labels(typos).tolist() == ["lamp", "chair"]
     pipe.save(tmp_path / "model")
     np.testing.assert_allclose(mm.load(tmp_path / "model").predict(typos), pipe.predict(typos), atol=1e-6)

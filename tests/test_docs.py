@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 MODULES = {"mm": mm, "mm.layers": mm.layers, "mm.losses": mm.losses, "mm.samples": mm.samples, "mm.sources": mm.sources}
 MODULES |= {"mm.hub": hub, "mm.fusion": fusion}
 # What an evaluation or a decoding hands over: nobody makes these by hand.
-RESULTS = (mm.Report, mm.Ablation, mm.Captions, mm.CrossValidation, mm.Suggestion)
+RESULTS = (mm.Report, mm.Ablation, mm.Captions, mm.CrossValidation, mm.Explanation, mm.Suggestion)
 
 
 def public_names():

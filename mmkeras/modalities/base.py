@@ -164,6 +164,22 @@ class Modality(Learner):
         vector = keras.layers.UnitNormalization(dtype="float32")(inputs.vector(self.name))
         return [keras.ops.where(there, vector, keras.ops.zeros_like(vector))], [], []
 
+    def entrances(self, encode):
+        """{name: `Entrance`} at which `explain` looks into it; {} where it is not differentiable."""
+        return {}
+
+    # Whether `pieces` are the words of a text in their order.
+    reads_in_order = False
+
+    def pieces(self, tensors, given):
+        """What each part of it gave, a list of rows: [(text, number), …], or an array (H, W) of a picture.
+
+        Args:
+            tensors: {key: array} of what `prepare` gave of B rows.
+            given: {name of an entrance: (B, …) array} of what passes there, summed over the last axis where it has three or more.
+        """
+        raise NotImplementedError
+
     def own(self, tensors):
         """{key: tensor} of the tensors that `prepare` gave, without the modality's name."""
         return {key.removeprefix(f"{self.name}."): value for key, value in tensors.items()}
@@ -254,6 +270,16 @@ class EncodedModality(Modality):
 
     def alike(self, inputs):
         return self.made_encoder().alike(inputs) or super().alike(inputs)
+
+    def entrances(self, encode):
+        return self.made_encoder().entrances(encode)
+
+    @property
+    def reads_in_order(self):
+        return self.made_encoder().tokens
+
+    def pieces(self, tensors, given):
+        return self.made_encoder().pieces(self.own(tensors), given)
 
     def add_adapters(self, encode):
         if self.trainable == "lora":

@@ -11,6 +11,7 @@ from mmkeras.data.columns import CategoryColumn, DateColumn, NumberColumn, raw_v
 from mmkeras.data.dates import year_statistics
 from mmkeras.data.telling import shortened
 from mmkeras.modalities.base import PRESENT, Modality, check_name, column_names, split_names
+from mmkeras.modalities.entrances import Entrance
 
 # A column is heavy-tailed when its skewness is above this (an exponential distribution has 2).
 HEAVY_TAIL_SKEWNESS = 2.0
@@ -164,6 +165,28 @@ class Tabular(Modality):
         joined = inputs[0] if len(inputs) == 1 else keras.layers.Concatenate(name=f"{self.name}_join")(inputs)
         return keras.layers.Dense(TABULAR_UNITS, activation="gelu", name=f"{self.name}_project")(joined)
 
+    def entrances(self, encode):
+        names = {layer.name: layer for layer in encode.layers}
+        fills = {group: names.get(f"{self.name}_fill_{group}") for group in ("numeric", "datetime")}
+        entrances = {group: Entrance(layer, _missing) for group, layer in fills.items() if layer is not None}
+        for index in range(len(self.categorical)):
+            entrances[f"category_{index}"] = Entrance(names[f"{self.name}_embed_{index}"])
+        return {**entrances, **({"bins": Entrance(f"{self.name}.bins")} if f"{self.name}.bins" in encode.input else {})}
+
+    def pieces(self, tensors, given):
+        rows = len(next(iter(given.values())))
+        columns = {name: np.zeros(rows) for name in self.all_columns}
+        bins = [place for place, column in enumerate(self.state["numeric"]["bins"]) for _ in column]
+        for place, name in enumerate(self.numeric):
+            columns[name] += given["numeric"][:, place]
+            if "bins" in given:
+                columns[name] += given["bins"][:, np.array(bins) == place].sum(axis=1)
+        for place, name in enumerate(self.datetime):
+            columns[name] += given["datetime"].reshape(rows, len(self.datetime), -1)[:, place].sum(axis=1)
+        for index, name in enumerate(self.categorical):
+            columns[name] += given[f"category_{index}"].reshape(rows, -1).sum(axis=1)
+        return [[(name, float(values[row])) for name, values in columns.items()] for row in range(rows)]
+
     def alike(self, inputs):
         """Each number with its rank, each date and each category by itself; of very many columns, those of a kind together."""
         vectors, bags, sizes = [], [], []
@@ -261,3 +284,8 @@ def _vocabulary(values, min_count):
     order = np.argsort(-counts, kind="stable")
     # StringLookup refuses an empty vocabulary.
     return [str(names[i]) for i in order if counts[i] >= min_count] or ["(no category)"]
+
+
+def _missing(numbers):
+    """The same, with every number missing."""
+    return keras.ops.full_like(numbers, np.nan)

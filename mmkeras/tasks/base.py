@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mmkeras.data.frames import column_label
+from mmkeras.data.telling import shortened
 from mmkeras.evaluation.sections import Section
 from mmkeras.registry import Learner
 
@@ -271,6 +272,37 @@ class Task(Learner):
         raise NotImplementedError
 
     # --- judgement
+
+    # --- explanations
+
+    # Names of what a prediction says of a row, of which one is explained; () where it is one thing.
+    outcomes = ()
+    # What an explanation divides, in a word or two; None where rows cannot be explained.
+    worth_name = None
+
+    def outcome(self, choice):
+        """The number of the outcome that a user named."""
+        if choice in self.outcomes:
+            return self.outcomes.index(choice)
+        rule = (
+            f"one of {shortened(list(self.outcomes), 200)}"
+            if self.outcomes
+            else "None, as there is one thing to explain"
+        )
+        raise ValueError(f"`choice` must be {rule}. Received: {shortened(choice)}.")
+
+    def usual_outcomes(self, predictions):
+        """(R,) numbers of the outcomes that are explained where nobody chose."""
+        return np.zeros(len(predictions), int)
+
+    def worth(self, outputs, outcomes):
+        """(B,) numbers that an explanation divides, such as log-odds; differentiable.
+
+        Args:
+            outputs: {output of the head: tensor} of B rows.
+            outcomes: (B,) ints, the number of the outcome of each row.
+        """
+        raise NotImplementedError
 
     def check_predictions(self, predictions):
         """A sentence about predictions that cannot be judged, such as NaN; '' where they can."""

@@ -20,6 +20,7 @@ from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
 from mmkeras.tasks.label_cells import HALF, HALVES
 
+TINY = 1e-6  # a probability is taken for no less, and for no nearer to 1
 FEW = 10  # numbers that are more likely classes
 MANY = 200  # names that are less likely classes
 
@@ -63,6 +64,20 @@ class Classes(Decisions):
         if self.classes is None:
             raise ValueError(f"The classes of {self.column!r} are not known yet. Give `classes`, or call `adapt(df)`.")
         return {name: index for index, name in enumerate(self.classes)}
+
+    worth_name = "log-odds"
+    outcomes = property(lambda self: self.classes)
+
+    def outcome(self, choice):
+        return super().outcome(read_names(CategoryColumn(), [choice])[0])
+
+    def usual_outcomes(self, predictions):
+        return predictions.argmax(axis=1)
+
+    def worth(self, outputs, outcomes):
+        """(B,) log-odds of a class of each row."""
+        p = keras.ops.clip(super().worth(outputs, outcomes), TINY, 1 - TINY)
+        return keras.ops.log(p) - keras.ops.log1p(-p)
 
     @property
     def values(self):

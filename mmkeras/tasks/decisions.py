@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from mmkeras.data.targets import Values
 from mmkeras.evaluation.linear import Linear
 from mmkeras.evaluation.rivals import Alone, Prior
@@ -39,6 +41,7 @@ class Decisions(Task):
     usual_of_tables = {"dropout": 0.1, "depth": 2}  # noqa: RUF012
     # Whether predictions are means, so that `least_squares` may tell them.
     mean_is_told = True
+    worth_name = "prediction"
     # What the report calls the rival that knows only the training rows' target.
     prior_name = "label prior"
 
@@ -94,8 +97,6 @@ class Decisions(Task):
         )  # fmt: skip
 
     def training(self, head, loss=None):
-        import keras
-
         outputs, decisions = {self.column: head.output[self.column]}, decisions_of(head)
         for name, logits in decisions.items():
             outputs[f"{self.column}.{name}"] = self.activate(logits, name=f"{name}_activated")
@@ -119,6 +120,10 @@ class Decisions(Task):
 
     def check_predictions(self, predictions):
         return finite(predictions)
+
+    def worth(self, outputs, outcomes):
+        """(B,) predictions of an output of each row."""
+        return keras.ops.take_along_axis(outputs[self.column], outcomes[:, None], axis=1)[:, 0]
 
     # --- simple rivals
 

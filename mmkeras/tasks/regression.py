@@ -300,6 +300,14 @@ class Regression(Decisions):
             sections.append(quantile_section(self.columns, self.quantiles, target.values, each))
         return sections
 
+    # --- explanations
+
+    outcomes = property(lambda self: tuple(self.names()))
+
+    def usual_outcomes(self, predictions):
+        middle = 0 if self.quantiles is None else round(self._middle_place())
+        return np.full(len(predictions), middle)
+
     # --- simple rivals
 
     def prior(self, target):

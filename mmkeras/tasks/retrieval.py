@@ -229,6 +229,13 @@ class Retrieval(Task):
         """The number of each row's group."""
         return target.values.tolist()
 
+    # --- explanations
+
+    worth_name = "cosine"
+
+    def worth(self, outputs, outcomes):
+        return outputs[self.column][:, 0]
+
     # --- judgement
 
     def score(self, target, predictions):

@@ -19,8 +19,10 @@ It must be defined where it is used: import its file before a Pipeline is made, 
 import abc
 
 import keras
+import numpy as np
 
 from mmkeras import layers
+from mmkeras.modalities.entrances import Entrance
 from mmkeras.registry import subclasses
 
 
@@ -38,6 +40,8 @@ class Encoder(abc.ABC):
     label = None
     # Whether it comes with weights of its own, which stay frozen unless `trainable` names them.
     pretrained = False
+    # Whether it has features of each token of a text, of which `pooling` makes those of a text.
+    tokens = False
     # Whether something of it trains with the head, where it has no pretrained weights.
     trains = True
     # Whether features have one scale that all their numbers share, see `Modality.scaled`.
@@ -82,6 +86,14 @@ class Encoder(abc.ABC):
         """What of a row may be compared with another, before anything is trained, see `Modality.alike`; None for a tower's feature."""
         return None
 
+    def entrances(self, encode):
+        """{name: `Entrance`} at which `explain` looks into it; {} where it is not differentiable."""
+        return {}
+
+    def pieces(self, tensors, given):
+        """What each part of a row gave, see `Modality.pieces`; `tensors` are without the modality's name."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def encode(self, tensors):
         """{key: tensor} → features (B, D) or (B, T, D)."""
@@ -96,8 +108,6 @@ class TextEncoder(Encoder):
 
     # How many columns it can read together.
     most_columns = 10**6
-    # Whether it has features of each token, of which `pooling` makes those of a text.
-    tokens = False
 
 
 class ImageEncoder(Encoder):
@@ -156,6 +166,16 @@ class ImageEncoder(Encoder):
         tower.name = f"{self.name}_tower"
         return keras.ops.cast(tower(frames), "float32")
 
+    def entrances(self, encode):
+        towers = [layer for layer in encode.layers if layer.name == f"{self.name}_tower"]
+        return {} if self.modality.several or not towers else {"pixels": Entrance(towers[0], _one_colour, before=True)}
+
+    def pieces(self, tensors, given):
+        """Of several columns, the pictures beside each other."""
+        rows = len(tensors["pixels_0"])
+        maps = given["pixels"].reshape(rows, -1, *given["pixels"].shape[1:])
+        return [np.concatenate(list(each), axis=1) for each in maps]
+
     def _encode_files(self, pixels, there):
         """(B, K, H, W, 3) pixels and (B, K), which files are there → (B, D), the mean of their features."""
         frames = layers.TakeFiles(name=f"{self.name}_take")(pixels, there)
@@ -177,6 +197,11 @@ def find_encoder(family, encoder, default):
     classes = subclasses(family)[::-1]
     labelled = [cls for cls in classes if cls.label == encoder]
     return next(iter([*labelled, *(cls for cls in classes if cls.reads(encoder))]), default)
+
+
+def _one_colour(frames):
+    """(F, H, W, 3) pictures, each of its own mean colour."""
+    return keras.ops.zeros_like(frames) + keras.ops.mean(frames, axis=(1, 2), keepdims=True)
 
 
 def strings(raw):

@@ -8,6 +8,7 @@ from mmkeras import layers
 from mmkeras.data.columns import raw_values
 from mmkeras.layers.scripts import first_words
 from mmkeras.modalities.encoders.base import TextEncoder, check_words, strings
+from mmkeras.modalities.entrances import Entrance
 
 TERMS = 30_000
 UNITS = 32
@@ -40,6 +41,16 @@ class Lexical(TextEncoder):
     def alike(self, inputs):
         terms = [inputs(f"{self.name}.{key}") for key in ("term_ids", "term_weights")]
         return [], [terms], [len(self.modality.state["idf"])]
+
+    def entrances(self, encode):
+        return {"terms": Entrance(f"{self.name}.term_weights")}
+
+    def pieces(self, tensors, given):
+        names = self.modality.state["vectorizer"].get_vocabulary()
+        rows = zip(tensors["term_ids"], tensors["term_weights"], given["terms"], strict=True)
+        return [
+            [(names[term], float(value)) for term, weight, value in zip(*row, strict=True) if weight] for row in rows
+        ]
 
     def encode(self, tensors):
         bag = layers.TermBag(len(self.modality.state["idf"]), UNITS, DROPOUT, name=f"{self.name}_bag")

@@ -1,6 +1,7 @@
 """What encoders of text with tokens share: tokens of one text or of a pair, blocks, and pooling."""
 
 import abc
+import re
 
 import keras
 
@@ -8,6 +9,10 @@ from mmkeras import layers
 from mmkeras.graph import submodel
 from mmkeras.modalities.encoders.base import TextEncoder, strings
 from mmkeras.modalities.encoders.families import family_of
+from mmkeras.modalities.entrances import embeddings
+
+BEGINS = ("▁", "Ġ")  # of a word
+MARK = re.compile(r"\[\w+\]|</?\w+>|<\|\w+\|>")  # a token that stands for no text
 
 
 class Transformer(TextEncoder):
@@ -43,6 +48,22 @@ class Transformer(TextEncoder):
         return (
             layers.PadTokens(length, tokenize.pad_id, name=f"{self.name}_pad")(tokens) if self.family.padded else tokens
         )
+
+    def entrances(self, encode):
+        towers = [layer for layer in encode.layers if layer.name == f"{self.name}_tower"]
+        if not towers or "tokenizer" not in self.modality.state or "token_ids" not in getattr(towers[0], "input", {}):
+            return {}
+        pad = tokenize_layer(self.modality.state["tokenizer"], self.modality.length, "silent").pad_id
+        found = embeddings(towers[0], "token_ids", pad)
+        return {"tokens": found[0]} if len(found) == 1 else {}
+
+    def pieces(self, tensors, given):
+        tokenizer = self.modality.state["tokenizer"]
+        rows = zip(tensors["token_ids"], tensors["padding_mask"], given["tokens"], strict=True)
+        return [
+            words_of([tokenizer.id_to_token(int(i)) for i in ids[mask > 0]], values[mask > 0])
+            for ids, mask, values in rows
+        ]
 
     def encode(self, tensors):
         features = self._tower(tensors)  # (B, T, D); (B, D) if pooled
@@ -151,6 +172,29 @@ def tokenize_layer(tokenizer, sequence_length, name):
         )
     pad = token_id("pad_token_id") or 0
     return layers.Tokenize(tokenizer, start, end, pad, sequence_length, family_of(tokenizer).separators, name=name)
+
+
+def words_of(tokens, values):
+    """[(word, number), …] of the tokens of a row: parts of a word become one, and their numbers add up.
+
+    Knows the signs of WordPiece ("##" within a word), SentencePiece and byte pairs ("▁" and "Ġ" where one begins).
+
+    Example:
+        >>> words_of(["[CLS]", "a", "cat", "##s", "[SEP]"], [0.0, 1.0, 2.0, 3.0, 0.0])
+        [('[CLS]', 0.0), ('a', 1.0), ('cats', 5.0), ('[SEP]', 0.0)]
+        >>> words_of(["▁a", "▁cat", "s"], [1.0, 2.0, 3.0])
+        [('a', 1.0), ('cats', 5.0)]
+    """
+    tokens, words = list(tokens), []
+    begins = any(token[:1] in BEGINS for token in tokens)
+    for token, value in zip(tokens, values, strict=True):
+        inside = token.startswith("##") or (begins and words and token[:1] not in BEGINS and not MARK.fullmatch(token))
+        text = token.removeprefix("##") if inside else token.lstrip("".join(BEGINS))
+        if inside and words and not MARK.fullmatch(words[-1][0]):
+            words[-1] = (words[-1][0] + text, words[-1][1] + float(value))
+        else:
+            words.append((text, float(value)))
+    return words
 
 
 def first_block_input(block):

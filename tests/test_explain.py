@@ -1,0 +1,199 @@
+"""Explanations: Shapley values against a definition of their own, gradients against models solved by hand, and pictures of both."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmkeras as mm
+from mmkeras.evaluation.shapley import shapley
+from mmkeras.modalities.encoders.transformer import words_of
+
+
+@pytest.fixture(scope="module")
+def films():
+    df = mm.samples.movies(80, seed=0)
+    texts = [mm.Text("overview", encoder="lexical", name="words"), mm.Text("title", "scratch", 16, pooling="mean")]
+    table = mm.Tabular(numeric=["budget", "runtime"], categorical="title", datetime="release_date")
+    pipe = mm.Pipeline([*texts, table], mm.MultiLabel("genres"))
+    pipe.fit(df, epochs=3, verbose=0)
+    return pipe, df
+
+
+@pytest.fixture(scope="module")
+def explained(films):
+    pipe, df = films
+    return mm.explain(pipe, df.head(6))
+
+
+# === Shapley values ===
+
+
+def game(names, seed=0):
+    rng, worths = np.random.default_rng(seed), {}
+    return lambda there: worths.setdefault(frozenset(there), rng.normal(size=3))
+
+
+@pytest.mark.parametrize("players", [1, 2, 4])
+def test_values_are_means_over_all_orders(players):
+    names = "abcd"[:players]
+    worth, expected = game(names), np.zeros((players, 3))
+    for order in itertools.permutations(range(players)):
+        for place, player in enumerate(order):
+            before, after = ([names[other] for other in order[:end]] for end in (place, place + 1))
+            expected[player] += (worth(after) - worth(before)) / math.factorial(players)
+    values, errors = shapley(list(names), worth)
+    np.testing.assert_allclose(values, expected, atol=1e-12)
+    assert errors is None
+    np.testing.assert_allclose(values.sum(axis=0), worth(names) - worth(()), atol=1e-12)
+
+
+def test_of_many_players_orders_are_drawn_with_their_error():
+    names = [f"p{number}" for number in range(12)]
+    weights = np.arange(12.0)
+
+    def worth(there):
+        places = [names.index(name) for name in there]
+        return np.array(weights[places].sum() + 3.0 * ("p0" in there and "p1" in there))
+
+    values, errors = shapley(names, worth)
+    assert values.sum() == pytest.approx(weights.sum() + 3.0)
+    np.testing.assert_allclose(values[2:], weights[2:])  # nothing of it depends on the order
+    np.testing.assert_allclose(values[:2], weights[:2] + 1.5)  # each pair of orders gives half of it to each
+    assert errors.max() < 1e-9
+    assert np.array_equal(values, shapley(names, worth)[0])
+
+
+def test_modalities_add_up_and_an_absent_one_gives_nothing(films):
+    pipe, df = films
+    rows = df.head(5).copy()
+    rows.loc[rows.index[2], "overview"] = ""
+    explanation = mm.explain(pipe, rows, "Drama", inside=False)
+    p = pipe.predict(rows)["Drama"].to_numpy()
+    np.testing.assert_allclose(explanation.worth, np.log(p / (1 - p)), atol=1e-4)
+    total = explanation.nothing + explanation.modalities.sum(axis=1)
+    np.testing.assert_allclose(total, explanation.worth, atol=1e-5)
+    assert np.ptp(explanation.nothing) < 1e-6  # of nothing, the model says the same of every row
+    assert explanation.modalities["words"].iloc[2] == pytest.approx(0, abs=1e-6)
+    assert abs(explanation.modalities["words"]).iloc[0] > 1e-4
+    assert explanation.outcomes == ("Drama",) * 5 and explanation.pieces == {} and explanation.missed is None
+
+
+# === Inside a modality ===
+
+
+def test_pieces_add_up_to_the_difference(explained):
+    assert explained.missed.max() <= 0.02 and explained.steps >= 16 and explained.notes == []
+    assert list(explained.pieces) == ["words", "text", "tabular"] and explained.texts == ("text",)
+    assert all(len(rows) == 6 for rows in explained.pieces.values())
+
+
+def test_linear_models_are_told_exactly():
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200), "v": list(rng.normal(size=(200, 3)))})
+    df["y"] = 3 * df["a"] - 2 * df["b"]
+    pipe = mm.Pipeline([mm.Tabular(numeric=["a", "b"])], mm.Regression("y"), depth=1, dropout=0.0)
+    pipe.fit(df, validation_data=False, epochs=60, learning_rate=1e-2, verbose=0)
+    explanation = mm.explain(pipe, df.head(20))
+    given = pd.DataFrame([dict(row) for row in explanation.pieces["tabular"]])
+    truth = df.head(20)
+    assert np.corrcoef(given["a"], truth["a"])[0, 1] > 0.98 and np.corrcoef(given["b"], -truth["b"])[0, 1] > 0.98
+    assert np.polyfit(truth["a"], given["a"], 1)[0] == pytest.approx(3, abs=0.5)
+
+
+def test_the_word_that_decides_has_the_most_weight():
+    rng = np.random.default_rng(0)
+    filler = ["the", "old", "house", "stands", "near", "a", "river"]
+    texts = [" ".join([*rng.permutation(filler)[:5], ("splendid" if n % 2 else "awful")]) for n in range(160)]
+    df = pd.DataFrame({"text": texts, "kind": ["good" if n % 2 else "bad" for n in range(160)]})
+    for encoder, epochs in (("lexical", 12), ("scratch", 30)):
+        text = mm.Text("text", encoder=encoder, sequence_length=16, pooling="mean")
+        pipe = mm.Pipeline([text], mm.MultiClass("kind"), units=16, dropout=0.0)
+        pipe.fit(df, validation_data=False, epochs=epochs, batch_size=16, learning_rate=2e-3, verbose=0)
+        assert (pipe.predict_labels(df) == df["kind"]).all()
+        for row, pieces in enumerate(mm.explain(pipe, df.head(6), "good").pieces["text"]):
+            word, value = max(pieces, key=lambda piece: abs(piece[1]))
+            told = "splendid" if row % 2 else "awful"
+            assert word.split()[-1] == told and (value > 0) == bool(row % 2), (encoder, row, pieces)
+
+
+def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():
+    rng = np.random.default_rng(0)
+    import tensorflow as tf
+
+    def picture(colour, at):
+        pixels = np.full((32, 32, 3), 230, "uint8")
+        pixels[at[0] : at[0] + 10, at[1] : at[1] + 10] = colour
+        return tf.io.encode_png(pixels).numpy()
+
+    places = rng.integers(2, 20, size=(120, 2))
+    colours = [(220, 30, 30), (30, 30, 220)]
+    df = pd.DataFrame({"picture": [picture(colours[n % 2], at) for n, at in enumerate(places)]})
+    df["kind"] = ["red" if n % 2 == 0 else "blue" for n in range(120)]
+    image = mm.Image("picture", encoder="scratch", image_size=(32, 32), augment=False)
+    pipe = mm.Pipeline([image], mm.MultiClass("kind"), units=16)
+    pipe.fit(df, validation_data=False, epochs=8, learning_rate=3e-3, verbose=0)
+    explanation = mm.explain(pipe, df.head(8))
+    shares = []
+    for heat, at in zip(explanation.pieces["image"], places, strict=False):
+        assert heat.shape == (32, 32)
+        inside = np.abs(heat)[at[0] : at[0] + 10, at[1] : at[1] + 10].sum()
+        shares.append(inside / np.abs(heat).sum() / (100 / 32**2))
+    assert np.mean(shares) > 3  # times the share of the area
+    assert explanation.plot(0).axes[1].images  # the picture, with its map
+    assert explanation.pictures["image"] == df["picture"].head(8).tolist()
+
+
+def test_parts_of_words_become_words():
+    assert words_of(["</s>", "▁New", "▁Yor", "k", "</s>"], [1, 2, 3, 4, 5.0]) == [
+        ("</s>", 1), ("New", 2), ("York", 7), ("</s>", 5),
+    ]  # fmt: skip
+    assert words_of(["<s>", "old", "Ġhou", "se"], [0, 1, 2, 3.0]) == [("<s>", 0), ("old", 1), ("house", 5)]
+    assert words_of([], []) == []
+
+
+# === What is told ===
+
+
+def test_frames_pictures_and_pages(explained, tmp_path):
+    frame = explained.to_frame()
+    assert list(frame.columns) == ["outcome", "log-odds", "nothing", "words", "text", "tabular"] and len(frame) == 6
+    figure = explained.plot(2)
+    assert len(figure.axes) == 4
+    page = explained.to_html(tmp_path / "why.html", most=2).read_text()
+    assert page.count("data:image/png") == 2 and "What decided 2 of 6 rows" in page and "<span style=" in page
+
+
+def test_a_pair_of_retrieval_is_explained():
+    df = pd.DataFrame({"a": np.arange(24.0), "b": -np.arange(24.0)})
+    sides = [mm.Tabular(numeric="a", name="left"), mm.Tabular(numeric="b", name="right")]
+    pipe = mm.Pipeline(sides, mm.Retrieval(query="left", items="right", width=4))
+    pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    explanation = mm.explain(pipe, df.head(4))
+    np.testing.assert_allclose(explanation.worth, pipe.predict(df.head(4))["similarity"], atol=1e-5)
+    assert explanation.outcomes is None and explanation.worth_name == "cosine"
+    with pytest.raises(ValueError, match="`choice` must be None, as there is one thing to explain. Received: 'a'"):
+        mm.explain(pipe, df, "a")
+
+
+def test_what_cannot_be_explained_is_told(films, tmp_path):
+    pipe, df = films
+    with pytest.raises(ValueError, match="`choice` must be one of .*'Drama'.* Received: 'Opera'"):
+        mm.explain(pipe, df.head(2), "Opera")
+    with pytest.raises(ValueError, match="needs at least one row"):
+        mm.explain(pipe, df.head(0))
+    with pytest.raises(KeyError, match="overview"):
+        mm.explain(pipe, df.drop(columns="overview"))
+    with pytest.raises(ValueError, match="`row` must be a number from 0 to 0. Received: 1"):
+        mm.explain(pipe, df.head(1), inside=False).plot(1)
+    nothing = df.head(1).assign(overview="", title="", budget=np.nan, runtime=np.nan, release_date=None)
+    explanation = mm.explain(pipe, nothing)
+    np.testing.assert_allclose(explanation.modalities, 0, atol=1e-6)
+    scenes = mm.samples.captions(12, 0, tmp_path, size=32)
+    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
+    writer = mm.Pipeline([image], mm.Caption("caption", sequence_length=8, min_count=1), width=8, heads=2)
+    writer.fit(scenes, validation_data=False, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="`explain` answers for classes, labels, numbers and pairs. .* for Caption"):
+        mm.explain(writer, scenes.head(1))
