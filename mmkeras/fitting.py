@@ -20,6 +20,7 @@ from mmkeras.modalities.encoders import lora
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.engines import check_engine
+from mmkeras.trunk.mirrored import check_distribute, devices_of
 from mmkeras.trunk.stages import chain, check_modalities
 from mmkeras.trunk.training import BestEpoch, Diverged, Plan
 from mmkeras.trunk.trunk import Rows, Trunk
@@ -36,7 +37,7 @@ class Recipe:
     Attributes:
         modalities, task: not adapted.
         head: settings of the task's head, its fusion among them.
-        engine: what runs frozen towers, see `Pipeline`.
+        engine: what runs frozen towers; distribute: on which devices it trains; see `Pipeline`.
 
     Raises:
         As `Pipeline` does.
@@ -46,12 +47,14 @@ class Recipe:
     task: Task
     head: dict
     engine: str = "auto"
+    distribute: str | None = None
 
     def __post_init__(self):
         self.modalities = list(self.modalities)
         check_modalities(self.modalities)
         self.task.check_settings([modality.name for modality in self.modalities], **self.head)
         check_engine(self.engine)
+        check_distribute(self.distribute)
 
     def rows(self, df, validation_data, seed, sample_weight=None):
         """(training rows, validation rows or None) as units of the task, copied, of those columns alone that are read.
@@ -98,6 +101,10 @@ class Recipe:
             callbacks: Keras callbacks.
             series: `Series` that this fit is one of, or None.
         """
+        with devices_of(self.distribute):
+            return self._learn(train, validation, plan, cache, sample_weight, callbacks, series)
+
+    def _learn(self, train, validation, plan, cache, sample_weight, callbacks, series):
         task, alone = self.task.adapt(train), series is None
         series, target = series or Series(), task.target(train)
         weights = _weights(task.weights(target, plan.class_weight), train, sample_weight)

@@ -22,6 +22,7 @@ class Pipeline:
         fusion: how the head joins the modalities, see `build_head`.
         encode_engine: what runs frozen towers: "tensorflow", "openvino" or "auto", see `mmkeras.trunk.engines`. It belongs
             to the machine: a saved Pipeline is loaded with "auto".
+        distribute: "mirrored" trains on all GPUs of the machine, with batches shared among them, None on one. It is not saved either.
         **head: further settings of the task's head, such as units, dropout, depth and modality_dropout of `build_head`.
 
     Attributes:
@@ -32,7 +33,7 @@ class Pipeline:
         trail: `search.Trail` of the search that chose the model, else None; it is not saved.
 
     Raises:
-        ValueError: no modality, or two of the same name; an unknown fusion, engine or setting of the head.
+        ValueError: no modality, or two of the same name; an unknown fusion, engine, way to distribute or setting of the head.
         TypeError: no list of modalities, or no task.
         ImportError: an engine whose package is missing.
 
@@ -45,14 +46,14 @@ class Pipeline:
         60
     """
 
-    def __init__(self, modalities, task, fusion="concat", *, encode_engine="auto", **head):
+    def __init__(self, modalities, task, fusion="concat", *, encode_engine="auto", distribute=None, **head):
         if isinstance(modalities, Modality) or not isinstance(task, Task):
             raise TypeError(
                 "A Pipeline takes a list of modalities and a task. "
                 f"Received: {type(modalities).__name__} and {type(task).__name__}. "
                 "Use for example mm.Pipeline([mm.Text('overview')], mm.MultiLabel('genres'))."
             )
-        self._recipe = Recipe(modalities, task, {"fusion": fusion, **head}, encode_engine)
+        self._recipe = Recipe(modalities, task, {"fusion": fusion, **head}, encode_engine, distribute)
         self.fusion, self.head_settings = fusion, head
         self.notes, self.trail = [], None
         self._fitted = None
@@ -71,10 +72,8 @@ class Pipeline:
 
     # --- what it holds
 
-    @property
-    def encode_engine(self):
-        """What runs frozen towers; may be set, also of a loaded Pipeline."""
-        return self._recipe.engine
+    distribute = property(lambda self: self._recipe.distribute)
+    encode_engine = property(lambda self: self._recipe.engine, doc="What runs frozen towers; may be set.")
 
     @encode_engine.setter
     def encode_engine(self, engine):

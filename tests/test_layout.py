@@ -23,8 +23,8 @@ from mmkeras.trunk.training import quiet_tracing
 ROOT = pathlib.Path(mmkeras.__file__).parent
 # What stands on a floor imports only from lower ones; within a folder, files import each other without circles.
 FLOORS = [
-    {"persistence"},
-    {"backend", "registry", "graph", "losses", "layers", "fusion"},
+    {"persistence", "backend"},
+    {"registry", "graph", "losses", "layers", "fusion"},
     {"data", "hub", "decoding"},
     {"modalities"},
     {"heads", "models"},

@@ -62,6 +62,7 @@ class Order:
         target: `Target`, or None.
         weights: (rows,) sample weights, or None.
         outputs: names of a model's outputs that all answer the target; () gives the bare answers.
+        replicas: int, into how many shares a batch is cut, one after another, for as many devices.
     """
 
     batch_size: int = 32
@@ -70,6 +71,7 @@ class Order:
     target: object = None
     weights: object = None
     outputs: tuple = ()
+    replicas: int = 1
 
     def plan(self, rows, epoch):
         """Row numbers of each batch of an epoch, see `plan_batches`."""
@@ -79,7 +81,8 @@ class Order:
             lengths = self.target.lengths
         rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
         together = None if self.target is None else self.target.batched
-        return plan_batches(rows, size, lengths, rng, together=together)
+        plan = plan_batches(rows, size, lengths, rng, together=together)
+        return plan if self.replicas == 1 else [share for rows in plan for share in np.array_split(rows, self.replicas)]
 
 
 def batches(columns, order, *, prepare=None, fetch=None):

@@ -2,6 +2,8 @@
 
 import keras
 
+from mmkeras.backend import replicas, summed
+
 PACKAGE = "mmkeras"
 
 
@@ -135,7 +137,7 @@ class ModalityDropout(keras.layers.Layer):
 class NormalizePresent(keras.layers.BatchNormalization):
     """Batch normalisation whose statistics are those of the rows that have the input: (B, D), (B, 1) → (B, D).
 
-    Otherwise the zeros of absent inputs would count as measured. It is Ioffe & Szegedy, 2015
+    Otherwise the zeros of absent inputs would count as measured. On several devices, the rows are those of all. It is Ioffe & Szegedy, 2015
     (https://arxiv.org/abs/1502.03167), with the arguments of `keras.layers.BatchNormalization`.
 
     Example:
@@ -151,7 +153,19 @@ class NormalizePresent(keras.layers.BatchNormalization):
         super().build(inputs_shape)
 
     def call(self, inputs, presence, training=None):
-        return super().call(inputs, training=training, mask=keras.ops.cast(presence[:, 0], "bool"))
+        there = keras.ops.cast(presence[:, :1], "bool")
+        if not training or not self.trainable or replicas() == 1:
+            return super().call(inputs, training=training, mask=there[:, 0])
+        inputs = keras.ops.where(there, keras.ops.cast(inputs, self.variable_dtype), 0.0)
+        count = keras.ops.sum(keras.ops.cast(there, inputs.dtype))
+        total, count = summed([keras.ops.sum(inputs, axis=0), count])
+        mean = total / (count + keras.config.epsilon())
+        apart = keras.ops.where(there, inputs - mean, 0.0)
+        variance = summed(keras.ops.sum(keras.ops.square(apart), axis=0)) / (count + keras.config.epsilon())
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + value * (1.0 - self.momentum))
+        outputs = keras.ops.batch_normalization(inputs, mean, variance, -1, self.beta, self.gamma, self.epsilon)
+        return keras.ops.cast(outputs, self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape, presence_shape=None):
         return inputs_shape

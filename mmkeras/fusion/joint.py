@@ -2,6 +2,7 @@
 
 import keras
 
+from mmkeras.backend import replicas
 from mmkeras.fusion.base import Fusion, check_inputs, check_units, given, zeros_where_absent
 
 
@@ -65,7 +66,7 @@ class EarlyFusion(Fusion):
     @classmethod
     def join(cls, inputs):
         x = cls.make(inputs)(inputs.vectors(), inputs.presence())
-        x = keras.layers.BatchNormalization(momentum=inputs.momentum, name="normalise")(x)
+        x = keras.layers.BatchNormalization(momentum=inputs.momentum, synchronized=replicas() > 1, name="normalise")(x)
         return inputs.decide(keras.layers.Dropout(inputs.dropout, name="drop")(x))
 
     def build(self, features_shape, presence_shape):

@@ -2,6 +2,8 @@
 
 import keras
 
+from mmkeras.backend import replicas
+
 PACKAGE = "mmkeras"
 
 
@@ -68,7 +70,7 @@ class MaskedTokenCrossentropy(keras.losses.Loss):
         if self.reduction != "sum":
             real = keras.ops.sum(keras.ops.cast(keras.ops.not_equal(y_true, self.padding), "float64"))
             total = total / keras.ops.maximum(real, 1.0)
-        return keras.ops.cast(total, losses.dtype)
+        return keras.ops.cast(total / replicas(), losses.dtype)  # Keras adds the shares of devices up
 
     def get_config(self):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "padding": self.padding}

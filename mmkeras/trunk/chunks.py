@@ -5,8 +5,11 @@ import itertools
 import keras
 import tensorflow as tf
 
+from mmkeras.backend import dense, gathered, replicas
+from mmkeras.trunk.mirrored import Mirrored
 
-class InChunks(keras.Model):
+
+class InChunks(Mirrored):
     """A model in two: vectors of rows, and a loss that sets the rows of a batch against each other.
 
     A step finds the vectors part by part and keeps nothing else of them, then the loss and what it wants of each vector, then goes through
@@ -21,10 +24,8 @@ class InChunks(keras.Model):
     """
 
     def __init__(self, vectors, after, rows, batch_size):
-        inputs = {key: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name) for key, t in vectors.input.items()}
-        super().__init__(inputs, after(vectors(inputs)), name="in_chunks")
-        self.vectors, self.after = vectors, after
-        self.parts = 1 if rows is None else -(-batch_size // rows)
+        super().__init__(vectors, after, name="in_chunks")
+        self.parts = 1 if rows is None else -(-batch_size // (rows * replicas()))
 
     def train_step(self, data):
         if self.parts == 1:
@@ -44,8 +45,8 @@ class InChunks(keras.Model):
         every = {key: tf.concat([some[key] for some in found], axis=0) for key in found[0]}
         with tf.GradientTape() as tape:
             tape.watch(every)
-            answers = self.after(every, training=True)
-            loss = self.compute_loss(x=x, y=y, y_pred=answers, sample_weight=weight)
+            answers = self.after(gathered(every), training=True)
+            loss = self.compute_loss(x=x, y=gathered(y), y_pred=answers, sample_weight=gathered(weight))
             scaled = self.optimizer.scale_loss(loss)
         own = self.after.trainable_variables
         wanted, *given = _gradients(tape, scaled, [every, *(v.value for v in own)])
@@ -59,16 +60,13 @@ class InChunks(keras.Model):
             for v, gradient in zip(own, _gradients(tape, again, [v.value for v in own], pull), strict=True):
                 summed[id(v)] = summed.get(id(v), 0.0) + gradient
         self.optimizer.apply([summed[id(v)] for v in self.trainable_variables], self.trainable_variables)
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss, sample_weight=rows)
-        return self.compute_metrics(x, y, answers, sample_weight=weight)
+        return self.measure(data, loss, answers)
 
 
 def _gradients(tape, target, sources, pull=None):
     """Dense gradients, zeros where nothing leads to a source."""
     return tf.nest.map_structure(
-        tf.convert_to_tensor, tape.gradient(target, sources, pull, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        dense, tape.gradient(target, sources, pull, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     )
 
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.backend import dense, replicas, summed
+
 PACKAGE = "mmkeras"
 # Weights decay (AdamW: Loshchilov & Hutter, 2019), but not biases and scales.
 NOT_DECAYED = ["bias", "gamma", "beta", "absent", "_fill_", "scores", "scale_in", "scale_out"]
@@ -57,6 +59,18 @@ class Paced:
         """The share of a variable, in whatever form Keras hands it on."""
         return self._shares[self._get_variable_index(variable)]
 
+    def apply(self, grads, trainable_variables=None):
+        if replicas() > 1:  # Keras adds up those of all devices, but after it has cut them to a length
+            grads = [None if gradient is None else gradient / replicas() for gradient in self.whole(grads)]
+        return super().apply(grads, trainable_variables)
+
+    def whole(self, grads):
+        """Gradients of the whole batch, whatever share of it a device has, cut to the longest that they may be."""
+        if replicas() > 1:
+            known = iter(summed([dense(gradient) for gradient in grads if gradient is not None]))
+            grads = [None if gradient is None else next(known) for gradient in grads]
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0] if self.global_clipnorm else grads
+
     def update_step(self, gradient, variable, learning_rate):
         share = self.share(variable)
         rate = learning_rate if share is None else learning_rate * keras.ops.cast(share, learning_rate.dtype)
@@ -74,12 +88,11 @@ class FusedAdamW(Paced, keras.optimizers.AdamW):
 
     def apply(self, grads, trainable_variables=None):
         narrow = trainable_variables is None or any(variable.dtype != "float32" for variable in trainable_variables)
-        if narrow or tf.distribute.has_strategy():
+        if narrow:
             return super().apply(grads, trainable_variables)
         if not self.built:
             self.build(trainable_variables)
-        if self.global_clipnorm:
-            grads, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
+        grads = self.whole(grads)
         whole, step = tf.cast(self.learning_rate, "float32"), tf.cast(self.iterations + 1, "float32")
         powers = [tf.pow(beta, step) for beta in (self.beta_1, self.beta_2)]
         for gradient, variable in zip(grads, trainable_variables, strict=True):

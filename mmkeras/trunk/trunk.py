@@ -10,6 +10,7 @@ import threading
 import keras
 import numpy as np
 
+from mmkeras.backend import replicas
 from mmkeras.data.batches import Order, settle
 from mmkeras.data.columns import example_values
 from mmkeras.graph import arithmetic
@@ -20,6 +21,7 @@ from mmkeras.trunk.attached import Attached, keep_all
 from mmkeras.trunk.chunks import InChunks
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.fingerprint import fingerprint
+from mmkeras.trunk.mirrored import Mirrored, dealt
 from mmkeras.trunk.paces import Paces
 from mmkeras.trunk.parts import read_by
 from mmkeras.trunk.prepared import PreparePart
@@ -284,28 +286,34 @@ class Trunk:
             attached = self.attach(training.model, fine_tune=fine_tune)
 
             def dataset(rows, seed=None):
-                order = Order(plan.batch_size, seed, None, rows.target, rows.weights, tuple(training.losses))
+                outputs = tuple(training.losses)
+                order = Order(plan.batch_size, seed, None, rows.target, rows.weights, outputs, replicas())
                 return attached.batches(self._read(attached, rows.df, verbose=plan.verbose)[0], order)
 
             learnt = dataset(rows, plan.seed + first)
             judged = None if validation is None else dataset(validation)
-            steps = int(learnt.cardinality())
+            steps = int(learnt.cardinality()) // replicas()
             paces = self.paces(plan, first) if fine_tune else []
             model = attached.model
             if training.after is not None:
                 model = InChunks(model, training.after, training.rows_at_once, plan.batch_size)
+            elif replicas() > 1:
+                model = Mirrored(model)
             compile_for_training(model, training, plan, plan.schedule(steps, callbacks), pace=next(iter(paces), None))
-            make_loss_means(model, rows.target.take(np.arange(1))[1])
+            if replicas() == 1:
+                make_loss_means(model, rows.target.take(np.arange(1))[1])
+            else:
+                model.know(learnt.element_spec)
             self._changing = fine_tune and self._tunes
             settling = keras.callbacks.LambdaCallback(on_train_end=lambda logs: settle())
             try:
                 with quiet_tracing():
                     return model.fit(
                         # One iterator for all epochs: Keras makes two for each otherwise, and both would prepare rows.
-                        learnt.repeat(plan.epochs),
+                        dealt(learnt.repeat(plan.epochs)),
                         steps_per_epoch=steps,
-                        validation_data=judged,
-                        validation_steps=None if judged is None else int(judged.cardinality()),
+                        validation_data=None if judged is None else dealt(judged),
+                        validation_steps=None if judged is None else int(judged.cardinality()) // replicas(),
                         initial_epoch=first,
                         epochs=first + plan.epochs,
                         callbacks=[
