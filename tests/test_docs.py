@@ -141,6 +141,7 @@ SHORTER = {
     r"\bablate\(modalities,": "ablate(modalities[:1],",
 }
 COMMANDS = (
+    "encode",
     "quickstart",
     "suggest",
     "fit",

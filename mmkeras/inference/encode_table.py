@@ -95,11 +95,12 @@ def encode_table(
 
     Example:
         >>> import tempfile, mmkeras as mm
-        >>> posts = mm.samples.posts(12, seed=0)
-        >>> photo = mm.Image("image", encoder="MobileNetV2", weights=None, image_size=(32, 32))
+        >>> folder = tempfile.mkdtemp()
+        >>> posts = mm.samples.entailment(12, seed=0, directory=folder)
+        >>> photo = mm.Image("image_2", encoder="MobileNetV2", weights=None, image_size=(32, 32))
         >>> encoding = mm.encode_table(posts, [photo], tempfile.mkdtemp(), verbose=0)
-        >>> encoding.rows, encoding.stored, encoding.failures
-        (12, {'image': 12}, [])
+        >>> encoding.rows, encoding.failures
+        (12, [])
     """
     _check(on, workers, rows_per_block)
     modalities = list(modalities)
