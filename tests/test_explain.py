@@ -9,6 +9,7 @@ import pytest
 
 import mmkeras as mm
 from mmkeras.evaluation.shapley import shapley
+from mmkeras.inspection.deletion import deletion
 from mmkeras.modalities.encoders.transformer import words_of
 
 
@@ -103,20 +104,42 @@ def test_linear_models_are_told_exactly():
     assert np.polyfit(truth["a"], given["a"], 1)[0] == pytest.approx(3, abs=0.5)
 
 
-def test_the_word_that_decides_has_the_most_weight():
+@pytest.fixture(scope="module", params=["lexical", "scratch"])
+def judge(request):
+    """(name of the encoder, a model of texts of which one word decides, the texts)."""
     rng = np.random.default_rng(0)
     filler = ["the", "old", "house", "stands", "near", "a", "river"]
     texts = [" ".join([*rng.permutation(filler)[:5], ("splendid" if n % 2 else "awful")]) for n in range(160)]
     df = pd.DataFrame({"text": texts, "kind": ["good" if n % 2 else "bad" for n in range(160)]})
-    for encoder, epochs in (("lexical", 12), ("scratch", 30)):
-        text = mm.Text("text", encoder=encoder, sequence_length=16, pooling="mean")
-        pipe = mm.Pipeline([text], mm.MultiClass("kind"), units=16, dropout=0.0)
-        pipe.fit(df, validation_data=False, epochs=epochs, batch_size=16, learning_rate=2e-3, verbose=0)
-        assert (pipe.predict_labels(df) == df["kind"]).all()
-        for row, pieces in enumerate(mm.explain(pipe, df.head(6), "good").pieces["text"]):
-            word, value = max(pieces, key=lambda piece: abs(piece[1]))
-            told = "splendid" if row % 2 else "awful"
-            assert word.split()[-1] == told and (value > 0) == bool(row % 2), (encoder, row, pieces)
+    text = mm.Text("text", encoder=request.param, sequence_length=16, pooling="mean")
+    pipe = mm.Pipeline([text], mm.MultiClass("kind"), units=16, dropout=0.0)
+    epochs = 12 if request.param == "lexical" else 30
+    pipe.fit(df, validation_data=False, epochs=epochs, batch_size=16, learning_rate=2e-3, verbose=0)
+    assert (pipe.predict_labels(df) == df["kind"]).all()
+    return request.param, pipe, df
+
+
+def test_the_word_that_decides_has_the_most_weight(judge):
+    _, pipe, df = judge
+    for row, pieces in enumerate(mm.explain(pipe, df.head(6), "good").pieces["text"]):
+        word, value = max(pieces, key=lambda piece: abs(piece[1]))
+        told = "splendid" if row % 2 else "awful"
+        assert word.split()[-1] == told and (value > 0) == bool(row % 2), (row, pieces)
+
+
+def test_words_that_are_said_to_matter_matter(judge):
+    encoder, pipe, df = judge
+    rows = df.head(12)
+    explanation = mm.explain(pipe, rows)
+    if encoder == "lexical":  # terms, among them pairs of words, are no words in their order
+        with pytest.raises(ValueError, match="`modality` must be one of \\[\\].* Received: 'text'"):
+            deletion(pipe, rows, explanation, "text")
+        return
+    table = deletion(pipe, rows, explanation, "text")
+    assert table.loc["difference", "low"] > 0.1
+    assert table.loc["said", "area"] - table.loc["random", "area"] == pytest.approx(table.loc["difference", "area"])
+    with pytest.raises(ValueError, match="`df` must hold the 12 rows of the explanation. Received: 3 rows"):
+        deletion(pipe, df.head(3), explanation, "text")
 
 
 def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():

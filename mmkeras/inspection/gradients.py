@@ -100,30 +100,29 @@ class Gradients:
         self._slopes = tf.function(self._slopes_at, reduce_retracing=True)
         self._worth = tf.function(self._worth_at, reduce_retracing=True)
 
-    def inside(self, df, outcomes, batch_size=16):
+    def inside(self, df, outcomes, batch_size=16, steps=STEPS):
         """`Inside` of rows.
 
         Args:
             df: DataFrame. outcomes: (R,) ints, see `Task.worth`.
             batch_size: int, rows that are looked at together.
+            steps: numbers of places on the way that are tried, until the pieces add up.
         """
         parts = []
         for start in range(0, len(df), batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(self._batch(df.iloc[rows], outcomes[rows]))
+            parts.append(self._batch(df.iloc[rows], outcomes[rows], steps))
         pieces = {name: [row for part in parts for row in part[0][name]] for name in parts[0][0]}
         return Inside(pieces, *(np.concatenate(some) for some in list(zip(*parts, strict=True))[1:]), self.closed)
 
-    def _batch(self, df, outcomes):
-        raw = {
-            name: tf.convert_to_tensor(value) for m in self._modalities for name, value in raw_values(df, [m]).items()
-        }
-        tensors = self._prepare(raw)
+    def _batch(self, df, outcomes, tried):
+        raw = raw_values(df, self._modalities)
+        tensors = self._prepare({name: tf.convert_to_tensor(value) for name, value in raw.items()})
         outcomes = tf.constant(outcomes, "int32")
         ends = [self._worth(tensors, outcomes, share).numpy().astype("float64") for share in (0.0, 1.0)]
         difference, given = ends[1] - ends[0], {}
         error, done, rows = np.zeros(len(df)), np.zeros(len(df), int), np.arange(len(df))
-        for steps in STEPS:  # of the rows of which the sum is not yet good enough
+        for steps in tried:  # of the rows of which the sum is not yet good enough
             own = {key: tf.gather(value, rows) for key, value in tensors.items()}
             for name, value in self._sum(own, tf.gather(outcomes, rows), steps).items():
                 value = value.reshape(
