@@ -102,9 +102,10 @@ class Recipe:
             series: `Series` that this fit is one of, or None.
         """
         with devices_of(self.distribute):
-            return self._learn(train, validation, plan, cache, sample_weight, callbacks, series)
+            more = {"sample_weight": sample_weight, "callbacks": callbacks, "series": series}
+            return self._learn(train, validation, plan, cache, **more)
 
-    def _learn(self, train, validation, plan, cache, sample_weight, callbacks, series):
+    def _learn(self, train, validation, plan, cache, *, sample_weight, callbacks, series):
         task, alone = self.task.adapt(train), series is None
         series, target = series or Series(), task.target(train)
         weights = _weights(task.weights(target, plan.class_weight), train, sample_weight)

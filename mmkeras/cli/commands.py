@@ -188,7 +188,7 @@ def retrieve(options):
 
 
 def encode(options):
-    print(encode_rows(options))
+    print(encode_rows(options, make_modalities(options) if options.model is None else None))
 
 
 def export(options):
@@ -262,7 +262,7 @@ def _read_data(options):
     print(f"Read {len(df):,} rows of {options.csv}.", flush=True)
     task = make_task(options)
     check_frame(df, task.columns, "the target")
-    modalities = make_modalities(options, task)
+    modalities = make_modalities(options, task.sequences)
     if options.min_label_rows > 1:
         task = _frequent(task, df, options.min_label_rows)
     df = task.units(df, modalities)  # what is judged as one lies on one side only

@@ -1,7 +1,5 @@
 """`mmkeras encode`: the features of frozen towers of all rows of many files, here or on a Ray cluster."""
 
-import types
-
 
 def add_encode(parser, add_columns):
     """Add the options of `mmkeras encode`; `add_columns` is that of `Offers`."""
@@ -22,24 +20,23 @@ def add_encode(parser, add_columns):
     add_columns(parser, False)
 
 
-def encode(options):
-    """Encode rows by the towers of a model, or of the columns that are given; returns a sentence.
+def encode(options, modalities):
+    """Encode rows by the towers of a model, or of modalities; returns a sentence.
 
     Args:
         options: of the command.
+        modalities: list of those of the columns that are given; None where a model is.
 
     Raises:
-        ValueError: neither a model nor columns, or both; and as `mm.encode_table` does.
+        As `mm.encode_table` does.
     """
     import mmkeras as mm
-    from mmkeras.cli.offers import make_modalities
     from mmkeras.cli.use import load_folder
     from mmkeras.data.columns import columns_of
     from mmkeras.inference.encode_table import Workers, encode_blocks
     from mmkeras.inference.row_blocks import RowBlocks
 
-    if options.model is None:
-        modalities = make_modalities(options, types.SimpleNamespace(sequences=False))
+    if modalities is not None:
         done = mm.encode_table(
             options.rows, modalities, options.out, options.on, options.workers,
             gpus_per_worker=options.gpus_per_worker, rows_per_block=options.rows_per_block,

@@ -70,14 +70,14 @@ def make_task(options):
     return tasks[name](column)
 
 
-def make_modalities(options, task):
-    """The modalities of the columns that are given, as the task needs them.
+def make_modalities(options, sequences=False):
+    """The modalities of the columns that are given; `sequences` where the task reads those.
 
     Raises:
         ValueError: no column is given.
     """
     classes = with_options()
-    modalities = [modality for cls in classes for modality in cls.from_options(options, sequences=task.sequences)]
+    modalities = [modality for cls in classes for modality in cls.from_options(options, sequences=sequences)]
     if not modalities:
         listed = ", ".join(f"--{cls.option}" for cls in classes)
         raise ValueError(

@@ -57,10 +57,11 @@ def deletion(pipe, df, explanation, modality, *, draws=5, seed=0):
     orders = [said, *([rng.permutation(len(row)) for row in words] for _ in range(draws))]
     outcomes = np.array([fitted.task.outcomes.index(name) for name in explanation.outcomes or ()] or [0] * len(df))
 
-    def worth(rows):
-        return np.asarray(fitted.task.worth(fitted.trunk.outputs(fitted.head, rows, keep=False), outcomes), "float64")
+    def worth(texts):
+        outputs = fitted.trunk.outputs(fitted.head, df.assign(**{column: texts}), keep=False)
+        return np.asarray(fitted.task.worth(outputs, outcomes), "float64")
 
-    areas = np.stack([_area(worth, df, column, words, order) for order in orders])  # (1 + draws, R)
+    areas = np.stack([_area(worth, words, order) for order in orders])  # (1 + draws, R)
     each = {"said": areas[0], "random": areas[1:].mean(axis=0), "difference": areas[0] - areas[1:].mean(axis=0)}
 
     def means(weights):
@@ -71,7 +72,7 @@ def deletion(pipe, df, explanation, modality, *, draws=5, seed=0):
     return pd.DataFrame.from_dict(rows, orient="index", columns=["area", "low", "high"])
 
 
-def _area(worth, df, column, words, order):
+def _area(worth, words, order):
     """(R,) by how much the worth falls, in the mean of all shares of words that are gone."""
     worths = []
     for share in SHARES:
@@ -79,5 +80,5 @@ def _area(worth, df, column, words, order):
         for row, places in zip(words, order, strict=True):
             gone = set(places[: round(share * len(row))])
             texts.append(" ".join(word for place, (word, _) in enumerate(row) if place not in gone))
-        worths.append(worth(df.assign(**{column: texts})))
+        worths.append(worth(texts))
     return worths[0] - np.mean(worths, axis=0)
