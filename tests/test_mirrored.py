@@ -25,7 +25,7 @@ def differences():
 
 
 def test_two_devices_train_as_one(differences):
-    assert {"concat", "classes", "numbers", "retrieval", "captions", "clip", "sgd"} <= set(differences)
+    assert {"concat", "classes", "numbers", "clip", "sgd", "saved"} <= set(differences)
     assert {case: value for case, value in differences.items() if value > 1e-5} == {}
 
 
@@ -41,6 +41,15 @@ def test_other_ways_are_refused(way):
         pipeline(distribute=way)
 
 
+def test_tasks_that_several_devices_would_learn_otherwise_are_refused():
+    for task in (mm.Caption("caption"), mm.Retrieval("a", "b")):
+        modalities = [mm.Tabular(numeric=name, name=name) for name in "ab"]
+        with pytest.raises(
+            ValueError, match="`distribute` goes with classes, labels and numbers. Received: 'mirrored'"
+        ):
+            mm.Pipeline(modalities, task, distribute="mirrored")
+
+
 def test_one_device_trains_as_ever():
     df = mm.samples.movies(30, seed=0)
     alone, told = pipeline(), pipeline(distribute="mirrored")
@@ -53,6 +62,9 @@ def test_one_device_trains_as_ever():
 def test_a_batch_is_cut_into_shares_that_hold_each_row_once():
     plan = Order(4, replicas=2).plan(7, 0)
     assert [rows.tolist() for rows in plan] == [[0, 1], [2, 3], [4, 5], [6]]
+    assert [rows.tolist() for rows in Order(4, replicas=2).plan(5, 0)] == [[0, 1, 2], [3, 4]]  # none is empty
+    with pytest.raises(ValueError, match="Training on 2 devices needs at least as many rows.* Received: 1"):
+        Order(4, replicas=2).plan(1, 0)
 
 
 def test_devices_that_fail_each_other_are_told_of(monkeypatch):

@@ -62,7 +62,8 @@ class Order:
         target: `Target`, or None.
         weights: (rows,) sample weights, or None.
         outputs: names of a model's outputs that all answer the target; () gives the bare answers.
-        replicas: int, into how many shares a batch is cut, one after another, for as many devices.
+        replicas: int, into how many shares a batch is cut, one after another, for as many devices; a batch of fewer rows than those joins
+            the one before.
     """
 
     batch_size: int = 32
@@ -82,7 +83,23 @@ class Order:
         rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
         together = None if self.target is None else self.target.batched
         plan = plan_batches(rows, size, lengths, rng, together=together)
-        return plan if self.replicas == 1 else [share for rows in plan for share in np.array_split(rows, self.replicas)]
+        return plan if self.replicas == 1 else _shares(plan, self.replicas)
+
+
+def _shares(plan, replicas):
+    """Batches of a plan, each as so many arrays one after another, of at least a row."""
+    kept = []
+    for rows in plan:
+        if kept and min(len(rows), len(kept[-1])) < replicas:
+            kept[-1] = np.concatenate([kept[-1], rows])
+        else:
+            kept.append(rows)
+    if any(len(rows) < replicas for rows in kept):
+        raise ValueError(
+            f"Training on {replicas} devices needs at least as many rows, and as many to validate on. Received: {sum(map(len, kept))}. "
+            "Give more rows, or distribute=None."
+        )
+    return [share for rows in kept for share in np.array_split(rows, replicas)]
 
 
 def batches(columns, order, *, prepare=None, fetch=None):

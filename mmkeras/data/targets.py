@@ -80,7 +80,8 @@ class Sentences(Target):
     def take(self, rows):
         """Sentences of some rows: ({"name.tokens": (n, longest − 1), "name.row": (n,)}, (n, longest − 1) to answer)."""
         counts = np.diff(self.starts)[rows]
-        numbers = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in rows])
+        each = [np.arange(self.starts[row], self.starts[row + 1]) for row in rows]
+        numbers = np.concatenate([np.arange(0), *each])  # of no row, none
         words = self.tokens[numbers, : self.lengths[rows].max(initial=2)]
         place = np.repeat(np.arange(len(rows), dtype="int32"), counts)
         return {f"{self.name}.tokens": words[:, :-1], f"{self.name}.row": place}, words[:, 1:]

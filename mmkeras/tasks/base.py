@@ -54,6 +54,8 @@ class Task(Learner):
     compares_rows = True
     # Whether predictions of models of several folds can be judged together.
     pools = True
+    # Whether its training on several devices was seen to equal that on one, see `Pipeline(distribute=)`.
+    mirrors = False
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
     sequences = False
     # What scikit-learn calls a model of it: "classifier", "regressor", or None for neither.

@@ -20,8 +20,7 @@ def check_distribute(way):
     """Raise unless it is a way to use several devices."""
     if way not in WAYS:
         raise ValueError(
-            f'`distribute` must be None or "mirrored". Received: {way!r}. Use "mirrored" for all GPUs of one machine; docs/scale.md says '
-            "how several machines train."
+            f'`distribute` must be None or "mirrored". Received: {way!r}. Use "mirrored" for all GPUs of one machine.'
         )
 
 
