@@ -485,6 +485,7 @@ def test_the_report_counts_what_could_not_be_read(folder):
         pipe.fit(df, validation_data=False, epochs=1, verbose=0)
         text = str(pipe.evaluate(df))
     assert "8 of 32 images in 'photo' could not be read and counted as missing." in text
+    assert "Empty DataFrame" not in text
 
 
 def test_the_served_model_refuses_bombs_before_decoding(folder, tmp_path):

@@ -67,6 +67,8 @@ def write_report(report, path):
         lines += ["<h2>Beside its baselines</h2>", html_image(draw_rivals(report), "The model and its baselines")]
         lines.append(html_table(report.to_frame(), first=True))
     for section in report.sections:
+        if section.table.empty:  # such as columns that are read as text, where there are pictures alone
+            continue
         if section.gallery:
             worst = section.table.tail(min(SHOWN, max(0, len(section.table) - SHOWN))).iloc[::-1]
             lines += ["<h2>Best captions</h2>", html_gallery(section.table.head(SHOWN))]

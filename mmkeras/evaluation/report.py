@@ -98,7 +98,7 @@ class Report:
         if not self.baselines.empty:
             lines += ["", "Beside its baselines", indent(self.to_frame().round(3).to_string())]
         for section in self.sections:
-            if not (section.gallery or section.pictures):
+            if not (section.gallery or section.pictures or section.table.empty):
                 lines += ["", section.title, indent(section.table.round(3).to_string(na_rep="-"))]
         return "\n".join(lines + [""] + [f"- {note}" for note in self.notes])
 
