@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.data.columns import raw_values
-from mmkeras.graph import with_layers
+from mmkeras.graph import compiled, with_layers
 from mmkeras.trunk.stages import chain
 
 STEPS = (16, 32, 64, 128, 256)  # places on the way that are tried, until the error is small
@@ -78,7 +78,7 @@ class Gradients:
 
     def __init__(self, fitted):
         self._task, trunk = fitted.task, fitted.trunk
-        self._modalities, self._prepare, self._way = trunk.modalities, trunk.prepare, Way()
+        self._modalities, self._prepare, self._way = trunk.modalities, compiled(trunk.prepare), Way()
         self._entrances = {
             (m.name, name): entrance for m in trunk.modalities for name, entrance in m.entrances(trunk.encode).items()
         }
