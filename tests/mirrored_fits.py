@@ -8,10 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-CPU = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import mmkeras as mm  # noqa: E402  after the devices are there
+import mmkeras as mm
 
 QUICK = {"epochs": 2, "batch_size": 8, "verbose": 0}
 
@@ -43,6 +40,8 @@ def differs(df, modalities, task, how=(), **settings):
 
 
 def main():
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     df, small, told = rows(), {"units": 8, "dropout": 0.0}, {}
     cases = {fusion: (tables, lambda: mm.MultiLabel("labels"), {"fusion": fusion}) for fusion in FUSIONS}
     cases["classes"] = (tables, lambda: mm.MultiClass("class"), {})

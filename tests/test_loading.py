@@ -191,11 +191,12 @@ def test_the_command_line_asks_as_well(model, writing, kept, command, capsys, mo
 
 
 def test_a_server_asks_as_well(model, writing, monkeypatch, capsys):
-    running = pytest.importorskip("mmkeras.serving.running")
+    running, app = (pytest.importorskip(f"mmkeras.serving.{name}") for name in ("running", "app"))
     stage, mark = writing
     stage.save(files_of(model) / "prepare.keras")
     seal(model)
     served = []
+    monkeypatch.setattr(app, "make_app", lambda pipes, *settings: pipes)
     monkeypatch.setattr(running, "serve", lambda pipes, place, **settings: served.append(pipes))
     assert main(["serve", str(model), "--port", "0"]) == 2 and not served and not mark.exists()
     assert "--unsafe" in capsys.readouterr().err

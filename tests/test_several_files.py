@@ -17,7 +17,7 @@ from mmkeras.data.images import ImageColumn
 from mmkeras.data.sample import Sample
 from mmkeras.serving.limits import Limits, Refused
 from mmkeras.serving.openapi import row_schema
-from mmkeras.serving.requests import Reader
+from mmkeras.serving.requests import Reader, parsed
 from mmkeras.trunk import attached
 from mmkeras.trunk.trunk import Trunk
 
@@ -284,15 +284,14 @@ def test_nothing_else_is_claimed(cells):
 def test_requests_hold_lists_of_pictures():
     b64 = {"b64": "R0lGOA=="}
     columns = {"photos": ImageColumn(several=True)}
-    cells = Reader(columns).json(
-        b'{"instances": [{"photos": [{"b64": "R0lGOA=="}, null]}, {"photos": {"b64": "R0lGOA=="}}, {}]}'
-    )
+    body = b'{"instances": [{"photos": [{"b64": "R0lGOA=="}, null]}, {"photos": {"b64": "R0lGOA=="}}, {}]}'
+    cells = Reader(columns).json(parsed(body))
     assert cells.cells["photos"] == [[b"GIF8", None], b"GIF8", None]
     with pytest.raises(Refused) as refused:
-        Reader(columns).json(b'{"instances": [{"photos": [["a"]]}]}')
+        Reader(columns).json(parsed(b'{"instances": [{"photos": [["a"]]}]}'))
     assert 'a picture as {"b64": "…"}, a list of those, or null. Received: a list' in refused.value.sentence
     with pytest.raises(Refused) as refused:
-        Reader({"photos": ImageColumn()}).json(b'{"instances": [{"photos": [{"b64": "R0lGOA=="}]}]}')
+        Reader({"photos": ImageColumn()}).json(parsed(b'{"instances": [{"photos": [{"b64": "R0lGOA=="}]}]}'))
     assert 'a picture as {"b64": "…"}, or null. Received: a list' in refused.value.sentence
     one, several = row_schema(columns, Limits())["properties"]["photos"]["anyOf"]
     assert several == {"type": "array", "items": one} and list(one["properties"]) == list(b64)

@@ -21,7 +21,7 @@ from mmkeras.serving.answers import Answers, Part
 from mmkeras.serving.hearing import all_warnings
 from mmkeras.serving.limits import Limits, Refused
 from mmkeras.serving.openapi import row_schema
-from mmkeras.serving.requests import Reader
+from mmkeras.serving.requests import Reader, parsed
 from mmkeras.trunk.trunk import Trunk
 
 NAN = float("nan")
@@ -250,7 +250,7 @@ def test_the_server_takes_lists(fitted):
 
     def ask(*cells):
         body = {"instances": [{"sound": cell, "f0": 1.0, "f1": 2.0} for cell in cells]}
-        question = reader.json(json.dumps(body).encode())
+        question = reader.json(parsed(json.dumps(body).encode()))
         with all_warnings():
             (answer,) = answers.together([Part(question.cells, question.rows)])
         if isinstance(answer, Exception):
@@ -266,7 +266,7 @@ def test_the_server_takes_lists(fitted):
     with pytest.raises(Refused, match="A cell of 'sound' must be a vector, or null. Received: .1, 2, 3, 4, 'x'."):
         ask([], [1, 2, 3, 4, "x"])
     with pytest.raises(Refused, match="A cell of 'f0' must be a number, or null. Received: a list"):
-        reader.json(b'{"instances": [{"f0": [1]}]}')
+        reader.json(parsed(b'{"instances": [{"f0": [1]}]}'))
     schema = row_schema(answers.columns, Limits())["properties"]["sound"]
     assert schema["type"] == ["array", "string", "null"]
     assert schema["items"] == {"type": "number"} and schema["minItems"] == schema["maxItems"] == 5
