@@ -40,7 +40,7 @@ class InChunks(Mirrored):
         before, states, found = [tf.identity(v) for v in other], [], []
         for part in parts:
             states.append([tf.identity(v) for v in random])
-            found.append(self.vectors(part, training=True))
+            found.append(self.vectors(_once(part, found[-1:]), training=True))
         _assign(other, before)
         every = {key: tf.concat([some[key] for some in found], axis=0) for key in found[0]}
         with tf.GradientTape() as tape:
@@ -54,13 +54,19 @@ class InChunks(Mirrored):
         for part, state, (start, end) in zip(parts, states, itertools.pairwise(ends), strict=True):
             _assign(random, state)
             with tf.GradientTape() as tape:
-                again = self.vectors(part, training=True)
+                again = self.vectors(_once(part, list(summed.values())), training=True)
             pull = {key: gradient[start:end] for key, gradient in wanted.items()}
             own = self.vectors.trainable_variables
             for v, gradient in zip(own, _gradients(tape, again, [v.value for v in own], pull), strict=True):
                 summed[id(v)] = summed.get(id(v), 0.0) + gradient
         self.optimizer.apply([summed[id(v)] for v in self.trainable_variables], self.trainable_variables)
         return self.measure(data, loss, answers)
+
+
+def _once(part, done):
+    """Tensors that are there once others are: parts that TensorFlow ran side by side would take the memory of the whole batch."""
+    with tf.control_dependencies(tf.nest.flatten(done)):
+        return {key: tf.identity(value) for key, value in part.items()}
 
 
 def _gradients(tape, target, sources, pull=None):
