@@ -98,6 +98,14 @@ def functional(inputs, outputs, name=None):
         return keras.Model(inputs, outputs, name=name)
 
 
+def unused_name(model, name):
+    """The name, or one made of it, that no layer of a model has."""
+    taken = {layer.name for layer in model.layers}
+    return next(
+        each for each in (name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))) if each not in taken
+    )
+
+
 class Untrusted(ValueError):
     """A file holds what could run code of others, and nobody said that its maker is trusted."""
 

@@ -2,18 +2,17 @@
 
 import dataclasses
 
-from mmkeras.data.check import check_columns, warn_of_columns
-from mmkeras.data.frames import as_frame, frame_if_rows, like
-from mmkeras.evaluation.evaluate import evaluate
+from mmkeras.data.check import warn_of_columns
+from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.fitting import Fitted, Recipe
+from mmkeras.fitting.model import Model
 from mmkeras.modalities.base import Modality
 from mmkeras.tasks.base import Task
-from mmkeras.trunk.stages import chain
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.training import CHOSEN
 
 
-class Pipeline:
+class Pipeline(Model):
     """A multimodal model of DataFrames.
 
     Args:
@@ -83,40 +82,6 @@ class Pipeline:
 
     task = property(lambda self: self._fitted.task if self._fitted else self._recipe.task)
     modalities = property(lambda self: self._fitted.trunk.modalities if self._fitted else self._recipe.modalities)
-    trunk = property(lambda self: self._fitted and self._fitted.trunk)
-    prepare = property(lambda self: self._fitted and self._fitted.trunk.prepare)
-    encode = property(lambda self: self._fitted and self._fitted.trunk.encode)
-
-    @property
-    def head(self):
-        """The third stage; may be set to another model of the same inputs and outputs."""
-        return self._fitted and self._fitted.head
-
-    @head.setter
-    def head(self, model):
-        self.check_fitted().replace_head(model)
-
-    @property
-    def thresholds(self):
-        """What the task decides by, tuned on validation rows, such as (classes,) of `MultiLabel`; None where nothing is."""
-        return self.task.thresholds
-
-    @property
-    def model(self):
-        """keras.Model from prepared tensors to {target column: prediction}."""
-        self.check_fitted()
-        return chain(self.encode, self.head, name="model")
-
-    @property
-    def serving_model(self):
-        """keras.Model from {column: raw values} to what the task serves, such as {target column: prediction}."""
-        return self.check_fitted().served()["serve"]
-
-    def check_fitted(self):
-        """What was learnt, `fitting.Fitted`; raises ValueError unless there is a model."""
-        if self._fitted is None:
-            raise ValueError("The Pipeline has no model yet. Call `fit(df)` first, or `mm.load(path)`.")
-        return self._fitted
 
     # --- training
 
@@ -174,103 +139,6 @@ class Pipeline:
         self._fitted, self.notes, self.trail = fitted, [], None
         warn_of_columns(train, self.modalities, "training rows")
         return history
-
-    # --- prediction
-
-    def predict(self, df, verbose=0, *, cache=False):
-        """Predictions as a DataFrame on the index of `df`, of its kind: a polars DataFrame for one, say.
-
-        Args:
-            df: pandas DataFrame with the modalities' columns; other columns are left alone.
-            verbose: 1 shows progress of encoding.
-            cache: bool, whether what frozen towers give for new rows goes to the cache, which grows with each of them.
-
-        Returns:
-            DataFrame in the task's own form, such as a probability column per class, or the target's numbers.
-
-        Raises:
-            KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
-        """
-        fitted = self.check_fitted()
-        return like(fitted.formed(fitted.task.frame, as_frame(df), verbose, cache), df)
-
-    def predict_labels(self, df, verbose=0, *, cache=False):
-        """Decisions as a Series on the index of `df`, of its kind, such as a list of labels, a class, or a number for each row.
-
-        A class is a cell as the training rows hold it, in their dtype: ints for ints, categories for categories.
-
-        Args and errors are those of `predict`: df, verbose and cache.
-        """
-        fitted = self.check_fitted()
-        return like(fitted.formed(fitted.task.series, as_frame(df), verbose, cache), df)
-
-    def check(self, df):
-        """How the columns of `df` are read and what is wrong with them, a row for each; see `data.check.check_columns`."""
-        return check_columns(as_frame(df), self.check_fitted().trunk.modalities)
-
-    # --- evaluation
-
-    def evaluate(self, df, train_data=None, verbose=1, *, missing=False, by=None, rivals=()):
-        """Score on rows that were not trained on, beside simple rivals fitted on the training rows.
-
-        Args:
-            df: pandas DataFrame with the target column too.
-            train_data: the training rows, needed only when a Pipeline was saved before its first `evaluate`, so
-                that it came without rivals.
-            verbose: 0 silent; 1 tells when rivals are trained, and shows progress.
-            missing: bool; True also scores the model for every subset of modalities, as if the others were missing in
-                all rows (`Report.missing`).
-            by: name of a column; also scores the rows of each of its values (`Report.groups`).
-            rivals: classes derived from `evaluation.rivals.Rival`, to be shown beside the task's own.
-
-        Returns:
-            `Report`.
-
-        Raises:
-            KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
-        """
-        fitted, notes, df = self.check_fitted(), list(self.notes), as_frame(df)
-        train_data = frame_if_rows(train_data, "train_data")
-        every = {**fitted.simple_rivals(train_data, verbose), **fitted.fit_rivals(rivals, train_data, verbose)}
-        if not every:
-            notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
-        elif rivals and train_data is None and fitted.rows is None:
-            notes.append("The rivals asked for are not shown: a loaded Pipeline needs `train_data=` to fit them.")
-        settings = {"missing": missing, "by": by, "notes": notes, "verbose": verbose}
-        return evaluate(fitted, df, rivals=every, **settings)
-
-    # --- keeping and serving
-
-    def save(self, path):
-        """Write everything to a folder. An interrupted save leaves an earlier one in that folder intact.
-
-        It holds the stages as `.keras` files, settings, what was learnt, and rivals that `evaluate` fitted; no rows.
-
-        Args:
-            path: the folder, new or of an earlier save.
-
-        Raises:
-            ValueError: the folder holds something else, or the Pipeline has no model yet.
-            OSError: the folder cannot be written.
-        """
-        self.check_fitted().save(path, {"fusion": self.fusion, "head": self.head_settings, "notes": self.notes})
-
-    def export(self, path):
-        """Write a SavedModel that takes raw strings and numbers, for TensorFlow Serving or `tf.saved_model.load`.
-
-        Its `serve` signature takes {column: (B,) strings or float32} and returns what the task serves, such as {target
-        column: (B, outputs)}. In names of columns, everything but letters and digits becomes "_". Numbers may be NaN, strings
-        empty: missing; dates are strings such as "1995-10-30". A WordPiece tokenizer needs `import tensorflow_text` before
-        the SavedModel is loaded. `assets.extra/mmkeras.json` tells names and what the task tells of its answers.
-
-        Args:
-            path: the folder, new, empty, or of an earlier export.
-
-        Raises:
-            ValueError: the folder holds something that is no SavedModel, or the Pipeline has no model yet.
-            OSError: the folder cannot be written.
-        """
-        self.check_fitted().export(path)
 
 
 def load(path, classes=(), *, safe_mode=True):

@@ -49,7 +49,9 @@ NAMES = public_names()
 METHODS = {
     f"{thing.__name__}.{name}": method
     for thing in (mm.Pipeline, *RESULTS)
-    for name, method in vars(thing).items()
+    for base in thing.__mro__
+    if base.__module__.startswith("mmkeras")
+    for name, method in vars(base).items()
     if not name.startswith("_") and isinstance(method, types.FunctionType)
 }
 

@@ -33,6 +33,7 @@ from mmkeras.layers import (
     Alike,
     AnyNumber,
     CalendarParts,
+    Calibration,
     CaptionDecoder,
     CaptionText,
     CaptionTokens,
@@ -184,6 +185,10 @@ CASES = {
     AddLinear: (
         lambda **k: AddLinear("log_odds", **k),
         [[np.array([[0.5]], "float32"), np.array([[1.0, 2.0]], "float32"), np.array([[1.0]], "float32")]],
+    ),
+    Calibration: (
+        lambda **k: Calibration([0.5, 2.0], [0.1, -0.1], "log_odds", **k),
+        [np.array([[0.25, 1.0], [0.5, 0.0]], "float32")],
     ),
     WeightedMean: (
         lambda **k: WeightedMean([2, 1], "log_odds", **k),

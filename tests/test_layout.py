@@ -428,9 +428,10 @@ def code_of(node):
 
 
 def test_the_pipeline_is_small_and_names_no_kind_of_task_or_modality():
-    path = ROOT / "pipeline.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
-    code = re.sub(r"\bmm\.\w+\(|encode_engine", "", code_of(tree_of(path)))  # examples in messages, a public argument
+    paths = [ROOT / "pipeline.py", ROOT / "fitting/model.py"]
+    assert max(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= 300
+    code = "\n".join(code_of(tree_of(path)) for path in paths)
+    code = re.sub(r"\bmm\.\w+\(|encode_engine", "", code)  # examples in messages, a public argument
     kinds = r"caption|image|picture|label|engine|openvino|tensorflow|vocabulary|sentence|tabular|\btext"
     words = re.compile(kinds, re.IGNORECASE)
     public = {"predict_labels", "engine"}  # the latter hands `encode_engine` on

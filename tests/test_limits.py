@@ -20,7 +20,7 @@ from mmkeras.data.splits import split_frame
 from mmkeras.data.telling import clean, shortened
 from mmkeras.evaluation.figures import label, new_figure
 from mmkeras.evaluation.pages import html_image, read_pixels
-from mmkeras.fitting import _weights
+from mmkeras.fitting.recipe import _weights
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), "uint8")
 

@@ -112,9 +112,10 @@ def _finish(run, table, rows, *, size, end):
     trunk, head = bench.combine([head for head, _ in weighed], [weight for _, weight in weighed], selection.scale)
     first = chosen[0].candidate
     fitted = Fitted(
-        task.tune(target, selection.predictions), trunk, head, first.head, _part(bench, rows.folds != 0), _part(bench, rows.folds == 0),
+        task, trunk, head, first.head, _part(bench, rows.folds != 0), _part(bench, rows.folds == 0),
         plan_of(first, task, len(rows.df), bench.seed),
     )  # fmt: skip
+    fitted.tune(target, selection.predictions)
     pipe = Pipeline.of(fitted, **first.head)
     pipe.notes = [*_told(run, chosen, counts, selection), *run.notes, *table.notes]
     pipe.trail = _trail(run, selection, len(bench.judged), task.column)

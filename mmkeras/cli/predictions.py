@@ -13,7 +13,7 @@ import pandas as pd
 from mmkeras.data.check import warn_of_columns
 from mmkeras.data.frames import column_label
 from mmkeras.data.telling import shortened
-from mmkeras.fitting import MOST_UNCHECKED
+from mmkeras.fitting.fitted import MOST_UNCHECKED
 from mmkeras.persistence import writing
 
 NOT_WRITTEN = (".tsv", ".xlsx", ".xls", ".feather", ".json", ".gz", ".bz2", ".xz", ".zip")

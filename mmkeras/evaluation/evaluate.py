@@ -8,6 +8,7 @@ import numpy as np
 from mmkeras.data.check import check_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_label
+from mmkeras.evaluation.conformal import sets_section
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 
@@ -46,6 +47,10 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
                 absent = [name for name in names if name not in kept]
                 subsets[" + ".join(kept)] = fitted.predict(df, absent=absent)
         sections.append(judgement.missing(subsets))
+    if task.sets is not None:
+        hits, sizes = task.covered(target, task.in_sets(predictions))
+        told = {"hits": hits, "sizes": sizes, "what": task.set_unit}
+        sections.append(sets_section(task.sets["coverage"], task.sets["rows"], **told))
     notes += [*trunk.notes(), *(note for modality in trunk.modalities for note in modality.notes(df))]
     pictures = [name for name, column in columns.items() if column.picture]
     return judgement.report(

@@ -138,3 +138,20 @@ def draw_confusion(counts):
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure
+
+
+def draw_reliability(curves):
+    """How often what is told with a probability is true, for each part of [0, 1]; on the line, probabilities mean what they say.
+
+    Args:
+        curves: {"now" or "before": (mean probabilities, shares that were so, how many)}.
+    """
+    figure, axes = new_figure(5.2, 4.6)
+    axes.plot([0, 1], [0, 1], color="#9aa5b1", linewidth=1)
+    for (name, (said, so, counts)), color in zip(curves.items(), ("#1f6feb", "#d1242f"), strict=False):
+        axes.plot(said, so, color=color, linewidth=1, alpha=0.7, label=name)
+        axes.scatter(said, so, s=8 + 120 * counts / counts.max(), color=color, alpha=0.7)
+    axes.set_xlabel("probability that was told")
+    axes.set_ylabel("share that was so")
+    axes.legend(frameon=False)
+    return figure

@@ -37,6 +37,8 @@ class Report:
         primary: str, the metric that decides whether the model beats a rival.
         labels: DataFrame with a row per class, for MultiLabel and MultiClass.
         confusion: DataFrame for MultiClass: rows of each true class (index) by predicted class (columns).
+        calibration: DataFrame for MultiLabel and MultiClass with the rows log_loss, brier and ece (expected calibration error).
+        sets: DataFrame with the rows coverage and size, of a Pipeline that was given held-out rows by `conformalize`.
         missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.
         groups: DataFrame with a row per value of a column, from `evaluate(by=column)`.
         gallery: DataFrame for Caption, a row for each image, best first: image (a path or bytes), caption, references,
@@ -71,6 +73,8 @@ class Report:
 
     labels = property(lambda self: self.table("labels"))
     confusion = property(lambda self: self.table("confusion"))
+    calibration = property(lambda self: self.table("calibration"))
+    sets = property(lambda self: self.table("sets"))
     missing = property(lambda self: self.table("missing"))
     groups = property(lambda self: self.table("groups"))
     gallery = property(lambda self: self.table("gallery"))

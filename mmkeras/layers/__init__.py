@@ -5,6 +5,7 @@ and after reloading. B = rows in the batch, T = tokens or terms, D = width of a 
 """
 
 from mmkeras.layers.averaging import WeightedMean
+from mmkeras.layers.calibration import Calibration
 from mmkeras.layers.cells import ReadNumbers, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
@@ -35,6 +36,7 @@ __all__ = [
     "Alike",
     "AnyNumber",
     "CalendarParts",
+    "Calibration",
     "CaptionDecoder",
     "CaptionText",
     "CaptionTokens",

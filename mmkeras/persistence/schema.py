@@ -72,8 +72,14 @@ def _check_stem(stem):
 
 
 def _check_state(state):
-    """Thresholds are numbers from 0 to 1."""
-    waiting = [state.get("thresholds")]
+    """Thresholds are numbers from 0 to 1, what calibrates and bounds sets is finite."""
+    _check_numbers("thresholds", state.get("thresholds"), 0, 1)
+    for name in ("calibration", "sets"):
+        _check_numbers(name, state.get(name), -math.inf, math.inf)
+
+
+def _check_numbers(name, value, least, most):
+    waiting = [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -81,9 +87,9 @@ def _check_state(state):
         elif isinstance(value, dict):
             waiting += value.values()
         elif value is not None:
-            _check("thresholds", value, (float, int))
-            if not (math.isfinite(value) and 0 <= value <= 1):
-                raise _wrong(f"thresholds: {value!r:.60} is not from 0 to 1")
+            _check(name, value, (float, int))
+            if not (math.isfinite(value) and least <= value <= most):
+                raise _wrong(f"{name}: {value!r:.60} is not from {least} to {most}")
 
 
 def _wrong(what):

@@ -62,14 +62,15 @@ class Answers:
     Args:
         pipe: `Pipeline`.
         side: name of a side of a Pipeline for retrieval, of whose rows the vectors are the answer; None for predictions.
+        sets: bool, whether sets that hold the truth are the answer.
 
     Attributes:
         columns: {name: Column} of what it reads.
         nothing: the `Answer` about no rows.
     """
 
-    def __init__(self, pipe, side=None):
-        self._fitted, self._side = pipe.check_fitted(), side
+    def __init__(self, pipe, side=None, sets=False):
+        self._fitted, self._side, self._sets = pipe.check_fitted(), side, sets
         modalities = self._fitted.trunk.modalities
         own = [m for m in modalities if side is None or m.name in self._fitted.task.sides[side]]
         self.columns = columns_of(own)
@@ -83,6 +84,8 @@ class Answers:
         task = self._fitted.task
         if self._side is not None:
             return f"vectors of the side {self._side!r}"
+        if self._sets:
+            return f"sets that hold {task.column!r} with a probability of {task.sets['coverage']:g}"
         return f"{type(task).__name__} of {task.column!r}"
 
     def together(self, parts):
@@ -130,8 +133,10 @@ class Answers:
         if self._side is not None:
             return Answer({self._side: self._fitted.embed(df, side=self._side).tolist()}, None)
         task, predictions = self._fitted.task, self._fitted.answer(df)
-        frame = task.frame(predictions, df.index)
-        table = dict(zip(map(column_label, frame.columns), frame.astype(object).to_numpy().T.tolist(), strict=True))
+        if self._sets:
+            frame = task.frame_sets(task.in_sets(predictions), df.index)
+            return Answer(_table(pd.DataFrame(frame)), None)
+        table = _table(task.frame(predictions, df.index))
         decisions = task.series(predictions, df.index).tolist()
         return Answer(table, None if table.get(task.column) == decisions else decisions)
 
@@ -157,6 +162,11 @@ class Answers:
                     )
 
 
+def _table(frame):
+    """{name: list} of a DataFrame."""
+    return {column_label(name): frame[name].astype(object).tolist() for name in frame}
+
+
 def _series(column, cells, index):
     """Cells as a column of a DataFrame, each as it was given."""
     if column.dtype != "string" and set(map(type, cells)) <= {int, float, type(None)}:
@@ -170,4 +180,5 @@ def _series(column, cells, index):
 def signatures(pipe):
     """{signature: `Answers`} of a fitted Pipeline, named as in its exported model; "serve" is the main one."""
     sides = {f"embed_{side}": Answers(pipe, side) for side in pipe.check_fitted().task.sides}
-    return {SERVE: Answers(pipe), **sides}
+    sets = {} if pipe.task.sets is None else {"predict_sets": Answers(pipe, sets=True)}
+    return {SERVE: Answers(pipe), **sets, **sides}

@@ -10,7 +10,9 @@ import numpy as np
 
 from mmkeras.data.frames import column_label
 from mmkeras.data.telling import shortened
+from mmkeras.evaluation.conformal import bound, check_coverage
 from mmkeras.evaluation.sections import Section
+from mmkeras.graph import submodel
 from mmkeras.registry import Learner
 
 
@@ -249,6 +251,21 @@ class Task(Learner):
         """A copy that has learnt from validation rows, such as thresholds."""
         return self
 
+    def calibrate(self, target, predictions):
+        """A copy that has learnt from validation rows how probabilities are brought to mean what they say, where that betters them."""
+        return self
+
+    def calibration(self, name):
+        """The layer of this name from predictions to those that mean what they say; None where nothing was learnt."""
+        return None
+
+    def uncalibrated(self):
+        """A copy that knows nothing of what the predictions of a model are worth, as those of another are worth something else."""
+        return self._copy(state={k: v for k, v in (self.state or {}).items() if k not in ("calibration", "sets")})
+
+    # What validation rows taught, in words.
+    tuned = ()
+
     def pool(self, tasks, counts):
         """The task that judges rows of several folds together, `counts` of each, whose tasks were tuned apart."""
         return self
@@ -273,7 +290,47 @@ class Task(Learner):
         """The true answer of each row, as a list, in the form of `decide`."""
         raise NotImplementedError
 
-    # --- judgement
+    # --- sets that hold the truth as often as they should
+
+    # What `Pipeline.conformalize` learnt: {"coverage", "rows", "scores": a sorted list for each thing that is told of a row}; None before.
+    sets = property(lambda self: (self.state or {}).get("sets"))
+    # What the size of a set counts; None where a task has no sets.
+    set_unit = None
+
+    def in_sets(self, predictions, coverage=None):
+        """What `within` gives, as arrays, at a coverage; None for that of `conformalize`.
+
+        Raises:
+            ValueError: no held-out rows were given yet, or a coverage out of range.
+        """
+        if self.sets is None:
+            raise ValueError("Sets need held-out rows. Received: none yet. Call `pipe.conformalize(held_out)` first.")
+        coverage = self.sets["coverage"] if coverage is None else check_coverage(coverage)
+        return {end: np.asarray(x) for end, x in self.within(predictions, self.bounds(coverage)).items()}
+
+    def bounds(self, coverage):
+        """A bound on each of `misfits`, so that the truth is within it as often as `coverage`; see `evaluation.conformal.bound`."""
+        return [bound(scores, coverage) for scores in self.sets["scores"]]
+
+    def misfits(self, target, predictions):
+        """How badly predictions of held-out rows fit the truth: a list with an array for each thing that is told of a row."""
+        raise NotImplementedError
+
+    def within(self, predictions, bounds):
+        """What fits no worse than bounds, a number for each of `misfits`: {ending of its name: array or tensor (B, …)}.
+
+        Args:
+            predictions: (B, C), in units of the target. bounds: list of floats.
+        """
+        raise NotImplementedError
+
+    def frame_sets(self, within, index):
+        """What `within` gave as a pandas object, for a person."""
+        raise NotImplementedError
+
+    def covered(self, target, within):
+        """((R, K) 1 where a set holds the truth, 0 where not, NaN without a truth; (R, K) sizes of sets)."""
+        raise NotImplementedError
 
     # --- explanations
 
@@ -306,6 +363,8 @@ class Task(Learner):
         """
         raise NotImplementedError
 
+    # --- judgement
+
     def check_predictions(self, predictions):
         """A sentence about predictions that cannot be judged, such as NaN; '' where they can."""
         return ""
@@ -326,8 +385,13 @@ class Task(Learner):
     # --- serving
 
     def serving(self, head):
-        """{signature: keras.Model from features to what is served}; "serve" is the main one."""
-        return {"serve": head}
+        """{signature: keras.Model from features to what is served}; "serve" is the main one, "predict_sets" that of sets."""
+        if self.sets is None:
+            return {"serve": head}
+        said = head.output[self.column]
+        within = self.within(said, self.bounds(self.sets["coverage"]))
+        sets = submodel(head.input, {self.column: said, **{f"{self.column}{end}": x for end, x in within.items()}})
+        return {"serve": head, "predict_sets": sets}
 
     def told(self):
         """Plain values about the answers, for `mmkeras.json` beside a served model."""

@@ -12,10 +12,12 @@ from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
+from mmkeras.evaluation.calibration import calibration_section, learn_calibration
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.evaluation.trees import Trees
+from mmkeras.layers import Calibration
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
-from mmkeras.tasks.answers import ClassValues, listed, natural_order, warn_of_names
+from mmkeras.tasks.answers import ClassValues, listed, natural_order, unplain, warn_of_names
 from mmkeras.tasks.base import check_target
 from mmkeras.tasks.decisions import Decisions
 from mmkeras.tasks.label_cells import HALF, HALVES
@@ -78,6 +80,57 @@ class Classes(Decisions):
         """(B,) log-odds of a class of each row."""
         p = keras.ops.clip(super().worth(outputs, outcomes), TINY, 1 - TINY)
         return keras.ops.log(p) - keras.ops.log1p(-p)
+
+    def truth(self, target):
+        """(R, C) bools: which class or label a row has."""
+        raise NotImplementedError
+
+    # --- what probabilities mean
+
+    @property
+    def tuned(self):
+        learnt = (self.state or {}).get("calibration")
+        if learnt is None:
+            return ["no calibration, which would not lower log-loss"]
+        return [f"calibration (log-loss {learnt['before']:.3f} to {learnt['after']:.3f})"]
+
+    def calibrate(self, target, predictions):
+        return self.learn(calibration=learn_calibration(self.logit_scale, self.truth(target), predictions))
+
+    def calibration(self, name):
+        learnt = (self.state or {}).get("calibration")
+        return None if learnt is None else Calibration(learnt["slope"], learnt["shift"], self.logit_scale, name=name)
+
+    def told_of_calibration(self, target, predictions):
+        """`Section` of a report."""
+        learnt = (self.state or {}).get("calibration")
+        return calibration_section(self.logit_scale, self.truth(target), predictions, learnt)
+
+    # --- sets
+
+    set_unit = "classes"
+
+    def misfits(self, target, predictions):
+        """One less the probability of each class that is true."""
+        return [
+            1.0 - p[so].astype("float64") for so, p in zip(self.truth(target).T, np.asarray(predictions).T, strict=True)
+        ]
+
+    def within(self, predictions, bounds):
+        """{"_set": (B, C) bools}: the classes whose probability is at least one less their bound."""
+        return {"_set": keras.ops.greater_equal(predictions, (1.0 - np.array(bounds)).astype("float32"))}
+
+    def frame_sets(self, within, index):
+        """A Series of lists of cells, in the order of the classes."""
+        import pandas as pd
+
+        cells = [unplain(cell) for cell in self.values.cells]
+        rows = [[cells[place] for place in np.flatnonzero(row)] for row in within["_set"]]
+        return pd.Series(rows, index, name=self.column, dtype=object)
+
+    def covered(self, target, within):
+        (sets,) = within.values()
+        return np.where(self.truth(target), sets, np.nan), sets.sum(axis=1, keepdims=True)
 
     @property
     def values(self):
@@ -322,6 +375,18 @@ class MultiClass(Classes):
         """(rows, classes) bools of class numbers."""
         return numbers[:, None] == np.arange(len(self.classes))
 
+    def truth(self, target):
+        return self._flags(target.values)
+
+    def misfits(self, target, predictions):
+        """One less the probability of the class that is true (Sadinle et al., 2019)."""
+        return [1.0 - np.asarray(predictions, "float64")[self.truth(target)]]
+
+    def within(self, predictions, bounds):
+        """As of `Classes`; the most probable class is always in the set."""
+        likely = keras.ops.greater_equal(predictions, keras.ops.max(predictions, axis=1, keepdims=True))
+        return {name: keras.ops.logical_or(sets, likely) for name, sets in super().within(predictions, bounds).items()}
+
     def score(self, target, predictions):
         truth, decisions = self._flags(target.values), self._flags(predictions.argmax(axis=1))
         return lambda weights: metrics.multiclass(truth, predictions, decisions, weights)
@@ -332,6 +397,7 @@ class MultiClass(Classes):
         return [
             label_section(self.classes, truth, predictions, decisions=decisions, thresholds=unused),
             confusion_section(self.classes, target.values, predictions.argmax(axis=1)),
+            self.told_of_calibration(target, predictions),
         ]
 
     def prior(self, target):

@@ -63,6 +63,7 @@ class MultiLabel(Classes):
     primary = "map"
     metric_names = ("map", "micro_f1", "macro_f1")
     tunes = True
+    set_unit = "labels"
     option = "labels"
     option_help = "target column of labels: 'A|B', or lists"
 
@@ -288,6 +289,13 @@ class MultiLabel(Classes):
         each = [np.full(len(self.classes), 0.5) if task.thresholds is None else task.thresholds for task in tasks]
         return self.learn(thresholds=np.repeat(each, counts, axis=0).tolist())
 
+    @property
+    def tuned(self):
+        return ["thresholds", *super().tuned]
+
+    def truth(self, target):
+        return target.values > 0
+
     def score(self, target, predictions):
         decisions = self._decisions(predictions)
         return lambda weights: metrics.multilabel(target.values, predictions, decisions, weights)
@@ -297,7 +305,8 @@ class MultiLabel(Classes):
         return [
             label_section(
                 self.classes, target.values, predictions, decisions=self._decisions(predictions), thresholds=thresholds
-            )
+            ),
+            self.told_of_calibration(target, predictions),
         ]
 
     def fit_linear(self, terms, target):

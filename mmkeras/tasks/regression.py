@@ -300,6 +300,42 @@ class Regression(Decisions):
             sections.append(quantile_section(self.columns, self.quantiles, target.values, each))
         return sections
 
+    # --- intervals
+
+    set_unit = "the width of an interval"
+
+    def misfits(self, target, predictions):
+        """How far each column's known numbers lie outside what was predicted: the number, or its quantiles (Romano et al., 2019)."""
+        low, high = self._ends(np.asarray(predictions, "float64"))
+        truth = np.asarray(target.values, "float64")
+        outside = np.maximum(low - truth, truth - high)
+        return [column[~np.isnan(column)] for column in outside.T]
+
+    def within(self, predictions, bounds):
+        """{"_low", "_high": (B, K)} ends of intervals, in the units of the columns."""
+        low, high = self._ends(predictions)
+        return {"_low": low - np.array(bounds), "_high": high + np.array(bounds)}
+
+    def _ends(self, predictions):
+        """(B, K) lowest and highest of what is predicted of each column."""
+        step = len(self.quantiles or [None])
+        return predictions[:, ::step], predictions[:, step - 1 :: step]
+
+    def frame_sets(self, within, index):
+        """A DataFrame with two columns for each of the target, "_low" and "_high"; numbers, durations or moments."""
+        import pandas as pd
+
+        columns = {}
+        for place, cell in enumerate(self._cells()):
+            for end, values in within.items():
+                columns[f"{cell.name}{end}"] = cell.series(values[:, place], index)
+        return pd.DataFrame(columns, index=index)
+
+    def covered(self, target, within):
+        truth = np.asarray(target.values, "float64")
+        held = (truth >= within["_low"]) & (truth <= within["_high"])
+        return np.where(np.isnan(truth), np.nan, held), within["_high"] - within["_low"]
+
     # --- explanations
 
     outcomes = property(lambda self: tuple(self.names()))
