@@ -19,7 +19,7 @@ from mmkeras.__main__ import main
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.inference import block_encoder, on_ray
 from mmkeras.inference.encode_table import alone
-from mmkeras.inference.row_blocks import Block
+from mmkeras.trunk.row_blocks import Block
 from mmkeras.modalities.base import adapt
 from mmkeras.trunk.parquet import ParquetStore
 from mmkeras.trunk.trunk import Trunk

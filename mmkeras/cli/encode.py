@@ -34,7 +34,7 @@ def encode(options, modalities):
     from mmkeras.cli.use import load_folder
     from mmkeras.data.columns import columns_of
     from mmkeras.inference.encode_table import Workers, encode_blocks
-    from mmkeras.inference.row_blocks import RowBlocks
+    from mmkeras.trunk.row_blocks import RowBlocks
 
     if modalities is not None:
         done = mm.encode_table(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mmkeras.data.columns import raw_values
 from mmkeras.graph import load_model, loading
-from mmkeras.inference.row_blocks import Failure
+from mmkeras.trunk.row_blocks import Failure
 from mmkeras.trunk.attached import encoded
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.parquet import ParquetStore

@@ -9,7 +9,7 @@ import socket
 import time
 
 from mmkeras.inference.block_encoder import BlockEncoder, Outcome
-from mmkeras.inference.row_blocks import Failure
+from mmkeras.trunk.row_blocks import Failure
 
 STALL = 45.0  # seconds without an outcome, after which it is told what is short
 AHEAD = 2  # blocks that each worker has before it

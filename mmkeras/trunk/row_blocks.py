@@ -74,6 +74,7 @@ class RowBlocks:
         rows: DataFrame; or a path, a pattern such as "rows/*.parquet", a URL of either, or a list of these.
         columns: names of the columns that are read.
         size: int, rows of a block.
+        what: str, what an error calls its reader.
 
     Attributes:
         failures: list of `Failure`, of files that cannot be opened.
@@ -83,12 +84,12 @@ class RowBlocks:
         that is not read in blocks. ImportError: pyarrow, or what reads a URL, is not there.
     """
 
-    def __init__(self, rows, columns, size):
-        self.columns, self.size, self.failures = tuple(columns), size, []
-        self.frame = as_frame(rows, "encode_table") if is_table(rows) else None
+    def __init__(self, rows, columns, size, what="encode_table"):
+        self.columns, self.size, self.failures, self._what = tuple(columns), size, [], what
+        self.frame = as_frame(rows, what) if is_table(rows) else None
         self.paths, self._rows = [], {}
         if self.frame is not None:
-            check_frame(self.frame, self.columns, "encode_table")
+            check_frame(self.frame, self.columns, what)
             return
         self.paths = _paths(rows)
         self._check()
@@ -148,7 +149,7 @@ class RowBlocks:
             known = known or (path, kinds)
             for name in self.columns:
                 if name not in kinds and path == known[0]:
-                    check_frame(pd.DataFrame({column: [0] for column in kinds}), [name], "encode_table")
+                    check_frame(pd.DataFrame({column: [0] for column in kinds}), [name], self._what)
                 if kinds.get(name) != known[1][name]:
                     raise ValueError(
                         f"All files must have the same columns. Received: {shortened(name)}, which is {known[1][name]} in {known[0]!r} "
