@@ -10,6 +10,7 @@ import pytest
 import mmkeras as mm
 from mmkeras.evaluation.shapley import shapley
 from mmkeras.inspection.deletion import deletion
+from mmkeras.inspection.sanity import sanity
 from mmkeras.modalities.encoders.transformer import words_of
 
 
@@ -102,6 +103,13 @@ def test_linear_models_are_told_exactly():
     truth = df.head(20)
     assert np.corrcoef(given["a"], truth["a"])[0, 1] > 0.98 and np.corrcoef(given["b"], -truth["b"])[0, 1] > 0.98
     assert np.polyfit(truth["a"], given["a"], 1)[0] == pytest.approx(3, abs=0.5)
+    assert deletion(pipe, truth, explanation, "tabular", draws=20).loc["difference", "low"] > 0  # a matters more
+    with pytest.raises(
+        ValueError, match="`probability` goes with log-odds. Received: an explanation of the prediction"
+    ):
+        deletion(pipe, truth, explanation, "tabular", probability=True)
+    with pytest.raises(ValueError, match="needs an explanation with pieces"):
+        sanity(pipe, truth, mm.explain(pipe, truth, inside=False))
 
 
 @pytest.fixture(scope="module", params=["lexical", "scratch"])
@@ -132,11 +140,13 @@ def test_words_that_are_said_to_matter_matter(judge):
     rows = df.head(12)
     explanation = mm.explain(pipe, rows)
     if encoder == "lexical":  # terms, among them pairs of words, are no words in their order
-        with pytest.raises(ValueError, match="`modality` must be one of \\[\\].* Received: 'text'"):
+        with pytest.raises(ValueError, match="`modality` must be one whose pieces are the words .*: 'text'; there are"):
             deletion(pipe, rows, explanation, "text")
         return
     table = deletion(pipe, rows, explanation, "text")
     assert table.loc["difference", "low"] > 0.1
+    chances = deletion(pipe, rows, explanation, "text", probability=True)
+    assert 0.02 < chances.loc["difference", "low"] < chances.loc["said", "area"] <= 1
     assert table.loc["said", "area"] - table.loc["random", "area"] == pytest.approx(table.loc["difference", "area"])
     with pytest.raises(ValueError, match="`df` must hold the 12 rows of the explanation. Received: 3 rows"):
         deletion(pipe, df.head(3), explanation, "text")
@@ -166,6 +176,11 @@ def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():
         shares.append(inside / np.abs(heat).sum() / (100 / 32**2))
     assert np.mean(shares) > 3  # times the share of the area
     assert explanation.plot(0).axes[1].images  # the picture, with its map
+    assert deletion(pipe, df.head(8), explanation, "image", draws=3).loc["difference", "low"] > 0
+    before = pipe.predict(df.head(8))
+    table = sanity(pipe, df.head(8), explanation)
+    assert table.loc["image", "high"] < 0.8 and table.loc["image", "rows"] == 8
+    pd.testing.assert_frame_equal(pipe.predict(df.head(8)), before)
     assert explanation.pictures["image"] == df["picture"].head(8).tolist()
 
 
@@ -201,7 +216,35 @@ def test_a_pair_of_retrieval_is_explained():
         mm.explain(pipe, df, "a")
 
 
-def test_what_cannot_be_explained_is_told(films, tmp_path):
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory):
+    scenes = mm.samples.captions(24, 0, tmp_path_factory.mktemp("scenes"), size=32)
+    scenes["n"] = np.arange(len(scenes)) % 7
+    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
+    task = mm.Caption("caption", sequence_length=20, min_count=1, decoding={"method": "greedy"})
+    writer = mm.Pipeline([image, mm.Tabular(numeric="n")], task, width=16, heads=2)
+    writer.fit(scenes, validation_data=False, epochs=20, learning_rate=3e-3, verbose=0)
+    return writer, scenes
+
+
+def test_captions_are_explained_by_word_and_as_a_whole(captioner):
+    writer, scenes = captioner
+    rows = scenes.drop_duplicates("image").head(3)
+    said = writer.predict(rows)
+    whole = mm.explain(writer, rows)
+    assert whole.outcomes == tuple(said["caption"])
+    np.testing.assert_allclose(whole.worth, said["score"], atol=1e-4)  # by another way: what the search summed
+    np.testing.assert_allclose(whole.nothing + whole.modalities.sum(axis=1), whole.worth, atol=1e-5)
+    assert whole.pieces["image"][0].shape == (32, 32)
+    words = said["caption"].iloc[0].split()
+    by_word = [mm.explain(writer, rows.head(1), word, inside=False).worth[0] for word in dict.fromkeys(words)]
+    assert whole.worth[0] < sum(by_word) < 0  # all but the end
+    rare = next((w for w in writer.task.vocabulary[4:] if w not in words), None)
+    with pytest.raises(ValueError, match="which 1 of 1 lack"):
+        mm.explain(writer, rows.head(1), rare)
+
+
+def test_what_cannot_be_explained_is_told(films, captioner):
     pipe, df = films
     with pytest.raises(ValueError, match="`choice` must be one of .*'Drama'.* Received: 'Opera'"):
         mm.explain(pipe, df.head(2), "Opera")
@@ -214,9 +257,31 @@ def test_what_cannot_be_explained_is_told(films, tmp_path):
     nothing = df.head(1).assign(overview="", title="", budget=np.nan, runtime=np.nan, release_date=None)
     explanation = mm.explain(pipe, nothing)
     np.testing.assert_allclose(explanation.modalities, 0, atol=1e-6)
-    scenes = mm.samples.captions(12, 0, tmp_path, size=32)
-    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
-    writer = mm.Pipeline([image], mm.Caption("caption", sequence_length=8, min_count=1), width=8, heads=2)
-    writer.fit(scenes, validation_data=False, epochs=1, verbose=0)
-    with pytest.raises(ValueError, match="`explain` answers for classes, labels, numbers and pairs. .* for Caption"):
-        mm.explain(writer, scenes.head(1))
+    writer, scenes = captioner
+    with pytest.raises(
+        ValueError,
+        match="`choice` must be None, for the whole caption, or a word that the model knows. Received: 'xyzzy'",
+    ):
+        mm.explain(writer, scenes.head(1), "xyzzy")
+
+
+# === a report ===
+
+
+def test_modalities_divide_the_score(films):
+    pipe, df = films
+    report = pipe.evaluate(df, verbose=0, explain=True, missing=True)
+    names, earned = [modality.name for modality in pipe.modalities], report.earned
+    assert list(earned.index) == ["nothing", *names, "all of them"]
+    assert earned["map"]["nothing"] + earned["map"][names].sum() == pytest.approx(report.metrics["map"], abs=1e-9)
+    assert earned["map"]["all of them"] == pytest.approx(report.metrics["map"])
+    alone = report.missing["map"]
+    by_hand = 0.0  # the words' own, over all orders of the three
+    for order in itertools.permutations(names):
+        before = [name for name in names if name in order[: order.index("words")]]
+        after = [name for name in names if name in [*before, "words"]]
+        worths = [alone[" + ".join(some)] if some else earned["map"]["nothing"] for some in (before, after)]
+        by_hand += (worths[1] - worths[0]) / 6
+    assert earned["map"]["words"] == pytest.approx(by_hand)
+    assert (earned["low"] <= earned["map"]).all()
+    assert (earned["map"] <= earned["high"]).all()

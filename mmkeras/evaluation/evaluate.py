@@ -13,14 +13,14 @@ from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 
 
-def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0):
+def evaluate(fitted, df, *, rivals, missing=False, explain=False, by=None, notes=(), verbose=0):
     """`Report` of a model on rows that it did not learn from; see `Pipeline.evaluate`.
 
     Args:
         fitted: `fitting.Fitted`, a model with its task and trunk.
         df: DataFrame, as the user gave it.
         rivals: {name: fitted `Rival`}.
-        missing, by, verbose: see `Pipeline.evaluate`.
+        missing, explain, by, verbose: see `Pipeline.evaluate`.
         notes: sentences to begin with.
     """
     task, trunk, columns = fitted.task, fitted.trunk, columns_of(fitted.trunk.modalities)
@@ -40,13 +40,19 @@ def evaluate(fitted, df, *, rivals, missing=False, by=None, notes=(), verbose=0)
     sections.append(Section("columns", "Columns as they were read", check_columns(df, trunk.modalities)))
     if by is not None:
         sections.append(judgement.groups(df[by].to_numpy(dtype=object), by))
-    if missing:
-        subsets = {" + ".join(names): predictions}
-        for size in range(len(names) - 1, 0, -1):
-            for kept in itertools.combinations(names, size):
-                absent = [name for name in names if name not in kept]
-                subsets[" + ".join(kept)] = fitted.predict(df, absent=absent)
-        sections.append(judgement.missing(subsets))
+    if missing or explain:
+        known = {tuple(names): predictions}
+
+        def of(there):
+            if there not in known:
+                known[there] = fitted.predict(df, absent=[name for name in names if name not in there])
+            return known[there]
+
+        if missing:
+            kept = [some for size in range(len(names), 0, -1) for some in itertools.combinations(names, size)]
+            sections.append(judgement.missing({" + ".join(some): of(some) for some in kept}))
+        if explain:
+            sections.append(judgement.earned(names, of))
     if task.sets is not None:
         hits, sizes = task.covered(target, task.in_sets(predictions))
         told = {"hits": hits, "sizes": sizes, "what": task.set_unit}

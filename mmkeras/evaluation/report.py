@@ -6,6 +6,7 @@ import numpy as np
 
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import Section
+from mmkeras.evaluation.shapley import shapley
 
 
 def scores(task, target, predictions, *, samples=1000, seed=0):
@@ -40,6 +41,7 @@ class Report:
         calibration: DataFrame for MultiLabel and MultiClass with the rows log_loss, brier and ece (expected calibration error).
         sets: DataFrame with the rows coverage and size, of a Pipeline that was given held-out rows by `conformalize`.
         missing: DataFrame with a row per subset of modalities, from `evaluate(missing=True)`.
+        earned: DataFrame with a row per modality, from `evaluate(explain=True)`: what it adds to the primary metric.
         groups: DataFrame with a row per value of a column, from `evaluate(by=column)`.
         gallery: DataFrame for Caption, a row for each image, best first: image (a path or bytes), caption, references,
             score (CIDEr-D of this caption).
@@ -76,6 +78,7 @@ class Report:
     calibration = property(lambda self: self.table("calibration"))
     sets = property(lambda self: self.table("sets"))
     missing = property(lambda self: self.table("missing"))
+    earned = property(lambda self: self.table("earned"))
     groups = property(lambda self: self.table("groups"))
     gallery = property(lambda self: self.table("gallery"))
     hits = property(lambda self: self.table("hits"))
@@ -148,6 +151,37 @@ class Judgement:
             point, drawn = scores(self.task, self.target, predictions, samples=self.samples)
             rows[name] = with_interval(point, drawn, self.task.primary)
         return Section("missing", "With only some of the modalities", self._table(rows))
+
+    def earned(self, names, of):
+        """`Section` of what each modality adds to the primary metric: Shapley values, which add up from that of nothing to that of all.
+
+        Args:
+            names: of the modalities.
+            of: function of a tuple of some of them to the predictions when only these are there.
+        """
+        primary = self.task.primary
+
+        def worth(there):
+            point, drawn = scores(self.task, self.target, of(there), samples=self.samples)
+            return np.append(
+                drawn[primary], point[primary]
+            )  # the same resamples for all, so that differences are paired
+
+        values, errors = shapley(names, worth)
+        nothing, whole = worth(()), worth(tuple(names))
+        lines = {"nothing": nothing, **dict(zip(names, values, strict=True)), "all of them": whole}
+        rows = {}
+        for name, each in lines.items():
+            low, high = metrics.interval(each[:-1])
+            rows[name] = {primary: each[-1], "low": low, "high": high}
+        notes = []
+        if errors is not None:
+            notes.append(
+                f"What modalities earn was drawn from orders of them: a standard error of {errors[:, -1].max():.3f} at most."
+            )
+        return Section(
+            "earned", f"How much of {primary} each modality earns (Shapley values)", self._table(rows), notes=notes
+        )
 
     def groups(self, values, column):
         """`Section` with the scores of the rows of each value of a column, most rows first.

@@ -121,7 +121,7 @@ class Model:
 
     # --- evaluation
 
-    def evaluate(self, df, train_data=None, verbose=1, *, missing=False, by=None, rivals=()):
+    def evaluate(self, df, train_data=None, verbose=1, *, missing=False, explain=False, by=None, rivals=()):
         """Score on rows that were not trained on, beside simple rivals fitted on the training rows.
 
         Args:
@@ -131,6 +131,7 @@ class Model:
             verbose: 0 silent; 1 tells when rivals are trained, and shows progress.
             missing: bool; True also scores the model for every subset of modalities, as if the others were missing in
                 all rows (`Report.missing`).
+            explain: bool; True also divides the primary metric among the modalities by Shapley values (`Report.earned`).
             by: name of a column; also scores the rows of each of its values (`Report.groups`).
             rivals: classes derived from `evaluation.rivals.Rival`, to be shown beside the task's own.
 
@@ -147,7 +148,7 @@ class Model:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
         elif rivals and train_data is None and fitted.rows is None:
             notes.append("The rivals asked for are not shown: a loaded Pipeline needs `train_data=` to fit them.")
-        settings = {"missing": missing, "by": by, "notes": notes, "verbose": verbose}
+        settings = {"missing": missing, "explain": explain, "by": by, "notes": notes, "verbose": verbose}
         return evaluate(fitted, df, rivals=every, **settings)
 
     # --- keeping and serving

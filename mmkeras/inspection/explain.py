@@ -21,6 +21,7 @@ class Explanation:
         worth: (R,) of the rows as they are. nothing: (R,) where no modality is there.
         modalities: DataFrame (R, M), the Shapley value of each modality: nothing + their sum = worth.
         errors: DataFrame (R, M), standard errors of those; None where they are exact.
+        chosen: (R, …) ints that tell the task what is explained, see `tasks.base.Task.chosen`.
         pieces: {modality: list of R}: [(word or column, number), …], or an array (H, W) of a picture; {} where they were not asked for.
         missed: (R,) by how much the pieces miss the difference that they divide, as a share of it; None without pieces.
         steps: int, places on the way from rows that say nothing at which gradients were taken, the most of any row; None without pieces.
@@ -43,6 +44,7 @@ class Explanation:
     nothing: np.ndarray
     modalities: object
     errors: object = None
+    chosen: np.ndarray | None = None
     pieces: dict = dataclasses.field(default_factory=dict)
     missed: np.ndarray | None = None
     steps: int | None = None
@@ -98,14 +100,16 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
     not the Shapley value: the row is still there, and says nothing. More places on the way are taken until they miss at most 2% of it.
 
     Args:
-        pipe: a fitted `Pipeline` for classes, labels, numbers or retrieval.
+        pipe: a fitted `Pipeline`.
         df: DataFrame with the modalities' columns.
-        choice: the class, label or column of numbers that is explained; None takes what each row is most likely, or the number.
+        choice: the class, label or column of numbers that is explained, or a word of the captions; None takes what each row is most likely,
+            the number, or the whole caption.
         inside: bool, whether words, columns and pixels are asked for, which takes gradients through the towers.
         verbose: 1 shows progress of encoding.
 
     Returns:
-        `Explanation`. What is divided is the log-odds of a class or label, the number in its unit, the cosine of a pair.
+        `Explanation`. What is divided is the log-odds of a class or label, the number in its unit, the cosine of a pair,
+        the log-probability of a caption's words, each after those before it.
 
     Raises:
         ValueError: no row, a choice that is no class, a task that cannot be explained.
@@ -127,25 +131,26 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
     task = fitted.task
     if task.worth_name is None:
         raise ValueError(
-            f"`explain` answers for classes, labels, numbers and pairs. Received: a Pipeline for {type(task).__name__}."
+            f"`explain` needs a task that says what its predictions are worth. Received: a Pipeline for {type(task).__name__}, without a `worth_name`."
         )
     check_frame(df, columns_of(fitted.trunk.modalities))
     trunk = fitted.trunk.over(df, model=fitted.head)
     fitted = dataclasses.replace(fitted, trunk=trunk)
     predictions = fitted.predict(df, verbose)
-    chosen = task.usual_outcomes(predictions) if choice is None else np.full(len(df), task.outcome(choice))
+    chosen, outcomes = task.chosen(choice, predictions)
+    model, worth_of = task.explained(fitted.head)
     names = [modality.name for modality in trunk.modalities]
 
     def worth(there):
         absent = [name for name in names if name not in there]
-        outputs = trunk.outputs(fitted.head, df, absent=absent)
-        return np.asarray(task.worth(outputs, chosen), "float64")
+        return np.asarray(worth_of(trunk.outputs(model, df, absent=absent), chosen), "float64")
 
     whole = worth(names)
     values, errors = shapley(names, lambda there: whole if len(there) == len(names) else worth(there))
     tables = [None if some is None else pd.DataFrame(some.T, df.index, names) for some in (values, errors)]
-    outcomes = tuple(task.outcomes[number] for number in chosen) if task.outcomes else None
-    explanation = Explanation(df.index, outcomes, task.worth_name, whole, whole - values.sum(axis=0), *tables)
+    explanation = Explanation(
+        df.index, outcomes, task.worth_name, whole, whole - values.sum(axis=0), *tables, chosen=chosen
+    )
     return _looked_inside(explanation, fitted, df, chosen) if inside else explanation
 
 

@@ -77,7 +77,7 @@ class Gradients:
     """
 
     def __init__(self, fitted):
-        self._task, trunk = fitted.task, fitted.trunk
+        trunk, (model, self._worth_of) = fitted.trunk, fitted.task.explained(fitted.head)
         self._modalities, self._prepare, self._way = trunk.modalities, compiled(trunk.prepare), Way()
         self._entrances = {
             (m.name, name): entrance for m in trunk.modalities for name, entrance in m.entrances(trunk.encode).items()
@@ -94,7 +94,7 @@ class Gradients:
         }
         closed = [entrance.place for entrance in self._entrances.values() if entrance.before]
         encode = with_layers(trunk.encode, lambda layer: wrapped.get(id(layer), layer), closed)
-        self._model = chain(encode, fitted.head)
+        self._model = chain(encode, model)
         opened = {name for name, _ in self._entrances}
         self.closed = [m.name for m in trunk.modalities if m.name not in opened]
         self._slopes = tf.function(self._slopes_at, reduce_retracing=True)
@@ -104,7 +104,7 @@ class Gradients:
         """`Inside` of rows.
 
         Args:
-            df: DataFrame. outcomes: (R,) ints, see `Task.worth`.
+            df: DataFrame. outcomes: (R, …) ints, see `Task.chosen`.
             batch_size: int, rows that are looked at together.
             steps: numbers of places on the way that are tried, until the pieces add up.
         """
@@ -161,7 +161,7 @@ class Gradients:
         way = self._way
         with tf.GradientTape() as way.tape:
             way.share, way.passed = share, {}
-            worth = self._task.worth(self._walked(tensors), outcomes)
+            worth = self._worth_of(self._walked(tensors), outcomes)
             tape, way.tape = way.tape, None
         passed, names = way.passed, list(way.passed)
         slopes = tape.gradient(worth, [passed[name][0] for name in names], unconnected_gradients="zero")
@@ -175,6 +175,6 @@ class Gradients:
         way = self._way
         with tf.GradientTape() as way.tape:
             way.share, way.passed = share, {}
-            worth = self._task.worth(self._walked(tensors), outcomes)
+            worth = self._worth_of(self._walked(tensors), outcomes)
             way.tape = None
         return worth

@@ -354,12 +354,26 @@ class Task(Learner):
         """(R,) numbers of the outcomes that are explained where nobody chose."""
         return np.zeros(len(predictions), int)
 
+    def chosen(self, choice, predictions):
+        """((R, …) ints that tell `worth` what is explained of each row, R names of it, or None where it is one thing).
+
+        Args:
+            choice: what a user named, or None. predictions: of the rows.
+        """
+        usual = choice is None
+        numbers = self.usual_outcomes(predictions) if usual else np.full(len(predictions), self.outcome(choice))
+        return numbers, tuple(self.outcomes[number] for number in numbers) if self.outcomes else None
+
+    def explained(self, head):
+        """(keras.Model from features to what `worth` reads, `worth` of that head)."""
+        return head, self.worth
+
     def worth(self, outputs, outcomes):
         """(B,) numbers that an explanation divides, such as log-odds; differentiable.
 
         Args:
             outputs: {output of the head: tensor} of B rows.
-            outcomes: (B,) ints, the number of the outcome of each row.
+            outcomes: (B, …) ints, see `chosen`.
         """
         raise NotImplementedError
 

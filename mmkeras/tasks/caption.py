@@ -22,7 +22,7 @@ from mmkeras.evaluation.sentences import score_captions
 from mmkeras.heads.decisions import unknown_settings
 from mmkeras.heads.writing import build_caption_head, patches_of, writing_head, written
 from mmkeras.layers import MaskedMean
-from mmkeras.layers.words import CaptionTokens, count_words, learn_vocabulary
+from mmkeras.layers.words import SPECIAL, CaptionTokens, count_words, learn_vocabulary, teacher_forcing
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
 from mmkeras.tasks.base import Task
 from mmkeras.trunk.training import Training
@@ -224,6 +224,47 @@ class Caption(Task):
         import pandas as pd
 
         return pd.DataFrame({self.column: predictions["text"], "score": predictions["score"]}, index=index)
+
+    # --- explanations
+
+    worth_name = "log-probability"
+
+    def chosen(self, choice, predictions):
+        """((R, 2, T) words of the captions and which of them count, all or those that a user named; R captions or that word)."""
+        texts = predictions["text"].tolist()
+        numbered = CaptionTokens(list(self.vocabulary), self.sequence_length)
+        tokens = numbered(tf.constant(texts)).numpy()
+        if choice is None:
+            return np.stack([tokens, tokens > 0], axis=1).astype("int32"), tuple(texts)
+        word = (
+            numbered(tf.constant([choice])).numpy()[0, 1]
+            if isinstance(choice, str) and count_words([choice]) == 1
+            else 0
+        )
+        if word < len(SPECIAL):
+            raise ValueError(
+                f"`choice` must be None, for the whole caption, or a word that the model knows. Received: {choice!r}."
+            )
+        counted = tokens == word
+        lacking = (~counted.any(axis=1)).sum()
+        if lacking:
+            raise ValueError(
+                f"`choice` must stand in the caption that the model writes of each row. Received: {choice!r}, which {lacking:,} of "
+                f"{len(texts):,} lack. Explain the rows where it does: pipe.predict(df)[{self.column!r}].str.contains({choice!r})."
+            )
+        return np.stack([tokens, counted], axis=1).astype("int32"), (self.vocabulary[word],) * len(texts)
+
+    def explained(self, head):
+        """The patches, and what the words of a caption are worth of them: the logarithm of their probability, each after those before it."""
+        decoder = head.get_layer("decoder")
+
+        def worth(outputs, outcomes):
+            read, said = teacher_forcing(outcomes[:, 0])
+            logits = decoder(read, outputs["patches"], outputs["mask"])
+            each = keras.ops.take_along_axis(keras.ops.log_softmax(logits), said[..., None], axis=-1)[..., 0]
+            return keras.ops.sum(keras.ops.cast(outcomes[:, 1, 1:], each.dtype) * each, axis=1)
+
+        return patches_of(head), worth
 
     def decide(self, predictions):
         return list(predictions["text"])
