@@ -1,5 +1,8 @@
 """The figures of reports, which need no display."""
 
+import functools
+import io
+
 import numpy as np
 
 from mmkeras.data.telling import clean
@@ -26,13 +29,25 @@ def new_figure(width, height, heights=None):
 
 def new_grid(width, height, heights, columns=1):
     """The same with several axes beside each other: (len(heights), columns) of them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _shown_figure()(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(heights), columns, height_ratios=heights, squeeze=False)
     for place in np.ravel(axes):
         place.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+@functools.cache
+def _shown_figure():
+    """matplotlib's Figure, which notebooks show also where pyplot was never imported."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self):
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=80)
+            return file.getvalue()
+
+    return ShownFigure
 
 
 def draw_rivals(report):

@@ -119,7 +119,7 @@ class Gradients:
         raw = raw_values(df, self._modalities)
         tensors = self._prepare({name: tf.convert_to_tensor(value) for name, value in raw.items()})
         outcomes = tf.constant(outcomes, "int32")
-        ends = [self._worth(tensors, outcomes, share).numpy().astype("float64") for share in (0.0, 1.0)]
+        ends = [self._worth(tensors, outcomes, tf.constant(share)).numpy().astype("float64") for share in (0.0, 1.0)]
         difference, given = ends[1] - ends[0], {}
         error, done, rows = np.zeros(len(df)), np.zeros(len(df), int), np.arange(len(df))
         for steps in tried:  # of the rows of which the sum is not yet good enough
