@@ -17,11 +17,12 @@ pytest.importorskip("pyarrow")
 import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.data.columns import raw_values, row_keys
-from mmkeras.inference import block_encoder, on_ray
+from mmkeras.inference import block_encoder
 from mmkeras.inference.encode_table import alone
-from mmkeras.trunk.row_blocks import Block
 from mmkeras.modalities.base import adapt
+from mmkeras.trunk import cluster
 from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.row_blocks import Block
 from mmkeras.trunk.trunk import Trunk
 
 
@@ -211,7 +212,7 @@ def test_a_cluster_that_does_not_answer_is_told():
         unheard.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unheard.getsockname()[1]}"
     with pytest.raises(ConnectionError, match="must be that of a running cluster"):
-        on_ray._check_address(address)
+        cluster.check_address(address)
 
 
 class FakeRay:
@@ -226,12 +227,12 @@ class FakeRay:
 
 def test_fewer_cpus_than_workers_are_told():
     said = []
-    assert on_ray._room(FakeRay(CPU=2.0), 4, 0, lambda sentence, **_: said.append(sentence)) == 2
+    assert cluster.room(FakeRay(CPU=2.0), 4, 0, lambda sentence, **_: said.append(sentence)) == 2
     assert said == [
         "4 workers need more CPUs than are free (2 of 2 CPUs free): 2 run. End other jobs, or add machines."
     ]
     with pytest.raises(RuntimeError, match="no free GPU"):
-        on_ray._room(FakeRay(CPU=2.0), 1, 0.5, print)
+        cluster.room(FakeRay(CPU=2.0), 1, 0.5, print)
 
 
 # === On Ray ===

@@ -54,6 +54,7 @@ OWNERS = {
     "keras_tuner": ("search/",),
     "starlette": ("serving/app.py",),
     "uvicorn": ("serving/running.py",),
+    "ray": ("trunk/cluster.py",),
 }
 # Loaded when first used, whole: what derives from AutoKeras's classes, and what runs a server.
 LOADED_LATE = ("search/autokeras/", "serving/")

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from mmkeras.data.columns import raw_values
 from mmkeras.graph import load_model, loading
-from mmkeras.trunk.row_blocks import Failure
 from mmkeras.trunk.attached import encoded
 from mmkeras.trunk.encoding import Tower
 from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.row_blocks import Failure
 
 ENGINE = "tensorflow"  # the same on every machine, so that features do not depend on where they were made
 FULL = (errno.ENOSPC, errno.EDQUOT)

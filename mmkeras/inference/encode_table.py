@@ -9,9 +9,9 @@ import warnings
 from mmkeras.data.columns import columns_of
 from mmkeras.inference.block_encoder import BlockEncoder, Shipped
 from mmkeras.inference.on_ray import outcomes_on_ray
-from mmkeras.trunk.row_blocks import RowBlocks
 from mmkeras.modalities.base import adapt
 from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.row_blocks import RowBlocks
 from mmkeras.trunk.trunk import Trunk
 
 try:

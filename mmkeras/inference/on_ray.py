@@ -3,34 +3,15 @@
 This process gives blocks out and is the only one that writes: nothing is lost or doubled, whatever dies.
 """
 
-import contextlib
-import os
-import socket
 import time
 
 from mmkeras.inference.block_encoder import BlockEncoder, Outcome
+from mmkeras.trunk.cluster import connected, library, resources, room
 from mmkeras.trunk.row_blocks import Failure
 
 STALL = 45.0  # seconds without an outcome, after which it is told what is short
 AHEAD = 2  # blocks that each worker has before it
 TRIES = 3  # times that a block may kill its worker before it is left out
-ANSWER = 5.0  # seconds
-
-
-def library():
-    """Ray.
-
-    Raises:
-        ImportError: it is not there.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError(
-            "`on='ray'` needs the package ray. Received: a Python without it. Run `pip install 'mmkeras[ray]'`, or use on='local'."
-        ) from error
-    return ray
 
 
 class Worker:
@@ -55,8 +36,8 @@ def outcomes_on_ray(shipped, blocks, out, *, workers, gpus, say):
         ImportError: no Ray. ConnectionError: the cluster does not answer. RuntimeError: it has no room for a worker. OSError: no space.
     """
     ray = library()
-    with _cluster(ray):
-        count = _room(ray, workers, gpus, say)
+    with connected(ray):
+        count = room(ray, workers, gpus, say)
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": TRIES}
         shared = ray.put(shipped)
         actors = [ray.remote(Worker).options(**options).remote(shared, str(out)) for _ in range(count)]
@@ -99,63 +80,9 @@ def _outcome(ray, reference, block):
         return Outcome(block, [], {}, [Failure(block.source, block.start, last, why)])
 
 
-@contextlib.contextmanager
-def _cluster(ray):
-    """Connected to Ray; a connection that is made here is closed here."""
-    if ray.is_initialized():
-        yield
-        return
-    _check_address(os.environ.get("RAY_ADDRESS", ""))
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_address(address):
-    """Raise unless something listens at an address of the form host:port; Ray itself would try for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), ANSWER).close()
-    except OSError as error:
-        raise ConnectionError(
-            f"$RAY_ADDRESS must be that of a running cluster. Received: {address!r}, which does not answer ({error}). Run `ray start "
-            "--head` there, or unset it to use this machine."
-        ) from error
-
-
-def _room(ray, workers, gpus, say):
-    """How many workers fit; fewer than asked for are told."""
-    free = ray.available_resources()
-    fits = {"CPU": int(free.get("CPU", 0))}
-    if gpus:
-        fits["GPU"] = int(free.get("GPU", 0) / gpus)
-    short, count = min(fits, key=fits.get), min(fits.values())
-    if not count:
-        raise RuntimeError(
-            f"Each worker needs a free CPU{f' and {gpus:g} GPUs' if gpus else ''}. Received: a cluster with no free {short} for one "
-            f"({_resources(ray)}). End other jobs, or add machines."
-        )
-    if count < workers:
-        say(
-            f"{workers} workers need more {short}s than are free ({_resources(ray)}): {count} run. End other jobs, or add machines.",
-            flush=True,
-        )
-    return min(count, workers)
-
-
 def _stalled(ray, pending, seconds):
     """A sentence about what is short."""
     return (
-        f"No block came back for {seconds:.0f} s, {pending} are under way ({_resources(ray)}). Where CPU or GPU is 0, other jobs hold "
+        f"No block came back for {seconds:.0f} s, {pending} are under way ({resources(ray)}). Where CPU or GPU is 0, other jobs hold "
         "it; else workers load their towers, or a block takes that long: smaller `rows_per_block` come sooner."
     )
-
-
-def _resources(ray):
-    free, total = ray.available_resources(), ray.cluster_resources()
-    told = [f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s free" for name in ("CPU", "GPU") if name in total]
-    return ", ".join(told) or "no CPUs"
