@@ -3,8 +3,8 @@
 import dataclasses
 
 from mmkeras.data.check import warn_of_columns
-from mmkeras.data.frames import as_frame, frame_if_rows
-from mmkeras.fitting import Fitted, Recipe
+from mmkeras.data.frames import as_frame, frame_if_rows, names_files
+from mmkeras.fitting import Fitted, Recipe, check_no_files, fit_files
 from mmkeras.fitting.model import Model
 from mmkeras.modalities.base import Modality
 from mmkeras.tasks.base import Task
@@ -89,6 +89,7 @@ class Pipeline(Model):
         self, df, validation_data=None, epochs=CHOSEN, batch_size=CHOSEN, seed=0, class_weight=None, cache_dir=None,
         callbacks=(), verbose=1, *, learning_rate=CHOSEN, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
         weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN, clip_norm=None, tower_rate=1.0, unfreeze=(),
+        features=None, key=None,
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified. A call that fails leaves the Pipeline as it was.
 
@@ -97,9 +98,11 @@ class Pipeline(Model):
         `trainable` names. Without it, what `trainable` names trains from the start.
 
         Args:
-            df: pandas DataFrame with the modalities' columns and the target.
+            df: pandas DataFrame with the modalities' columns and the target; or files of Parquet, a path, a pattern such as "rows/*.parquet"
+                or a list of these, whose rows stream, see docs/scale.md: no memory holds them.
             validation_data: DataFrame, or the share of `df` to hold out (float). None holds out a tenth when `df`
-                has at least 20 rows, False nothing. Thresholds are tuned on these rows.
+                has at least 20 rows, False nothing. Thresholds are tuned on these rows. With files: other files, or a share of rows that are
+                told by what stands in them, so that a row is on the same side in whatever file.
             epochs: int, passes over the training rows in the first phase. What is "chosen" follows from their number, see docs/defaults.md.
             batch_size, seed: ints. The same seed gives the same model; it sets Python's, NumPy's and TensorFlow's global seeds.
             class_weight: None, "balanced", or {class: weight}, for `MultiClass`; see `losses.sample_weights`.
@@ -118,6 +121,8 @@ class Pipeline(Model):
             sample_weight: name of a column of `df` that says how much each row counts in training, or None.
             tower_rate: float, the share of the learning rate at which pretrained towers learn, where they train.
             unfreeze: list of epochs of the phase that trains towers, from which their layers learn, by groups, last layers first.
+            features: with files, the folder of frozen towers' features that `encode_table` wrote.
+            key: with files, name of a column that says on which side a row is; None takes all columns that are read.
 
         Returns:
             keras.callbacks.History of both phases.
@@ -127,15 +132,26 @@ class Pipeline(Model):
             OSError: the cache folder cannot be written.
         """
         cache = self._fitted.trunk.cache if self._fitted and cache_dir is None else CacheFolder(cache_dir)
+        settings = {
+            "epochs": epochs, "batch_size": batch_size, "seed": seed, "learning_rate": learning_rate, "optimizer": optimizer, "loss": loss,
+            "fine_tune_epochs": fine_tune_epochs, "fine_tune_learning_rate": fine_tune_learning_rate, "weight_decay": weight_decay, "unfreeze": unfreeze,
+            "class_weight": class_weight, "verbose": verbose, "early_stopping": early_stopping, "clip_norm": clip_norm, "tower_rate": tower_rate,
+        }  # fmt: skip
+        streams = {"features": features, "key": key}
+        if names_files(df):
+            settings["sample_weight"] = sample_weight
+            fitted, history, notes = fit_files(
+                self._recipe, df, cache, settings, validation_data=validation_data, callbacks=callbacks, **streams
+            )
+            self._fitted, self.notes, self.trail = fitted, notes, None
+            return history
+        check_no_files(**streams)
         validation_data = frame_if_rows(validation_data, "validation_data")
         train, validation = self._recipe.rows(as_frame(df), validation_data, seed, sample_weight)
-        settings = {"sample_weight": sample_weight, "callbacks": callbacks}
-        plan = self._recipe.plan(
-            len(train), epochs=epochs, batch_size=batch_size, seed=seed, learning_rate=learning_rate, optimizer=optimizer, loss=loss,
-            fine_tune_epochs=fine_tune_epochs, fine_tune_learning_rate=fine_tune_learning_rate, weight_decay=weight_decay, unfreeze=unfreeze,
-            class_weight=class_weight, verbose=verbose, early_stopping=early_stopping, clip_norm=clip_norm, tower_rate=tower_rate,
-        )  # fmt: skip
-        fitted, history = self._recipe.learn(train, validation, plan, cache, **settings)
+        plan = self._recipe.plan(len(train), **settings)
+        fitted, history = self._recipe.learn(
+            train, validation, plan, cache, sample_weight=sample_weight, callbacks=callbacks
+        )
         self._fitted, self.notes, self.trail = fitted, [], None
         warn_of_columns(train, self.modalities, "training rows")
         return history

@@ -248,7 +248,7 @@ class _Python:
 
 
 _python = _Python()
-settle = _python.settle
+settle, watched = _python.settle, _python.watched
 
 
 def _gathered(next_plan, batch):

@@ -46,6 +46,17 @@ def is_table(value):
     return isinstance(value, pd.DataFrame) or _narwhal(value) is not None
 
 
+def names_files(value):
+    """Whether it is a path or pattern of files, or a list of these.
+
+    Example:
+        >>> names_files("rows/*.parquet"), names_files([{"a": 1}])
+        (True, False)
+    """
+    some = value if isinstance(value, list | tuple) and value else [value]
+    return all(isinstance(path, str | os.PathLike) for path in some)
+
+
 def column_label(label):
     """The name of a column as a string, in tables and in settings alike.
 

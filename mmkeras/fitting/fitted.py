@@ -93,7 +93,7 @@ class Fitted:
         """[callback that keeps the epoch that does best on the validation rows], for one phase of training."""
         task, validation = self.task, self.validation
         sign = -1 if task.primary in task.smaller_is_better else 1
-        every = np.ones((1, len(validation.df)))
+        every = np.ones((1, len(validation.target)))
 
         def score():
             return sign * float(task.score(validation.target, self.predict(validation.df))(every)[task.primary][0])

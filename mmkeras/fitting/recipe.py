@@ -112,20 +112,36 @@ class Recipe:
         trunk.paces(plan)  # refuses what cannot be, before anything trains
         head = task.build_head(trunk.head_inputs(), target, **self.head)
         fitted = Fitted(task, trunk, head, self.head, rows, validation, plan)
+        history = self.train(fitted, loss, callbacks, alone)
+        series.trunk, series.validation = trunk, validation
+        if alone:
+            fitted.trunk = trunk.over()
+        return fitted, history
+
+    def train(self, fitted, loss, callbacks=(), alone=True):
+        """Train what was built, by its plan, on its rows; returns the History of all phases.
+
+        Args:
+            fitted: `Fitted`, with a head that knows nothing yet.
+            loss: see `Task.training`.
+            callbacks: Keras callbacks.
+            alone: bool, whether a person looks on.
+        """
+        task, trunk, plan, validation = fitted.task, fitted.trunk, fitted.plan, fitted.validation
         watching = task.watch(fitted.predict, None if validation is None else validation.df)
         settings = {"validation": validation, "callbacks": [*watching, *callbacks]}
         early = plan.early_stopping and validation is not None
-        training = task.training(head, loss)
+        training = task.training(fitted.head, loss)
         if not alone and not settings["callbacks"]:  # nobody watches, and some metrics cost as much as the training
             training.metrics, settings["validation"] = {}, None
         best = fitted.best_epoch if early else list
         watched = settings["callbacks"]
         settings["callbacks"] = [*best(), *watched]
-        history = trunk.train(training, rows, plan, fine_tune=not plan.fine_tune_epochs, **settings)
+        history = trunk.train(training, fitted.rows, plan, fine_tune=not plan.fine_tune_epochs, **settings)
         if plan.fine_tune_epochs:
             settings["callbacks"] = [*best(), *watched]
             first = history.epoch[-1] + 1
-            second = trunk.train(training, rows, plan.second(), fine_tune=True, first=first, **settings)
+            second = trunk.train(training, fitted.rows, plan.second(), fine_tune=True, first=first, **settings)
             history.epoch += second.epoch
             for name, values in second.history.items():
                 history.history.setdefault(name, []).extend(values)
@@ -133,10 +149,7 @@ class Recipe:
             fitted.tune()
         if plan.verbose and alone:
             print(_told_of_validation(fitted, early), flush=True)
-        series.trunk, series.validation = trunk, validation
-        if alone:
-            fitted.trunk = trunk.over()
-        return fitted, history
+        return history
 
     def _trunk(self, train, validation, cache, series):
         """A `Trunk` with new weights, on which each of these rows is read once."""
@@ -194,4 +207,4 @@ def _told_of_validation(fitted, early):
     if fitted.validation is None:
         return "No validation rows: the last epoch was kept, and nothing was tuned or calibrated."
     uses = [*(["the epoch that was kept"] if early else []), *fitted.task.tuned]
-    return f"{len(fitted.validation.df):,} validation rows taught {', '.join(uses) or 'nothing but figures'}."
+    return f"{len(fitted.validation.target):,} validation rows taught {', '.join(uses) or 'nothing but figures'}."

@@ -58,6 +58,8 @@ class Task(Learner):
     pools = True
     # Whether its training on several devices was seen to equal that on one, see `Pipeline(distribute=)`.
     mirrors = False
+    # Whether it learns from rows in files, a part at a time; and whether `adapt` must see every different cell of the target, or a sample of rows.
+    streams = every_cell = False
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
     sequences = False
     # What scikit-learn calls a model of it: "classifier", "regressor", or None for neither.

@@ -49,6 +49,7 @@ class Classes(Decisions):
     """
 
     rivals = (*Decisions.rivals, Trees)
+    every_cell = True
     ways = {"standard": {}, "weighted": {"loss": "weighted"}, "focal": {"loss": "focal"}}  # noqa: RUF012 never changed
 
     def check_classes(self):

@@ -81,6 +81,22 @@ class Attached:
         # Anew: a pass may have found files that cannot be used.
         return Reading(self._part, self._raw(columns), stored)
 
+    @property
+    def towers(self):
+        """{modality: `Tower`} of the frozen ones that it reads from."""
+        return self._towers
+
+    def prepared(self, df):
+        """({key: array or `Ragged`} of what is prepared of each row, {modality: (rows, 16) uint8, digests of what its tower reads})."""
+        columns = raw_values(df, self.modalities, self._others)
+        raw = self._raw(columns)
+        examine(raw.values())
+        keys = {
+            modality.name: row_keys(modality, columns) for modality in self.modalities if modality.name in self._towers
+        }
+        rows = self._part.rows({name: np.asarray(values[:]) for name, values in raw.items()})
+        return rows, {name: np.frombuffer(b"".join(own), "uint8").reshape(-1, 16) for name, own in keys.items()}
+
     def batches(self, reading, order):
         """Batches of what `model` takes; see `data.batches.batches`.
 

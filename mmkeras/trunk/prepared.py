@@ -40,6 +40,10 @@ class PreparePart:
         """The part as one graph."""
         return compiled(self.model)
 
+    def rows(self, raw):
+        """{key: array or `Ragged`} of some rows, from {column: array} of raw values."""
+        return self._without_padding({key: tensor.numpy() for key, tensor in self.run(raw).items()})
+
     def in_memory(self, raw, most):
         """{key: array or `Ragged`} of all rows, or None if they are large.
 
@@ -49,8 +53,7 @@ class PreparePart:
         """
         rows, chunks, size = len(next(iter(raw.values()))), [], 0
         for start in range(0, rows, CHUNK):
-            tensors = self.run({name: values[start : start + CHUNK] for name, values in raw.items()})
-            chunks.append(self._without_padding({key: tensor.numpy() for key, tensor in tensors.items()}))
+            chunks.append(self.rows({name: values[start : start + CHUNK] for name, values in raw.items()}))
             size += sum(part.nbytes for part in chunks[-1].values())
             if size * rows > most * min(rows, start + CHUNK):
                 return None

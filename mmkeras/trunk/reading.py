@@ -136,6 +136,13 @@ class Readings:
     def __init__(self, dfs=(), reader=None):
         self._dfs, self._reader, self._kept = dfs, reader, []
 
+    @classmethod
+    def of(cls, known):
+        """With readings that are there already: [(DataFrame, reading), …]."""
+        readings = cls([df for df, _ in known])
+        readings._kept = list(known)
+        return readings
+
     def find(self, df, attached, read):
         """The `Reading` of a DataFrame for an `Attached`; None for other DataFrames.
 

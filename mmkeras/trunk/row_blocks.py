@@ -109,6 +109,32 @@ class RowBlocks:
         for path in self.paths:
             yield from self._text_blocks(path) if _is_csv(path) else self._parquet_blocks(path)
 
+    def frames(self):
+        """(`Block`, DataFrame of its rows) of all of them, in their order; a file is read once, from its beginning.
+
+        Raises:
+            OSError: a file of Parquet that is gone, or damaged, by its name.
+        """
+        if self.frame is not None:
+            yield from ((block, block.frame) for block in self)
+        for path in self.paths:
+            start = 0
+            for df in self._read(path):
+                yield Block(path, start, len(df), self.columns), df
+                start += len(df)
+
+    def _read(self, path):
+        """DataFrames of the rows of a file of Parquet."""
+        arrow = pyarrow()
+        try:
+            with opened(path) as file, arrow.parquet.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(self.size, columns=list(self.columns)):
+                    yield _as_pandas(arrow, arrow.Table.from_batches([batch]))
+        except (OSError, ValueError) as error:  # pyarrow's errors are of these
+            raise OSError(
+                f"Files of rows must stay as they are while they are read. Received: {path!r}, which cannot be read any more: {error}. Write it again."
+            ) from error
+
     def sample(self, rows):
         """DataFrame of about so many rows: the first of each file, as many of one as of another."""
         if self.frame is not None:

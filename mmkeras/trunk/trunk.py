@@ -171,6 +171,12 @@ class Trunk:
         twin._readings = Readings(dfs, None if model is None else self.attach(model))
         return twin
 
+    def arranged(self, rows):
+        """The same trunk, but for some DataFrames it reads what was arranged; rows are [(DataFrame, `Arranged`), …]."""
+        twin = copy.copy(self)
+        twin._readings = Readings.of(rows)
+        return twin
+
     def anew(self):
         """A trunk of the same modalities, cache and kept readings, whose weights are made anew; frozen ones are known already."""
         twin = Trunk(self.modalities, self.prepare, cache=self.cache, engine=self.engine)
