@@ -17,12 +17,12 @@ pytest.importorskip("pyarrow")
 import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.data.columns import raw_values, row_keys
-from mmkeras.inference import block_encoder
+from mmkeras.inference import block_encoder, on_ray
 from mmkeras.inference.encode_table import alone
 from mmkeras.modalities.base import adapt
 from mmkeras.trunk import cluster
 from mmkeras.trunk.parquet import ParquetStore
-from mmkeras.trunk.row_blocks import Block
+from mmkeras.trunk.row_blocks import Block, RowBlocks
 from mmkeras.trunk.trunk import Trunk
 
 
@@ -85,6 +85,33 @@ def test_equal_rows_are_encoded_once(tmp_path, text, exact):
     df = pd.concat([films(20), films(30)])
     assert encode(df, text, tmp_path / "out").encoded == 30
     check(tmp_path / "out", films(30), exact)
+
+
+def test_what_is_stored_and_what_a_block_holds_twice_does_not_reach_the_tower(tmp_path, text, monkeypatch):
+    encode(films(10), text, tmp_path / "out")
+    real, seen = block_encoder.BlockEncoder.encode, []
+
+    def counted(self, block):
+        outcome = real(self, block)
+        seen.append(len(outcome.items))
+        return outcome
+
+    monkeypatch.setattr(block_encoder.BlockEncoder, "encode", counted)
+    df = pd.concat([films(16), films(16), films(4, 8), films(4, 30)])
+    assert encode(df, text, tmp_path / "out").encoded == 10
+    assert seen == [6, 4]  # 10 of 32 rows are stored and 16 there twice; of the rest four are new
+
+
+def test_a_sample_is_spread_over_files_and_row_groups(tmp_path):
+    for number in range(2):
+        films(1000).to_parquet(tmp_path / f"{number}.parquet", row_group_size=50)
+    whole = RowBlocks(str(tmp_path / "*.parquet"), ["year"], 32).sample(200)["year"]
+    assert len(whole) == 200 and list(whole[:5]) == [0, 12, 24, 37, 49]  # five of each of 20 groups of a file
+    assert whole.mean() == pytest.approx(499.5, abs=1) and whole.max() == 999
+    few = RowBlocks(str(tmp_path / "*.parquet"), ["year"], 32).sample(2)["year"]
+    assert len(few) == 20 * 2  # at least one of each group that is read
+    assert list(RowBlocks(films(1000), ["year"], 32).sample(3)["year"]) == [0, 500, 999]
+    assert len(RowBlocks(films(7), ["year"], 32).sample(10)) == 7
 
 
 def test_a_call_that_is_broken_off_goes_on(files, text, exact, monkeypatch):
@@ -160,6 +187,22 @@ def test_a_file_and_a_row_that_cannot_be_read_are_told_and_the_rest_goes_on(file
     check(files / "out", films(150).drop(range(50, 100)).drop(110), exact)
 
 
+def test_rows_of_a_file_that_is_damaged_inside_are_told_and_the_rest_goes_on(files, text, exact):
+    from pyarrow import parquet
+
+    path = files / "rows-1.parquet"
+    with parquet.ParquetFile(path) as file:
+        column = file.metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="rows-1.parquet, rows 20 to 39: "):
+        done = encode(str(files / "*.parquet"), text, files / "out", rows_per_block=20)
+    assert done.encoded == 130 and [(failure.first, failure.last) for failure in done.failures] == [(20, 39)]
+    check(files / "out", films(150).drop(range(70, 90)), exact)
+
+
 def test_files_of_other_columns_are_refused(files, text):
     films(5).assign(plot=range(5)).to_parquet(files / "rows-1.parquet")
     with pytest.raises(ValueError, match="'plot', which is string in .*rows-0.parquet' and int64 in .*rows-1.parquet"):
@@ -192,6 +235,20 @@ def test_a_full_disk_ends_the_call_and_what_was_stored_stays(tmp_path, text, exa
     with pytest.raises(OSError, match="No space left"):
         encode(films(40), text, tmp_path / "out")
     check(tmp_path / "out", films(20), exact)
+
+
+def test_a_full_disk_of_a_worker_ends_the_call():
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+
+    class Full:
+        exceptions = ray.exceptions
+
+        @staticmethod
+        def get(reference):
+            raise ray.exceptions.RayTaskError("encode", "", OSError(errno.ENOSPC, "No space left on device"))
+
+    with pytest.raises(OSError, match="No space left"):
+        on_ray._outcome(Full, None, None)
 
 
 def test_two_calls_do_not_write_to_one_folder(tmp_path, text):

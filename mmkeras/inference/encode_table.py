@@ -72,7 +72,8 @@ def encode_table(
     """Encode every distinct row of a table once by the modalities' frozen towers, and write the features to files of Parquet.
 
     A call that was broken off, even killed, goes on where it was: what is stored is not encoded again. Vocabularies and means are
-    learnt from the first 10,000 rows at most, as many of one file as of another; modalities that have learnt keep what they know.
+    learnt from 10,000 rows or so, spread evenly over files and row groups (of CSV the first of each file); modalities that have learnt keep
+    what they know. Rows need no column of keys: equal rows are known by what their columns hold.
 
     Args:
         rows: DataFrame; or a path or pattern of files of Parquet or CSV, a URL such as "s3://bucket/*.parquet", or a list of these.
@@ -157,7 +158,7 @@ def _trunk(modalities, blocks, say):
     """A `Trunk` of the modalities, which have learnt from a sample where they had not."""
     if any(modality.state is None for modality in modalities):
         sample = blocks.sample(SAMPLE)
-        say(f"Vocabularies and means are those of {len(sample):,} rows, the first of each file.", flush=True)
+        say(f"Vocabularies and means are those of {len(sample):,} rows, spread over the table.", flush=True)
         modalities = [adapt(modality, sample) if modality.state is None else modality for modality in modalities]
     return Trunk(modalities, engine="tensorflow")
 

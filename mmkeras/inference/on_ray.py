@@ -73,7 +73,7 @@ def _outcome(ray, reference, block):
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        raise error.as_instanceof_cause() from error
+        raise (error.cause or error) from error  # Ray's own mixture of both says nothing of an OSError
     except ray.exceptions.RayActorError as error:
         last = block.start + block.count - 1
         why = f"its worker died {TRIES + 1} times: {str(error).splitlines()[0]}"

@@ -12,6 +12,7 @@ from mmkeras.data.frames import as_frame, frame_if_rows
 from mmkeras.persistence import write_text
 from mmkeras.pipeline import Pipeline
 from mmkeras.search.ensemble import Ensemble, scales_of, scorer, told
+from mmkeras.search.on_ray import check_place, run_on_ray
 from mmkeras.search.rows import SearchRows
 from mmkeras.search.selection import select
 from mmkeras.search.space import candidates, make_space, make_variant
@@ -32,6 +33,7 @@ FINALISTS, FINALS_FROM, ROUNDS = 4, 10, 2
 def search(
     df, modalities, task, *, validation_data=None, max_trials=30, engine="autokeras", space=None, objective=None,
     tuner="greedy", finalists=None, seed=0, directory=None, cache_dir=None, verbose=1, ensemble=1,
+    on="local", workers=2, gpus_per_worker=0,
 ):  # fmt: skip
     """Search for the best modalities, encoders, fusion, head and training, and return the winner as a Pipeline.
 
@@ -70,6 +72,12 @@ def search(
         verbose: 0 silent, 1 a line for each trial.
         ensemble: int; above 1, the search ends in an ensemble of at most so many trials instead of the best one, chosen and weighed by
             what they said of the validation rows, without finals; see `mm.Ensemble`.
+        on: "local", in this process; "ray", with engine="kerastuner" alone: trials run on the cluster of $RAY_ADDRESS, or else on this
+            machine, in workers to which rows are shipped once. `directory`, pictures, weights of towers, and `cache_dir`, if
+            any, which on several machines is a folder that `mm.encode_table` wrote, lie where all machines see them. Finals and
+            the winner are trained here.
+        workers: int, processes on Ray, each with a CPU of its own.
+        gpus_per_worker: float, GPUs of each.
 
     Returns:
         `Pipeline`, with `trail` (`search.Trail`).
@@ -78,6 +86,7 @@ def search(
         KeyError, TypeError, ValueError: rows, columns or settings that cannot work; a directory with another search; all
             trials failed.
         ImportError: a package is missing; the message says which to install.
+        ConnectionError, RuntimeError: a cluster that does not answer, has no room, or lost a process; what was done stays.
 
     Example:
         >>> import mmkeras as mm
@@ -89,6 +98,7 @@ def search(
         80
     """
     _check(task, objective, engine, tuner, max_trials=max_trials, finalists=finalists)
+    check_place(on, engine, directory, workers)
     few = max_trials < FINALS_FROM or ensemble != 1
     finalists = FINALISTS * (not few) if finalists is None else finalists
     df, validation_data = as_frame(df), frame_if_rows(validation_data, "validation_data")
@@ -106,9 +116,11 @@ def search(
         if directory is None:
             temporary = tempfile.TemporaryDirectory(prefix="mmkeras-search-", ignore_cleanup_errors=True)
             directory = stack.enter_context(temporary)
-        place = pathlib.Path(directory).expanduser()
+        place = pathlib.Path(directory).expanduser().absolute()
         study = Study(place, modalities, task, space, engine, tuner, objective, max_trials, seed, verbose, ensemble > 1)
         study.claim(rows.digest(split))
+        if on == "ray":
+            _run_on_ray(study, split, cache_dir, workers=workers, gpus=gpus_per_worker)
         cache = CacheFolder(cache_dir)
         trail, records = _run(study, rows, split, cache, finalists=finalists)
         if records is None:
@@ -119,6 +131,14 @@ def search(
         pipe = winner(records[trail.best]["choices"])
     pipe.trail, pipe.notes = trail, [warning(trail)]
     return pipe
+
+
+def _run_on_ray(study, split, cache_dir, *, workers, gpus):
+    """Run the trials on a cluster; `_run` then finds them in the study's folder."""
+    every = candidates(study.modalities)
+    make = functools.partial(ENGINES[study.engine], every, split, study.objective, seed=study.seed)
+    place = None if cache_dir is None else str(pathlib.Path(cache_dir).expanduser().absolute())
+    run_on_ray(study, make, place, workers=workers, gpus=gpus)
 
 
 def _run(study, rows, split, cache, *, finalists):

@@ -68,7 +68,7 @@ class Study:
         record = {**record, **outcome}
         self._write(record)
         if self.verbose:
-            print(self._line(record), flush=True)
+            print(self.line(record), flush=True)
 
     def end_final(self, record, score, number, rounds):
         """Note the score of a finalist in a further round, and tell it."""
@@ -88,7 +88,8 @@ class Study:
     def _write(self, record):
         write_text(self.directory / RECORDS / f"{record['trial']}.json", json.dumps(record))
 
-    def _line(self, record):
+    def line(self, record):
+        """What a trial did, in a line."""
         chosen = ", ".join(_told(name, value) for name, value in record["choices"].items())
         if "failure" in record:
             outcome = f"failed: {record['failure']}"

@@ -6,6 +6,7 @@ import glob
 import io
 import pathlib
 
+import numpy as np
 import pandas as pd
 
 from mmkeras.data.columns import check_frame
@@ -13,6 +14,8 @@ from mmkeras.data.frames import as_frame, is_table
 from mmkeras.data.tables import read_parts
 from mmkeras.data.telling import shortened
 from mmkeras.trunk.parquet import pyarrow
+
+PLACES = 100  # row groups that a sample is read from, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +139,32 @@ class RowBlocks:
             ) from error
 
     def sample(self, rows):
-        """DataFrame of about so many rows: the first of each file, as many of one as of another."""
+        """DataFrame of about so many rows, spread evenly over the files and over the row groups of each; of text the first of each.
+
+        What cannot be read is left out.
+        """
         if self.frame is not None:
-            return self.frame.head(rows)
-        each, parts = max(1, -(-rows // len(self.paths))), []
-        for path in self.paths:
-            count = each if _is_csv(path) else min(each, self._rows.get(path, 0))
-            if count and _is_csv(path):
-                parts.append(next(read_parts(path, count))[0][list(self.columns)])
-            elif count:
-                parts.append(Block(path, 0, count, self.columns).read())
-            if sum(map(len, parts)) >= rows:
-                break
-        return pd.concat(parts, ignore_index=True)
+            return self.frame.iloc[_spread(len(self.frame), rows)]
+        paths = [path for path in self.paths if _is_csv(path) or self._rows.get(path)]
+        paths = [paths[place] for place in _spread(len(paths), min(rows, PLACES))]
+        each, groups = -(-rows // max(1, len(paths))), PLACES // max(1, len(paths))
+        parts = [part for path in paths for part in self._samples(path, each, groups)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(self.columns))
+
+    def _samples(self, path, rows, groups):
+        """DataFrames of so many rows of a file, from so many of its row groups."""
+        if _is_csv(path):
+            yield next(read_parts(path, rows, tell=lambda sentence: None))[0][list(self.columns)]
+            return
+        arrow = pyarrow()
+        with opened(path) as file, arrow.parquet.ParquetFile(file) as parquet:
+            numbers = _spread(parquet.metadata.num_row_groups, groups)
+            for number in numbers:
+                try:
+                    table = parquet.read_row_group(number, columns=list(self.columns))
+                except (OSError, ValueError):  # told when its block is read
+                    continue
+                yield _as_pandas(arrow, table.take(_spread(len(table), -(-rows // len(numbers)))))
 
     def _parquet_blocks(self, path):
         for start in range(0, self._rows.get(path, 0), self.size):
@@ -191,6 +207,11 @@ class RowBlocks:
         with opened(path) as file, pyarrow().parquet.ParquetFile(file) as parquet:
             self._rows[path] = parquet.metadata.num_rows
             return {field.name: str(field.type).removeprefix("large_") for field in parquet.schema_arrow}
+
+
+def _spread(count, most):
+    """Up to `most` of the numbers below `count`, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 def opened(path):

@@ -35,7 +35,7 @@ ORACLES = {
     "hyperband": keras_tuner.oracles.HyperbandOracle,
     "random": keras_tuner.oracles.RandomSearchOracle,
 }
-PROJECT = "tuner"
+PROJECT, ALONE = "tuner", "tuner0.json"
 MOST_STARTS = 2  # of one trial: a process that dies twice in it dies of it
 
 
@@ -60,6 +60,10 @@ class Trials:
     def is_worker(self):
         """Whether this process only runs trials that a chief gives it."""
         return self._is_worker()
+
+    def _get_tuner_fname(self):
+        """A chief goes on with what a process alone began, and the other way round."""
+        return super()._get_tuner_fname() if self._is_worker() else os.path.join(self.project_dir, ALONE)
 
     def _populate_initial_space(self):
         """The space is known without building a model; see `search`."""
@@ -111,6 +115,13 @@ def _make_careful(tuner):
     known = set(oracle.start_order)
     oracle.trials = {name: trial for name, trial in oracle.trials.items() if name in known}
     oracle.save = lambda: write_text(oracle._get_oracle_fname(), json.dumps(oracle.get_state()))
+    end = oracle.end_trial
+
+    def end_trial(trial):  # of a chief it is saved only while the trial still counts as running, and would run again
+        end(trial)
+        oracle.save()
+
+    oracle.end_trial = end_trial
     oracle._save_trial = lambda trial: write_text(
         os.path.join(tuner.get_trial_dir(trial.trial_id), "trial.json"), json.dumps(trial.get_state())
     )
