@@ -11,7 +11,7 @@ from mmkeras.evaluation.sections import Section
 FOLDS = 5  # parts of the validation rows, of which each is judged by what the others taught
 FEWEST = 40  # validation rows from which anything is learnt
 # How strongly a temperature is drawn to 1, and a label's slope and shift to those of all labels; chosen on held-out training rows of films and tweets.
-CLASS_PULL, LABEL_PULL = 40.0, 20.0
+CLASS_PULL, LABEL_PULL = 10.0, 20.0
 BINS = 15
 DRAWS = 200  # of outcomes that probabilities let expect
 SMALL = 1e-7  # a probability is taken for no less, and for no nearer to 1
