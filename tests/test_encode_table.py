@@ -18,6 +18,7 @@ import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.data.columns import raw_values, row_keys
 from mmkeras.inference import block_encoder, on_ray
+from mmkeras.inference.block_encoder import Outcome
 from mmkeras.inference.encode_table import alone
 from mmkeras.modalities.base import adapt
 from mmkeras.trunk import cluster
@@ -237,18 +238,59 @@ def test_a_full_disk_ends_the_call_and_what_was_stored_stays(tmp_path, text, exa
     check(tmp_path / "out", films(20), exact)
 
 
+class Answers:
+    """Ray whose workers answer at once: `answer` is called with the block's number, and raises what a worker would."""
+
+    def __init__(self, answer, alive=True):
+        self.exceptions = pytest.importorskip("ray", reason="ray is not installed").exceptions
+        self.answer, self.alive = answer, alive
+        self.encode = self
+        self.available_resources = self.cluster_resources = dict
+
+    def remote(self, block):
+        return block.start
+
+    def wait(self, references, num_returns, timeout):
+        return ([], references) if self.answer is None else (references[:1], references[1:])
+
+    def get(self, reference):
+        return self.answer(reference)
+
+    def nodes(self):
+        return [{"Alive": self.alive}]
+
+
+def blocks(count):
+    return iter([Block("rows.parquet", number, 1, ("plot",)) for number in range(count)])
+
+
 def test_a_full_disk_of_a_worker_ends_the_call():
-    ray = pytest.importorskip("ray", reason="ray is not installed")
+    def full(number):
+        raise ray.exceptions.RayTaskError("encode", "", OSError(errno.ENOSPC, "No space left on device"))
 
-    class Full:
-        exceptions = ray.exceptions
-
-        @staticmethod
-        def get(reference):
-            raise ray.exceptions.RayTaskError("encode", "", OSError(errno.ENOSPC, "No space left on device"))
-
+    ray = Answers(full)
     with pytest.raises(OSError, match="No space left"):
-        on_ray._outcome(Full, None, None)
+        list(on_ray._outcomes(ray, [ray], blocks(2), print))
+
+
+def test_blocks_that_kill_their_worker_are_left_out_and_workers_that_do_not_live_end_the_call():
+    def deadly(number):
+        if number in kills:
+            raise ray.exceptions.RayActorError(error_msg="killed")
+        return Outcome(number, [], {}, [])
+
+    ray, kills = Answers(deadly), {2, 3}
+    outcomes = list(on_ray._outcomes(ray, [ray], blocks(9), print))
+    assert [str(failure) for outcome in outcomes for failure in outcome.failures] == [
+        "rows.parquet, row 2: its worker died: killed",
+        "rows.parquet, row 3: its worker died: killed",
+    ]
+    kills = set(range(9))
+    with pytest.raises(RuntimeError, match="needs machines on which workers live.*its worker died: killed. Look at it"):
+        list(on_ray._outcomes(ray, [ray], blocks(9), print))
+    with pytest.raises(RuntimeError, match="none is alive"):
+        ray = Answers(None, alive=False)
+        list(on_ray._outcomes(ray, [ray], blocks(1), print))
 
 
 def test_two_calls_do_not_write_to_one_folder(tmp_path, text):

@@ -12,6 +12,7 @@ from mmkeras.trunk.row_blocks import Failure
 STALL = 45.0  # seconds without an outcome, after which it is told what is short
 AHEAD = 2  # blocks that each worker has before it
 TRIES = 3  # times that a block may kill its worker before it is left out
+DEATHS = 2 * AHEAD  # blocks in turn that a worker may leave out before it gets no more
 
 
 class Worker:
@@ -46,10 +47,10 @@ def outcomes_on_ray(shipped, blocks, out, *, workers, gpus, say):
 
 def _outcomes(ray, actors, blocks, say):
     """Give each worker blocks, a few ahead, and yield what comes back."""
-    pending = {}
+    pending, deaths = {}, dict.fromkeys(actors, 0)
 
     def give(actor):
-        block = next(blocks, None)
+        block = next(blocks, None) if deaths[actor] < DEATHS else None
         if block is not None:
             pending[actor.encode.remote(block)] = (actor, block)
 
@@ -64,25 +65,42 @@ def _outcomes(ray, actors, blocks, say):
             continue
         last = time.monotonic()
         actor, block = pending.pop(ready[0])
+        outcome, died = _outcome(ray, ready[0], block)
+        deaths[actor] = deaths[actor] + 1 if died else 0
+        if min(deaths.values()) >= DEATHS:
+            raise _ended(outcome.failures[0].why)
         give(actor)
-        yield _outcome(ray, ready[0], block)
+        yield outcome
 
 
 def _outcome(ray, reference, block):
-    """What came back of a block; a failure where it killed its worker again and again."""
+    """(what came back of a block, whether its worker died): a failure where it died again and again."""
     try:
-        return ray.get(reference)
+        return ray.get(reference), False
     except ray.exceptions.RayTaskError as error:
         raise (error.cause or error) from error  # Ray's own mixture of both says nothing of an OSError
     except ray.exceptions.RayActorError as error:
         last = block.start + block.count - 1
-        why = f"its worker died {TRIES + 1} times: {str(error).splitlines()[0]}"
-        return Outcome(block, [], {}, [Failure(block.source, block.start, last, why)])
+        why = f"its worker died: {' '.join(str(error).split())[:500]}"
+        return Outcome(block, [], {}, [Failure(block.source, block.start, last, why)]), True
 
 
 def _stalled(ray, pending, seconds):
-    """A sentence about what is short."""
+    """A sentence about what is short.
+
+    Raises:
+        RuntimeError: no machine is left.
+    """
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise _ended("none is alive")
     return (
-        f"No block came back for {seconds:.0f} s, {pending} are under way ({resources(ray)}). Where CPU or GPU is 0, other jobs hold "
-        "it; else workers load their towers, or a block takes that long: smaller `rows_per_block` come sooner."
+        f"No block came back for {seconds:.0f} s, {pending} are under way ({resources(ray)}; these workers hold one CPU each). They load "
+        "their towers, wait for a machine, or a block takes that long: smaller `rows_per_block` come sooner."
+    )
+
+
+def _ended(why):
+    return RuntimeError(
+        f"Encoding needs machines on which workers live. Received: a cluster where they do not: {why}. Look at it, and call again: what "
+        "is stored is not encoded again."
     )
