@@ -192,6 +192,31 @@ def test_parts_of_words_become_words():
     assert words_of([], []) == []
 
 
+def test_several_choices_are_as_each_by_itself(films):
+    pipe, df = films
+    rows = df.head(3)
+    both = mm.explain(pipe, rows, ["Drama", "War"])
+    assert both.outcomes == ("Drama",) * 3 + ("War",) * 3
+    for part, name in enumerate(["Drama", "War"]):
+        alone = mm.explain(pipe, rows, name)
+        pd.testing.assert_frame_equal(alone.modalities, both.modalities.iloc[3 * part : 3 * part + 3], atol=1e-5)
+        assert alone.pieces["words"][0] == [
+            (term, pytest.approx(value, abs=1e-4)) for term, value in both.pieces["words"][3 * part]
+        ]
+    with pytest.raises(ValueError, match="an empty list"):
+        mm.explain(pipe, rows, [])
+
+
+def test_many_rows_are_explained_in_parts():
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"a": rng.normal(size=10_000)}).assign(kind=lambda rows: np.where(rows["a"] > 0, "up", "down"))
+    pipe = mm.Pipeline([mm.Tabular(numeric="a")], mm.MultiClass("kind"), units=4)
+    pipe.fit(df.head(200), validation_data=False, epochs=2, verbose=0)
+    explanation = mm.explain(pipe, df, inside=False)
+    assert len(explanation) == 10_000 and np.isfinite(explanation.worth).all()
+    assert len(mm.explain(pipe, df.head(500)).pieces["tabular"]) == 500
+
+
 # === What is told ===
 
 

@@ -103,7 +103,7 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
         pipe: a fitted `Pipeline`.
         df: DataFrame with the modalities' columns.
         choice: the class, label or column of numbers that is explained, or a word of the captions; None takes what each row is most likely,
-            the number, or the whole caption.
+            the number, or the whole caption. A list explains all rows for its first, then for its second, and so on.
         inside: bool, whether words, columns and pixels are asked for, which takes gradients through the towers.
         verbose: 1 shows progress of encoding.
 
@@ -129,6 +129,8 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
 
     fitted, df = pipe.check_fitted(), as_frame(df)
     task = fitted.task
+    if isinstance(choice, list | tuple) and not choice:
+        raise ValueError("`choice` must be None, one thing, or a list of at least one. Received: an empty list.")
     if task.worth_name is None:
         raise ValueError(
             f"`explain` needs a task that says what its predictions are worth. Received: a Pipeline for {type(task).__name__}, without a `worth_name`."
@@ -137,16 +139,21 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
     trunk = fitted.trunk.over(df, model=fitted.head)
     fitted = dataclasses.replace(fitted, trunk=trunk)
     predictions = fitted.predict(df, verbose)
-    chosen, outcomes = task.chosen(choice, predictions)
+    choices = list(choice) if isinstance(choice, list | tuple) else [choice]
+    numbers, outcomes = zip(*(task.chosen(one, predictions) for one in choices), strict=True)
+    chosen, outcomes = np.concatenate(numbers), None if outcomes[0] is None else sum(outcomes, ())
     model, worth_of = task.explained(fitted.head)
     names = [modality.name for modality in trunk.modalities]
 
     def worth(there):
         absent = [name for name in names if name not in there]
-        return np.asarray(worth_of(trunk.outputs(model, df, absent=absent), chosen), "float64")
+        outputs = trunk.outputs(model, df, absent=absent)
+        outputs = {key: np.concatenate([x] * len(choices)) for key, x in outputs.items()}
+        return np.asarray(worth_of(outputs, chosen), "float64")
 
     whole = worth(names)
     values, errors = shapley(names, lambda there: whole if len(there) == len(names) else worth(there))
+    df = df if len(choices) == 1 else pd.concat([df] * len(choices))
     tables = [None if some is None else pd.DataFrame(some.T, df.index, names) for some in (values, errors)]
     explanation = Explanation(
         df.index, outcomes, task.worth_name, whole, whole - values.sum(axis=0), *tables, chosen=chosen
