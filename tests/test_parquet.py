@@ -53,6 +53,19 @@ def test_rows_beside_are_read_as_those_that_are_stored(store):
     assert read["text"][:, 0, 0].tolist() == [60, 10]
 
 
+def test_rows_of_many_files_are_found_and_what_is_known_of_old_ones_is_kept(store, monkeypatch):
+    rng, pairs = np.random.default_rng(0), list(zip(keys_of(60), flat_rows(60), strict=True))
+    rest = [pairs[place] for place in 5 + rng.permutation(55)]
+    sorted_keys, real = [], np.argsort
+    monkeypatch.setattr(np, "argsort", lambda keys, **how: sorted_keys.append(len(keys)) or real(keys, **how))
+    for first in range(0, 55, 5):
+        store.write(rest[first : first + 5])
+        assert store.missing([key for key, _ in rest]) == list(range(min(first + 5, 55), 55))
+    assert sum(sorted_keys) < 250  # if each file sorted all that are known, it were 5 + 10 + … + 60 = 390
+    read = store.read([key for key, _ in pairs], FLAT)
+    assert read["text"][:, 0, 0].tolist() == list(range(0, 600, 10))
+
+
 def test_a_key_is_stored_once(store):
     store.write(zip(keys_of(6), flat_rows(6), strict=True))
     assert store.count(TOWER) == 6 and len(store.files(TOWER)) == 2

@@ -236,11 +236,10 @@ class ParquetStore:
 
 
 class _Index:
-    """Where the keys of a tower are: sorted, 44 bytes for each."""
+    """Where the keys of a tower are, 44 bytes for each: sorted runs, which are joined as they grow, so that a new file costs little."""
 
     def __init__(self):
-        self.paths, self._keys = [], np.array([], "S32")
-        self._files, self._rows = np.array([], "int32"), np.array([], "int64")
+        self.paths, self._runs = [], []  # of (keys "S32", files int32, rows int64)
 
     def refresh(self, paths, arrow):
         """Look at new files; at all of them where one is gone."""
@@ -253,18 +252,28 @@ class _Index:
             _keys(arrow.parquet.read_table(path, columns=["key"], partitioning=None).column("key")) for path in fresh
         ]
         numbers = [np.full(len(part), len(self.paths) + place, "int32") for place, part in enumerate(parts)]
-        keys = np.concatenate([self._keys, *parts])
-        order = np.argsort(keys, kind="stable")
-        self._keys, self.paths = keys[order], self.paths + fresh
-        self._files = np.concatenate([self._files, *numbers])[order]
-        self._rows = np.concatenate([self._rows, *[np.arange(len(part)) for part in parts]])[order]
+        self.paths = self.paths + fresh
+        rows = [np.arange(len(part)) for part in parts]
+        self._runs.append(_by_key(map(np.concatenate, (parts, numbers, rows))))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) <= 2 * len(self._runs[-1][0]):
+            last, before = self._runs.pop(), self._runs.pop()
+            self._runs.append(_by_key(map(np.concatenate, zip(before, last, strict=True))))
 
     def find(self, keys):
         """((keys,) numbers of files or −1, (keys,) rows)."""
-        if not len(self._keys):
-            return np.full(len(keys), -1), np.zeros(len(keys), int)
-        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return np.where(self._keys[places] == keys, self._files[places], -1), self._rows[places]
+        files, rows = np.full(len(keys), -1), np.zeros(len(keys), int)
+        for own, numbers, places in self._runs:
+            if len(own):
+                at = np.minimum(np.searchsorted(own, keys), len(own) - 1)
+                new = (own[at] == keys) & (files < 0)
+                files, rows = np.where(new, numbers[at], files), np.where(new, places[at], rows)
+        return files, rows
+
+
+def _by_key(run):
+    keys, files, rows = run
+    order = np.argsort(keys, kind="stable")
+    return keys[order], files[order], rows[order]
 
 
 def _column(tensor):
