@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmkeras import layers
 from mmkeras.data.column import Claim, Column
+from mmkeras.data.drift import MUCH, Drift, exceeds
 from mmkeras.data.telling import shortened
 from mmkeras.layers.cells import BLANKS
 
@@ -108,18 +109,42 @@ class CategoryColumn(Column):
 
     def findings(self, series, values):
         found, present = [], values[values != ""]
-        if self.known and len(present):
-            unknown = ~np.isin(present, self.known)
-            if unknown.mean() > 0.5:
-                found.append(
-                    f"{unknown.sum():,} of {len(present):,} cells hold categories that training never saw (for example "
-                    f"{shortened(present[unknown][0])})"
-                )
+        if self.usual is None and len(present) and (new := self._strange(present)).mean() > 0.5:
+            found.append(_told_of(present, new))
         if len(present) and len(set(present)) > 0.9 * len(present) and len(present) >= 100:
             found.append(
                 f"nearly every cell is another category ({len(set(present)):,} of {len(present):,}), as of an id"
             )
         return found
+
+    @property
+    def held(self):
+        if not self.known:
+            return f"more than {MOST_KNOWN:,} categories" if (self.usual or {}).get("known") else ""
+        return f"{len(self.known):,} categories: {', '.join(_shown(name) for name in self.known[:5])}" + ", …" * (
+            len(self.known) > 5
+        )
+
+    def summary(self, known):
+        counts = np.unique(known.astype(str), return_counts=True)[1]
+        return {"known": len(known), "once": int((counts == 1).sum())}
+
+    def differs(self, known):
+        """Unknown ones are told where they are more than those that only one training cell has, as many as Good and Turing expect to be new."""
+        if not self.known or not len(known):
+            return Drift()
+        new = self._strange(known)
+        share = float(new.mean())
+        if not exceeds(int(new.sum()), len(new), self.usual["once"], self.usual["known"], noise=3):
+            return Drift(share)
+        return Drift(share, findings=((_told_of(known, new), share >= MUCH),))
+
+    def _strange(self, known):
+        return ~np.isin(known, self.known) if self.known else np.zeros(len(known), bool)
+
+
+def _told_of(known, new):
+    return f"{new.sum():,} of {len(known):,} cells hold categories that training never saw (for example {shortened(known[new][0])})"
 
 
 def _strength(sample):

@@ -1,10 +1,13 @@
 """The contract of a column: how its cells are read, told from others, measured, and shown."""
 
 import abc
+import copy
 import dataclasses
 
 import keras
 
+from mmkeras.data.drift import LEAST_MISSING, MUCH, Drift, exceeds, spread
+from mmkeras.data.telling import quiet
 from mmkeras.persistence import argument_name
 
 
@@ -42,7 +45,12 @@ class Column(abc.ABC):
 
     Fields are plain values: what `adapt` learnt of how the training cells are written, such as whether the day comes first. They
     are saved with a model. A concrete one writes `reads` and `values`, and more where its cells are no short texts.
+
+    Args:
+        usual: plain values about what training cells held, see `remember`; None where nobody knows.
     """
+
+    usual: dict | None = dataclasses.field(default=None, kw_only=True, compare=False, repr=False)
 
     reads = "value"  # in a word; a column that is read in several ways is kept as it was written
     dtype = "string"  # of the raw values
@@ -61,6 +69,18 @@ class Column(abc.ABC):
     def adapt(self, series):
         """A copy that knows from the training cells, a pandas Series, how this column is written."""
         return self
+
+    def remember(self, series):
+        """A copy that knows what its training cells, a pandas Series, hold; `drift` compares others with it. Pictures are not looked at."""
+        if self.picture:
+            return self
+        sample, twin = spread(series), copy.copy(self)
+        with quiet():
+            values = self.values(sample)
+        gaps = self.gaps(values)
+        usual = {"rows": len(series), "looked": len(sample), "missing": int(gaps.sum()), **self.summary(values[~gaps])}
+        object.__setattr__(twin, "usual", usual)
+        return twin
 
     @abc.abstractmethod
     def values(self, series):
@@ -107,6 +127,32 @@ class Column(abc.ABC):
             values: what `values` gave of it.
         """
         return []
+
+    # What the training cells held, for people; '' where nobody knows.
+    held = ""
+
+    def summary(self, known):
+        """{name: plain value} about known raw values of training cells, which `differs` compares others with, and a model is saved with."""
+        return {}
+
+    def differs(self, known):
+        """`drift.Drift` of known raw values from what `usual` holds."""
+        return Drift()
+
+    def drift(self, values):
+        """`drift.Drift` of the raw values of cells from training cells; of nothing where those are not known, as of models saved long ago."""
+        if self.usual is None:
+            return Drift()
+        gaps = self.gaps(values)
+        drift, missing = self.differs(values[~gaps]), int(gaps.sum())
+        before = self.usual["missing"], self.usual["looked"]
+        if not exceeds(missing, len(values), *before, least=LEAST_MISSING):
+            return drift
+        share, usual = missing / len(values), before[0] / before[1]
+        told = (
+            f"{missing:,} of {len(values):,} cells are missing, empty or unread ({share:.0%}; in training {usual:.0%})"
+        )
+        return dataclasses.replace(drift, findings=(*drift.findings, (told, share - usual >= MUCH)))
 
     def get_config(self):
         """The fields as plain values, for JSON."""

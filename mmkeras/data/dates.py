@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmkeras import layers
 from mmkeras.data.column import Claim, Column
+from mmkeras.data.drift import Drift, beyond, range_of
 from mmkeras.data.numbers import is_gap, tell_missing
 from mmkeras.data.telling import quiet
 from mmkeras.layers.dates import read_dates
@@ -108,6 +109,18 @@ class DateColumn(Column):
         doubt = told[0] if told else "many cells are no dates" if share < 0.95 else ""
         strength = 1.0 if sample.dtype_letter == "M" else 0.97 * share
         return Claim(strength, why, self.reads, doubt, unread=unread, values=dates)
+
+    @property
+    def held(self):
+        usual = self.usual or {}
+        return f"dates from {usual['low'][:10]} to {usual['high'][:10]}" if "low" in usual else ""
+
+    def summary(self, known):
+        return range_of(known)
+
+    def differs(self, known):
+        outside, findings = beyond(self.usual, known, "dates", lambda date: date[:10])
+        return Drift(outside, findings=findings)
 
     def read(self, raw, name):
         return layers.ReadDates(bool(self.dayfirst), name=name)(raw)

@@ -12,6 +12,7 @@ import pandas as pd
 from mmkeras import layers
 from mmkeras.data.categories import factorize
 from mmkeras.data.column import Claim, Column
+from mmkeras.data.drift import Drift, beyond, bins_of, range_of, shift
 from mmkeras.data.telling import quiet, shortened, tell
 from mmkeras.layers.cells import BLANKS, GAPS, MULTIPLIERS, read_numbers
 
@@ -177,6 +178,21 @@ class NumberColumn(Column):
                 f"{before:,} different cells become {after:,} different numbers: the rest is beyond their precision"
             ]
         return []
+
+    @property
+    def held(self):
+        usual = self.usual or {}
+        if "low" not in usual:
+            return ""
+        return f"numbers from {_written(usual['low'])} to {_written(usual['high'])}, their median {_written(usual['median'])}"
+
+    def summary(self, known):
+        return {**range_of(known), **bins_of(known)}
+
+    def differs(self, known):
+        outside, told = beyond(self.usual, known, "numbers", _written)
+        index, more = shift(self.usual, known, _written)
+        return Drift(outside, index, told + more)
 
 
 # Seconds since 1970 from 2000 to 2035, which no quantity but time is likely to keep to; and the same in milliseconds.

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.data.column import Claim, Column
+from mmkeras.data.drift import LEAST, MUCH, Drift, exceeds, script_of, scripts_of
 from mmkeras.data.examples import sentences
-from mmkeras.data.telling import tell
+from mmkeras.data.telling import shortened, tell
 from mmkeras.layers.scripts import valid
 
 FEW = 20  # texts that are surely a list of names
@@ -41,6 +42,36 @@ class TextColumn(Column):
         recur = "hardly any twice" if sample.unique else f"each {sample.repeated:,.1f} times on average"
         why = f"{kind} of {words:.1f} words on average, {recur}"
         return Claim(strength, why, self.reads, settings=_length(sample))
+
+    @property
+    def held(self):
+        scripts = (self.usual or {}).get("scripts", {})
+        total = sum(scripts.values())
+        return (
+            "texts in the scripts " + ", ".join(f"{n} ({c / total:.0%})" for n, c in scripts.items()) if total else ""
+        )
+
+    def summary(self, known):
+        return {"scripts": scripts_of(known)}
+
+    def differs(self, known):
+        usual = self.usual["scripts"]
+        total = sum(usual.values())
+        rare = {name: count for name, count in usual.items() if count < LEAST * total}
+        scripts = [script_of(text) for text in known]
+        written = sum(script != "" for script in scripts)
+        strange = [place for place, script in enumerate(scripts) if script and usual.get(script, 0) < LEAST * total]
+        if not total or not written:
+            return Drift()
+        share = len(strange) / written
+        if not exceeds(len(strange), written, sum(rare.values()), total):
+            return Drift(share)
+        names, text = sorted({scripts[place] for place in strange}), known[strange[0]]
+        told = (
+            f"{len(strange):,} of {written:,} texts are in scripts that fewer than {LEAST:.0%} of the training texts have: "
+            f"{', '.join(names[:5])} (for example {shortened(text, 40)})"
+        )
+        return Drift(share, findings=((told, share >= MUCH),))
 
     def lengths(self, values):
         return np.array([len(value) for value in values])

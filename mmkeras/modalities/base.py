@@ -86,9 +86,11 @@ class Modality(Learner):
         return self.__dict__.get("_readers", self.columns_read)
 
     def reading(self, df):
-        """A copy whose columns know from the training rows `df` how they are written; see `data.column.Column.adapt`."""
+        """A copy whose columns know from the training rows `df` how they are written, and what they hold; see `data.column.Column`."""
         check_frame(df, self.columns_read, f"modality {self.name!r}")
-        return self.read_by({name: column.adapt(df[name]) for name, column in self.columns_read.items()})
+        return self.read_by(
+            {name: column.adapt(df[name]).remember(df[name]) for name, column in self.columns_read.items()}
+        )
 
     def read_by(self, readers):
         """A copy whose columns are read by {name: Column}."""
