@@ -24,7 +24,9 @@ import psutil
 import mmkeras as mm
 from mmkeras.data.columns import NumberColumn, raw_values, row_keys
 from mmkeras.modalities.base import PRESENT, Modality, adapt
+from mmkeras.trunk import reading
 from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.trunk import Trunk
 
 FILE = 250_000  # rows of a file
@@ -103,9 +105,10 @@ def make(rows, width, folder):
     store = ParquetStore(folder / "features")
     store.describe(tower.fingerprint, "made up", tower.layout, "tensorflow")
     (folder / "rows").mkdir()
+    ids = rng.permutation(rows + TEST)
     parts = [(first, min(first + FILE, rows), f"rows/{first:010}.parquet") for first in range(0, rows, FILE)]
     for first, last, name in [*parts, (rows, rows + TEST, "test.parquet")]:
-        frame = pd.DataFrame({"id": np.arange(first, last), "x": rng.normal(size=last - first)})
+        frame = pd.DataFrame({"id": ids[first:last], "x": rng.normal(size=last - first)})
         features = rng.normal(size=(last - first, width)).astype("float16")
         score = features.astype("float32") @ weights + frame["x"] + rng.normal(size=len(frame))
         frame["side"] = np.where(score > 0, "right", "left")
@@ -152,6 +155,7 @@ def main():
     streamed = accuracy(pipe, test, folder)
     print(f"accuracy {streamed:.4f} of the streamed fit", flush=True)
 
+    reading.IN_MEMORY = 1 << 31  # else what is larger is read from the store in each epoch, row by row
     plain = pipeline(options.width)
     plain.fit(small.head(IN_MEMORY), cache_dir=folder / "features", **settings)
     held = accuracy(plain, test, folder)
@@ -159,7 +163,7 @@ def main():
 
 
 def accuracy(pipe, test, folder):
-    pipe.trunk.cache = mm.trunk.store.CacheFolder(folder / "features")
+    pipe.trunk.cache = CacheFolder(folder / "features")
     return float((pipe.predict_labels(test) == test["side"]).mean())
 
 

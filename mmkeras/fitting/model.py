@@ -1,9 +1,11 @@
 """What a user asks of a fitted model."""
 
 from mmkeras.data.check import check_columns
-from mmkeras.data.frames import as_frame, frame_if_rows, like
+from mmkeras.data.frames import as_frame, frame_if_rows, like, names_files
 from mmkeras.evaluation.evaluate import evaluate
+from mmkeras.fitting.row_files import check_no_files
 from mmkeras.fitting.sets import learn_sets
+from mmkeras.fitting.use_files import evaluate_files, predict_files
 from mmkeras.trunk.stages import chain
 
 
@@ -50,21 +52,30 @@ class Model:
 
     # --- prediction
 
-    def predict(self, df, verbose=0, *, cache=False):
+    def predict(self, df, verbose=0, *, cache=False, features=None, key=None, out=None):
         """Predictions as a DataFrame on the index of `df`, of its kind: a polars DataFrame for one, say.
 
         Args:
-            df: pandas DataFrame with the modalities' columns; other columns are left alone.
+            df: pandas DataFrame with the modalities' columns; other columns are left alone. Or files of Parquet, a path, a pattern such as
+                "rows/*.parquet" or a list of these, whose rows stream.
             verbose: 1 shows progress of encoding.
             cache: bool, whether what frozen towers give for new rows goes to the cache, which grows with each of them.
+            features: with files, the folder of features that `encode_table` wrote; None lets towers run.
+            key: with files, name of a column that is written before the predictions, or None.
+            out: with files, a new or empty folder, in which there is then a file of Parquet for each of them, with rows in their order.
 
         Returns:
-            DataFrame in the task's own form, such as a probability column per class, or the target's numbers.
+            DataFrame in the task's own form, such as a probability column per class, or the target's numbers; with files, pathlib.Path of
+            the folder of such tables.
 
         Raises:
             KeyError, TypeError, ValueError: columns or rows that cannot work, or an unfitted Pipeline.
+            OSError: with files, one that cannot be read or written; then nothing is.
         """
         fitted = self.check_fitted()
+        if names_files(df):
+            return predict_files(fitted, df, out, features=features, key=key)
+        check_no_files(features=features, key=key, out=out)
         return like(fitted.formed(fitted.task.frame, as_frame(df), verbose, cache), df)
 
     def predict_labels(self, df, verbose=0, *, cache=False):
@@ -121,11 +132,13 @@ class Model:
 
     # --- evaluation
 
-    def evaluate(self, df, train_data=None, verbose=1, *, missing=False, explain=False, by=None, rivals=()):
+    def evaluate(
+        self, df, train_data=None, verbose=1, *, missing=False, explain=False, by=None, rivals=(), features=None
+    ):
         """Score on rows that were not trained on, beside simple rivals fitted on the training rows.
 
         Args:
-            df: pandas DataFrame with the target column too.
+            df: pandas DataFrame with the target column too; or files of Parquet, as for `fit`, without `missing` and `explain`.
             train_data: the training rows, needed only when a Pipeline was saved before its first `evaluate`, so
                 that it came without rivals.
             verbose: 0 silent; 1 tells when rivals are trained, and shows progress.
@@ -134,6 +147,7 @@ class Model:
             explain: bool; True also divides the primary metric among the modalities by Shapley values (`Report.earned`).
             by: name of a column; also scores the rows of each of its values (`Report.groups`).
             rivals: classes derived from `evaluation.rivals.Rival`, to be shown beside the task's own.
+            features: with files, see `predict`.
 
         Returns:
             `Report`.
@@ -141,8 +155,16 @@ class Model:
         Raises:
             KeyError, TypeError, ValueError: as `predict`; or a target in none of its forms.
         """
-        fitted, notes, df = self.check_fitted(), list(self.notes), as_frame(df)
-        train_data = frame_if_rows(train_data, "train_data")
+        fitted, notes, train_data = self.check_fitted(), list(self.notes), frame_if_rows(train_data, "train_data")
+        if names_files(df):
+            if missing or explain:
+                raise ValueError(
+                    "Rows in files are read once. Received: `missing` or `explain`, which predict them many times. Give a DataFrame of some."
+                )
+            settings = {"train_data": train_data, "by": by, "rivals": rivals, "notes": notes, "verbose": verbose}
+            return evaluate_files(fitted, df, features=features, **settings)
+        check_no_files(features=features)
+        df = as_frame(df)
         every = {**fitted.simple_rivals(train_data, verbose), **fitted.fit_rivals(rivals, train_data, verbose)}
         if not every:
             notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` the training rows.")
