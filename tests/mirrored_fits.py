@@ -45,10 +45,9 @@ def main():
     df, small, told = rows(), {"units": 8, "dropout": 0.0}, {}
     cases = {fusion: (tables, lambda: mm.MultiLabel("labels"), {"fusion": fusion}) for fusion in FUSIONS}
     cases["classes"] = (tables, lambda: mm.MultiClass("class"), {})
-    cases["numbers"] = (tables, lambda: mm.Regression("number"), {})
     for name, (modalities, task, settings) in cases.items():
         told[name], pipe = differs(df, modalities, task, **settings, **small)
-    told["clip"], _ = differs(df, tables, lambda: mm.Regression("number"), {"clip_norm": 0.1}, **small)
+    told["numbers"], pipe = differs(df, tables, lambda: mm.Regression("number"), {"clip_norm": 0.1}, **small)
     told["sgd"], _ = differs(
         df, tables, lambda: mm.Regression("number"), {"optimizer": "sgd", "clip_norm": 0.1}, **small
     )

@@ -105,9 +105,9 @@ def ablate(
 
     Example:
         >>> import mmkeras as mm
-        >>> df = mm.samples.movies(60, seed=0)
+        >>> train, test = mm.split_frame(mm.samples.movies(60, seed=0), 0.3, seed=0)
         >>> table = [mm.Tabular(numeric=["runtime"], name="length"), mm.Tabular(numeric=["budget"], name="money")]
-        >>> ablation = mm.ablate(table, mm.MultiLabel("genres"), df, folds=2, losses=["focal"], epochs=1, verbose=0)
+        >>> ablation = mm.ablate(table, mm.Regression("popularity"), train, test, epochs=1, verbose=0)
         >>> list(ablation.table.columns[:2])
         ['modalities', 'loss']
     """
