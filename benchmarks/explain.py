@@ -17,6 +17,7 @@ from movies import fitted, genres
 import mmkeras as mm
 from mmkeras.data.columns import raw_values
 from mmkeras.inspection.deletion import deletion
+from mmkeras.inspection.sanity import sanity
 from mmkeras.inspection.gradients import Gradients
 
 
@@ -46,6 +47,8 @@ def main():
     print(f"pieces within 2% of the difference: {(explanation.missed <= 0.02).mean():.1%} of rows")
     print(cost(pipe, rows.head(16)))
     print(deletion(pipe, rows, explanation, "text").round(3))
+    print("in probabilities:", deletion(pipe, rows, explanation, "text", probability=True).round(3), sep="\n")
+    print(sanity(pipe, rows.head(32), mm.explain(pipe, rows.head(32))).round(3))
     if options.html:
         explanation.to_html(options.html)
 
