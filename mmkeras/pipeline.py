@@ -144,6 +144,7 @@ class Pipeline(Model):
                 self._recipe, df, cache, settings, validation_data=validation_data, callbacks=callbacks, **streams
             )
             self._fitted, self.notes, self.trail = fitted, notes, None
+            warn_of_columns(fitted.rows.df, self.modalities, "training rows")
             return history
         check_no_files(**streams)
         validation_data = frame_if_rows(validation_data, "validation_data")

@@ -107,7 +107,7 @@ def reading(fitted, features):
     yield dataclasses.replace(fitted, trunk=trunk)
     if store.absent:
         warnings.warn(
-            f"`features` should hold those of all rows. Received: {str(store.path)!r}, without {store.absent:,} of them, which were encoded now. "
+            f"`features` should hold those of all rows. Received: {str(store.path)!r}, without {store.absent:,} different ones, which were encoded now. "
             "Call mm.encode_table first.",
             stacklevel=6,
         )

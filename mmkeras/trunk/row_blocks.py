@@ -132,7 +132,7 @@ class RowBlocks:
         try:
             with opened(path) as file, arrow.parquet.ParquetFile(file) as parquet:
                 for batch in parquet.iter_batches(self.size, columns=list(self.columns)):
-                    yield _as_pandas(arrow, arrow.Table.from_batches([batch]))
+                    yield _as_pandas(arrow, arrow.Table.from_batches([batch])).reset_index(drop=True)
         except (OSError, ValueError) as error:  # pyarrow's errors are of these
             raise OSError(
                 f"Files of rows must stay as they are while they are read. Received: {path!r}, which cannot be read any more: {error}. Write it again."
