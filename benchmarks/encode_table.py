@@ -1,7 +1,7 @@
 """Encoding of tables: two Ray workers against this process, and rounds in which something is killed with -9.
 
     python benchmarks/encode_table.py [--rows 20000] [--rounds 4] [--kill-rows 2000] [--tower PRESET]
-    python benchmarks/encode_table.py --compare [--rows 20000] [--photos FOLDER]
+    python benchmarks/encode_table.py --compare [--rows 20000] [--photos FOLDER [--weights FILE]]
 
 Made-up films, a BERT of two blocks with random weights. Printed are rows per second from the first block that is written to the last,
 start-up apart, and their ratio, beside the number of cores; and of the rounds, in which a worker, the raylet or the driver is killed
@@ -146,6 +146,7 @@ def main():
     parser.add_argument("--kill-rows", type=int, default=2_000)
     parser.add_argument("--tower", help="preset of a tower of texts, in place of the BERT of two blocks, for the rates")
     parser.add_argument("--photos", help="folder of JPEG files, 2,000 of which are encoded")
+    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2: a file, or imagenet, which is fetched")
     parser.add_argument("--compare", action="store_true", help="compare with the cache of a fit alone")
     options = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -153,11 +154,12 @@ def main():
     films = mm.samples.movies(max(options.rows, options.kill_rows), seed=0)
     films["plot"] = [f"{text} {number}" for number, text in enumerate(films["overview"])]
     if options.compare:
-        text = mm.Text("plot", encoder=str(folder / "tower"), sequence_length=64)
-        compare(films.head(options.rows)[["plot"]], text, folder / "films")
+        if options.rows:
+            text = mm.Text("plot", encoder=str(folder / "tower"), sequence_length=64)
+            compare(films.head(options.rows)[["plot"]], text, folder / "films")
         paths = sorted(pathlib.Path(options.photos).glob("*.jpg"))[:2000] if options.photos else []
         if paths:
-            photo = mm.Image("photo", encoder="MobileNetV2", weights=None, image_size=(96, 96))
+            photo = mm.Image("photo", encoder="MobileNetV2", weights=options.weights, image_size=(96, 96))
             compare(pd.DataFrame({"photo": list(map(str, paths))}), photo, folder / "photos")
     else:
         rates(folder, films.head(options.rows), options.tower)

@@ -17,8 +17,8 @@ from movies import fitted, genres
 import mmkeras as mm
 from mmkeras.data.columns import raw_values
 from mmkeras.inspection.deletion import deletion
-from mmkeras.inspection.sanity import sanity
 from mmkeras.inspection.gradients import Gradients
+from mmkeras.inspection.sanity import sanity
 
 
 def main():

@@ -207,6 +207,22 @@ def test_several_choices_are_as_each_by_itself(films):
         mm.explain(pipe, rows, [])
 
 
+@pytest.mark.parametrize("task", [mm.MultiClass("kind"), mm.MultiLabel("kind")])
+def test_a_prediction_that_is_sure_is_explained_all_the_same(task):
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"a": rng.normal(size=120)}).assign(kind=lambda rows: np.where(rows["a"] > 0, "up", "down"))
+    pipe = mm.Pipeline([mm.Tabular(numeric="a")], task, units=8, dropout=0.0)
+    pipe.fit(df, validation_data=False, epochs=3, verbose=0)
+    probabilities = pipe.predict(df.head(1))["up"].to_numpy()
+    usual = mm.explain(pipe, df.head(1), "up").worth
+    np.testing.assert_allclose(usual, np.log(probabilities / (1 - probabilities)), rtol=1e-4)
+    layer = pipe.head.get_layer("logits_0")
+    layer.set_weights([weight * 300 for weight in layer.get_weights()])
+    sure = mm.explain(pipe, df.sort_values("a").tail(3), "up")
+    assert (pipe.predict(df.sort_values("a").tail(3))["up"] > 1 - 1e-5).all() and (sure.worth > 11).all()
+    assert (sure.missed <= 0.02).all() and all(abs(pieces[0][1]) > 1 for pieces in sure.pieces["tabular"])
+
+
 def test_many_rows_are_explained_in_parts():
     rng = np.random.default_rng(0)
     df = pd.DataFrame({"a": rng.normal(size=10_000)}).assign(kind=lambda rows: np.where(rows["a"] > 0, "up", "down"))

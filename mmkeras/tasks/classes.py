@@ -15,6 +15,7 @@ from mmkeras.evaluation import metrics
 from mmkeras.evaluation.calibration import calibration_section, learn_calibration
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.evaluation.trees import Trees
+from mmkeras.graph import operation_of, parents, submodel
 from mmkeras.layers import Calibration
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
 from mmkeras.tasks.answers import ClassValues, listed, natural_order, unplain, warn_of_names
@@ -76,6 +77,17 @@ class Classes(Decisions):
 
     def usual_outcomes(self, predictions):
         return predictions.argmax(axis=1)
+
+    def explained(self, head):
+        """The logits, where the head shows them: probabilities that are near 0 or 1 no longer tell what brought them there."""
+        logits = logits_of(head.output[self.column])
+        if logits is None:
+            return head, self.worth
+        return submodel(head.input, {self.column: logits}), self.worth_of_logits
+
+    def worth_of_logits(self, outputs, outcomes):
+        """(B,) log-odds of a class of each row, from logits (B, C)."""
+        return super().worth(outputs, outcomes)
 
     def worth(self, outputs, outcomes):
         """(B,) log-odds of a class of each row."""
@@ -157,6 +169,16 @@ class Classes(Decisions):
             f"Labels never seen in training, or left out of `classes`: {listed(list(unknown), unknown)}. The model cannot "
             "predict them; they count in no metric."
         ]
+
+
+def logits_of(probabilities):
+    """The KerasTensor of logits behind that of probabilities, calibrated as these are; None where they are not to be seen."""
+    layer, (before,) = operation_of(probabilities), parents(probabilities)[:1]
+    if isinstance(layer, Calibration):
+        logits = logits_of(before)
+        return None if logits is None else logits * np.float32(layer.slope) + np.float32(layer.shift)
+    plain = isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.sigmoid
+    return before if plain else None
 
 
 def read_names(column, values):
@@ -378,6 +400,12 @@ class MultiClass(Classes):
 
     def truth(self, target):
         return self._flags(target.values)
+
+    def worth_of_logits(self, outputs, outcomes):
+        logits = outputs[self.column]
+        own = keras.ops.one_hot(outcomes, len(self.classes), dtype="bool")
+        others = keras.ops.logsumexp(keras.ops.where(own, -1e9, logits), axis=1)
+        return super().worth_of_logits(outputs, outcomes) - others
 
     def misfits(self, target, predictions):
         """One less the probability of the class that is true (Sadinle et al., 2019)."""
