@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import mmkeras as mm
+from mmkeras.__main__ import main
 from mmkeras.data.batches import Order
 from mmkeras.data.columns import NumberColumn
 from mmkeras.data.hashes import held_out, row_hashes
@@ -376,3 +377,20 @@ def test_rows_without_features_are_encoded_when_predicted_and_told(rows, folder,
         out = fitted.predict(str(rows / "0.parquet"), features=folder / "features", out=tmp_path / "out")
     right = fitted.predict(pd.read_parquet(rows / "0.parquet").head(60))
     np.testing.assert_allclose(pd.read_parquet(out / "0.parquet").head(60), right, atol=1e-6)
+
+
+def test_commands_read_files_of_rows(folder, tmp_path, capsys):
+    rows, out = str(folder / "rows/*.parquet"), tmp_path / "out"
+    settings = ["--numeric", "x,z", "--label", "y", "--out", str(out), "--cache-dir", str(tmp_path / "cache")]
+    assert main(["train", "--rows", rows, *settings, "--key", "id", "--epochs", "1"]) == 0
+    assert main(["predict", str(out), "--rows", rows, "--key", "id", "--out", str(tmp_path / "said")]) == 0
+    assert pd.read_parquet(tmp_path / "said/0.parquet").columns.tolist() == ["id", "no", "yes"]
+    assert main(["train", "--csv", "a.csv", *settings, "--key", "id"]) == 2
+    assert "--key goes with --rows" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--csv", "a.csv", "--rows", rows, *settings])
+    assert "not allowed with argument" in capsys.readouterr().err
+    assert main(["cache", "info", "--cache-dir", str(folder / "features")]) == 0
+    assert "600 rows" in capsys.readouterr().out
+    assert main(["cache", "clear", "--cache-dir", str(folder / "features")]) == 2
+    assert "Delete the folder itself" in capsys.readouterr().err

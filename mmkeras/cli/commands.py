@@ -1,4 +1,4 @@
-"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | caption | evaluate | embed | retrieve | encode | export | serve | cache."""
+"""The command line: mmkeras quickstart | suggest | fit | train | search | predict | … and more, see `options.COMMANDS`."""
 
 import argparse
 import dataclasses
@@ -10,17 +10,19 @@ from mmkeras import Pipeline  # first: the command loads everything with it
 from mmkeras.cli import finding
 from mmkeras.cli import quickstart as samples
 from mmkeras.cli.encode import encode as encode_rows
+from mmkeras.cli.explain import explain as explain_rows
 from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
 from mmkeras.cli.options import make_parser, read_early
 from mmkeras.cli.predictions import check_ending, first_predictions, write_predictions
 from mmkeras.cli.serve import serve
 from mmkeras.cli.served import call_of
+from mmkeras.cli.streams import check_rows, train_rows
 from mmkeras.cli.use import import_file, load_folder, rivals_of
 from mmkeras.data.columns import check_frame
 from mmkeras.data.tables import read_parts, read_table
 from mmkeras.modalities.base import split_names
 from mmkeras.persistence import write_text
-from mmkeras.trunk import folder, store
+from mmkeras.trunk import folder, parquet, store
 from mmkeras.trunk.engines import refused
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
@@ -92,20 +94,26 @@ def fit(options):
 
 
 def train(options):
-    train_rows, test_rows, modalities, task = _read_data(options)
+    check_rows(options, "key", "test_rows")
+    settings = {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "learning_rate": options.learning_rate,
+        "fine_tune_epochs": options.fine_tune_epochs,
+        "class_weight": options.class_weight,
+        "sample_weight": options.sample_weight,
+        "loss": options.loss,
+        "cache_dir": options.cache_dir or folder.default_directory(),
+    }
+    if options.rows:
+        task = make_task(options)
+        modalities = make_modalities(options, task.sequences)
+        train_rows(Pipeline(modalities, task, **head_settings(options)), options, settings)
+        return
+    learnt, test_rows, modalities, task = _read_data(options)
     pipe = Pipeline(modalities, task, **head_settings(options))
-    pipe.fit(
-        train_rows,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        learning_rate=options.learning_rate,
-        fine_tune_epochs=options.fine_tune_epochs,
-        class_weight=options.class_weight,
-        sample_weight=options.sample_weight,
-        loss=options.loss,
-        cache_dir=options.cache_dir or folder.default_directory(),
-    )
+    pipe.fit(learnt, **settings)
     finish(pipe, test_rows, pathlib.Path(options.out), options.rivals)
 
 
@@ -135,6 +143,12 @@ def search(options):
 
 
 def predict(options):
+    check_rows(options, "key")
+    if options.rows:
+        pipe = load_folder(options.model, options.unsafe)
+        out = pipe.predict(options.rows, features=options.features, key=options.key, out=options.out)
+        print(f"Wrote predictions to {out}.")
+        return
     check_ending(options.out)
     if options.chunk_rows < 1:
         raise ValueError(f"--chunk-rows must be 1 or more. Received: {options.chunk_rows}.")
@@ -159,16 +173,28 @@ def caption(options):
 
 
 def evaluate(options):
-    pipe, df = load_folder(options.model, options.unsafe), _read(options, options.csv)
+    check_rows(options)
+    pipe = load_folder(options.model, options.unsafe)
+    df, features = (options.rows, options.features) if options.rows else (_read(options, options.csv), None)
     rivals = _rivals(pipe, options.rivals)
-    train_rows = None if options.train_csv is None else _read(options, options.train_csv)
-    if rivals and train_rows is None:
+    learnt = None if options.train_csv is None else _read(options, options.train_csv)
+    if rivals and learnt is None:
         told = ", ".join(rival.__name__ for rival in rivals)
         print(f"Not shown, for they learn from training rows: {told}. Give --train-csv.", file=sys.stderr)
-    report = pipe.evaluate(df, train_rows, missing=options.missing, by=options.by, rivals=rivals)
+    report = pipe.evaluate(df, learnt, missing=options.missing, by=options.by, rivals=rivals, features=features)
     print(report)
     if options.html:
         print(f"Wrote {report.to_html(options.html)}.")
+
+
+def explain(options):
+    table, wrote = explain_rows(load_folder(options.model, options.unsafe), _read(options, options.csv), options)
+    print("\n".join([table.head(SHOWN).round(3).to_string(), wrote]).rstrip())
+
+
+def card(options):
+    df = None if options.csv is None else _read(options, options.csv)
+    print(f"Wrote {mm.model_card(load_folder(options.model, options.unsafe), options.html, df, options.by)}.")
 
 
 def embed(options):
@@ -199,7 +225,17 @@ def export(options):
 
 def cache(options):
     directory = pathlib.Path(options.cache_dir) if options.cache_dir else folder.default_directory()
-    if options.action == "clear":
+    if parquet.is_store(directory):
+        features = parquet.ParquetStore(directory)
+        if options.action == "clear":
+            raise ValueError(
+                f"`clear` empties the feature cache of fits. Received: {str(directory)!r}, features in Parquet that mmkeras encode wrote. "
+                "Delete the folder itself, or those of its towers, where they are not wanted any more."
+            )
+        for prefix, about in features.towers().items():
+            size = sum(path.stat().st_size for path in features.files(prefix))
+            print(f"{features.count(prefix):>8} rows {size / 2**20:>9.1f} MiB  {about['created']}  {about['tower']}")
+    elif options.action == "clear":
         print(f"Freed {store.clear(directory) / 2**20:.1f} MiB in {directory}.")
     elif not folder.is_cache(directory):
         print(f"There is no feature cache in {directory}.")
@@ -224,6 +260,8 @@ COMMANDS = {
         predict,
         caption,
         evaluate,
+        explain,
+        card,
         embed,
         retrieve,
         encode,

@@ -7,10 +7,12 @@ import json
 import pathlib
 
 from mmkeras.cli.encode import add_encode
+from mmkeras.cli.explain import add_card, add_explain
 from mmkeras.cli.finding import add_embed, add_retrieve
 from mmkeras.cli.quickstart import ROWS
 from mmkeras.cli.serve import add_options as add_serve
 from mmkeras.cli.serve import add_unsafe
+from mmkeras.cli.streams import add_rows
 from mmkeras.persistence import VERSION
 
 # What mmkeras's own classes offer: `python -m mmkeras.cli.offers` writes it.
@@ -164,6 +166,10 @@ def _train(parser, offers):
     parser.add_argument(
         "--sample-weight", metavar="COLUMN", help="column of numbers: how much each row counts in training"
     )
+    parser.add_argument(
+        "--key", metavar="COLUMN", help="with --rows, the column that names a row, and says whether it is held out"
+    )
+    parser.add_argument("--test-rows", metavar="PATTERN", help="with --rows, files of other rows, for the report")
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training rows")
     parser.add_argument("--fine-tune-epochs", type=int, default=0, help="further passes that train --trainable, too")
     parser.add_argument("--batch-size", type=int, default=64, help="rows of a step")
@@ -186,8 +192,8 @@ def _search(parser, offers):
 
 
 def _data(parser, offers, towers):
-    """What training and searching read, and where they write; `towers` where pretrained towers may train, too."""
-    _table(parser)
+    """What training and searching read, and where they write; `towers` where pretrained towers may train, too, or rows stream."""
+    _table(parser, streams=towers)
     parser.add_argument("--out", required=True, help="folder for model, report and served model")
     for name, told in offers.targets.items():
         metavar = name.replace("-", "_").upper()
@@ -214,14 +220,21 @@ def _split(parser):
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
 
-def _table(parser):
-    """The file of rows, and how it is written."""
+def _csv(parser, required=True):
     parser.add_argument(
         "--csv",
-        required=True,
+        required=required,
         metavar="FILE",
         help="the rows: text with a header, also in gzip, bz2, xz or zip; or .parquet, .feather",
     )
+
+
+def _table(parser, streams=False):
+    """The file of rows, and how it is written; or, where they may stream, files of Parquet."""
+    if streams:
+        add_rows(parser, _csv)
+    else:
+        _csv(parser)
     parser.add_argument(
         "--sep",
         type=lambda text: "\t" if text in ("tab", "\\t") else text,
@@ -234,10 +247,11 @@ def _table(parser):
 
 def _predict(parser, offers):
     _model(parser)
-    _table(parser)
+    _table(parser, streams=True)
+    parser.add_argument("--key", metavar="COLUMN", help="with --rows, a column that is written before the predictions")
     parser.add_argument(
         "--out",
-        help="CSV or Parquet file, by its ending, for the predictions; without it those of the first rows are printed",
+        help="CSV or Parquet file, by its ending, for the predictions, with --rows a new folder; without it those of the first rows are printed",
     )
     parser.add_argument(
         "--chunk-rows", type=int, default=8192, help="rows to read at once; predictions do not depend on it"
@@ -254,7 +268,7 @@ def _caption(parser, offers):
 
 def _evaluate(parser, offers):
     _model(parser)
-    _table(parser)
+    _table(parser, streams=True)
     parser.add_argument("--html", help="write the report with plots to this file")
     parser.add_argument("--by", metavar="COLUMN", help="score also the rows of each value of this column")
     parser.add_argument(
@@ -264,6 +278,17 @@ def _evaluate(parser, offers):
         "--train-csv",
         help="CSV file of the training rows, from which rivals learn that the model was saved without, such as those of --use",
     )
+
+
+def _explain(parser, offers):
+    _model(parser)
+    _table(parser)
+    add_explain(parser)
+
+
+def _card(parser, offers):
+    _model(parser)
+    add_card(parser)
 
 
 def _embed(parser, offers):
@@ -312,6 +337,8 @@ COMMANDS = {
     "predict": (_predict, "Predict the rows of a CSV file with a saved model."),
     "caption": (_caption, "Write captions of image files with a saved model."),
     "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
+    "explain": (_explain, "Tell what decided the predictions of the first rows of a CSV file."),
+    "card": (_card, "Write a page that tells what a saved model reads, learnt, scores, and what nobody checked."),
     "embed": (_embed, "Write vectors of the rows of a CSV file, or an index of items."),
     "retrieve": (_retrieve, "Find items by the queries of a CSV file."),
     "encode": (_encode, "Write the features of frozen towers of all rows of many files, here or on Ray."),
