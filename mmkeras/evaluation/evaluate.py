@@ -8,7 +8,6 @@ import numpy as np
 from mmkeras.data.check import check_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_label
-from mmkeras.evaluation.conformal import sets_section
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 
@@ -53,10 +52,7 @@ def evaluate(fitted, df, *, rivals, missing=False, explain=False, by=None, notes
             sections.append(judgement.missing({" + ".join(some): of(some) for some in kept}))
         if explain:
             sections.append(judgement.earned(names, of))
-    if task.sets is not None:
-        hits, sizes = task.covered(target, task.in_sets(predictions))
-        told = {"hits": hits, "sizes": sizes, "what": task.set_unit}
-        sections.append(sets_section(task.sets["coverage"], task.sets["rows"], **told))
+    sections += judgement.sets()
     notes += [*trunk.notes(), *(note for modality in trunk.modalities for note in modality.notes(df))]
     pictures = [name for name, column in columns.items() if column.picture]
     return judgement.report(

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mmkeras.evaluation import metrics
+from mmkeras.evaluation.conformal import sets_section
 from mmkeras.evaluation.sections import Section
 from mmkeras.evaluation.shapley import shapley
 
@@ -151,6 +152,15 @@ class Judgement:
             point, drawn = scores(self.task, self.target, predictions, samples=self.samples)
             rows[name] = with_interval(point, drawn, self.task.primary)
         return Section("missing", "With only some of the modalities", self._table(rows))
+
+    def sets(self):
+        """[`Section` of how often sets hold the truth], of a task that knows some."""
+        task = self.task
+        if task.sets is None:
+            return []
+        hits, sizes = task.covered(self.target, task.in_sets(self.predictions))
+        about = {"hits": hits, "sizes": sizes, "what": task.set_unit}
+        return [sets_section(task.sets["coverage"], task.sets["rows"], **about)]
 
     def earned(self, names, of):
         """`Section` of what each modality adds to the primary metric: Shapley values, which add up from that of nothing to that of all.

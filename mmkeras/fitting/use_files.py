@@ -78,7 +78,7 @@ def evaluate_files(fitted, rows, *, features=None, train_data=None, by=None, riv
     target, sample = Values(np.concatenate(truths)), pd.concat(sample, ignore_index=True)
     judgement = Judgement(task, target, said.pop(None))
     what = f"Columns as they were read, of {len(sample):,} rows"
-    sections = [Section("columns", what, check_columns(sample, modalities))]
+    sections = [Section("columns", what, check_columns(sample, modalities)), *judgement.sets()]
     if by is not None:
         sections.append(judgement.groups(np.concatenate(groups), by))
     if len(told) > TOLD:
