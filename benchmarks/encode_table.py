@@ -60,7 +60,7 @@ def make_tower(folder):
 def start(rows, tower, out, on, block):
     """A call in a process of its own; it writes to a file, as what a killed one leaves would hold a pipe open."""
     command = [sys.executable, "-c", DRIVER.format(block=block), str(rows), str(tower), str(out), on]
-    with open(f"{out}.log", "w", encoding="utf-8") as file:
+    with open(f"{out}.log", "a", encoding="utf-8") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
 
 
