@@ -35,8 +35,10 @@ if not _waiting:
     from mmkeras.inference.zero_shot import zero_shot
     from mmkeras.inspection.ablation import Ablation, ablate
     from mmkeras.inspection.attention import plot_attention
+    from mmkeras.inspection.card import model_card
     from mmkeras.inspection.cross_validation import CrossValidation, cross_validate
     from mmkeras.inspection.explain import Explanation, explain
+    from mmkeras.inspection.permutation import permutation_importance
     from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Image, Tabular, Text, Vector
@@ -80,6 +82,8 @@ __all__ = [
     "linear_probe",
     "explain",
     "Explanation",
+    "permutation_importance",
+    "model_card",
     "Report",
     "ablate",
     "Ablation",
