@@ -30,6 +30,18 @@ def explained(films):
     return mm.explain(pipe, df.head(6))
 
 
+def test_a_loaded_model_explains_as_it_did(films, explained, tmp_path):
+    pipe, df = films
+    pipe.save(tmp_path / "model")
+    again = mm.explain(mm.load(tmp_path / "model"), df.head(6))
+    assert again.notes == explained.notes
+    assert again.pieces.keys() == explained.pieces.keys()
+    for name, rows in explained.pieces.items():
+        for row, other in zip(rows, again.pieces[name], strict=True):
+            assert [piece for piece, _ in row] == [piece for piece, _ in other]
+            np.testing.assert_allclose([value for _, value in row], [value for _, value in other], atol=1e-5)
+
+
 # === Shapley values ===
 
 

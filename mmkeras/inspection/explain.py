@@ -163,6 +163,8 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
 
 def _looked_inside(explanation, fitted, df, chosen):
     """The same with pieces."""
+    modalities = fitted.trunk.modalities
+    fitted.trunk.modalities = [m.recalled(fitted.trunk.prepare) if m.state is None else m for m in modalities]
     gradients, notes = Gradients(fitted), []
     found = gradients.inside(df, chosen)
     missed = found.error / np.maximum(np.abs(found.difference), NOTHING)

@@ -170,6 +170,10 @@ class Modality(Learner):
         """{name: `Entrance`} at which `explain` looks into it; {} where it is not differentiable."""
         return {}
 
+    def recalled(self, prepare):
+        """A copy that knows what `entrances` and `pieces` read of `state`, from the layers of a loaded model's `prepare`; no state is saved."""
+        return self
+
     # Whether `pieces` are the words of a text in their order.
     reads_in_order = False
 
@@ -275,6 +279,9 @@ class EncodedModality(Modality):
 
     def entrances(self, encode):
         return self.made_encoder().entrances(encode)
+
+    def recalled(self, prepare):
+        return self.learn(**self.made_encoder().recall({layer.name: layer for layer in prepare.layers}))
 
     @property
     def reads_in_order(self):

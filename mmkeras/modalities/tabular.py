@@ -173,6 +173,13 @@ class Tabular(Modality):
             entrances[f"category_{index}"] = Entrance(names[f"{self.name}_embed_{index}"])
         return {**entrances, **({"bins": Entrance(f"{self.name}.bins")} if f"{self.name}.bins" in encode.input else {})}
 
+    def recalled(self, prepare):
+        bins = {layer.name: layer.bins for layer in prepare.layers if layer.name == f"{self.name}_bins"}
+        columns = [[] for _ in self.numeric]
+        for place, *edges in bins.get(f"{self.name}_bins", ()):
+            columns[place].append(edges)
+        return self.learn(numeric={"bins": columns})
+
     def pieces(self, tensors, given):
         rows = len(next(iter(given.values())))
         columns = {name: np.zeros(rows) for name in self.all_columns}

@@ -90,6 +90,10 @@ class Encoder(abc.ABC):
         """{name: `Entrance`} at which `explain` looks into it; {} where it is not differentiable."""
         return {}
 
+    def recall(self, known):
+        """What of the modality's state `entrances` and `pieces` read, from {name: layer} of `prepare`, see `Modality.recalled`."""
+        return {}
+
     def pieces(self, tensors, given):
         """What each part of a row gave, see `Modality.pieces`; `tensors` are without the modality's name."""
         raise NotImplementedError

@@ -47,6 +47,9 @@ class KerasHub(Transformer):
             learnt["sentence"] = sentence_pooling(self.modality.encoder)
         return {"tokenizer": tokenizer, **learnt}
 
+    def recall(self, known):
+        return {} if self.modality.preprocessor is not None else super().recall(known)
+
     def prepare(self, raw):
         if self.modality.preprocessor is None:
             if form := self.modality.state.get("form"):

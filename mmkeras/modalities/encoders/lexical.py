@@ -45,6 +45,9 @@ class Lexical(TextEncoder):
     def entrances(self, encode):
         return {"terms": Entrance(f"{self.name}.term_weights")}
 
+    def recall(self, known):
+        return {"vectorizer": known[f"{self.name}_terms"].vectorizer}
+
     def pieces(self, tensors, given):
         names = self.modality.state["vectorizer"].get_vocabulary()
         rows = zip(tensors["term_ids"], tensors["term_weights"], given["terms"], strict=True)

@@ -57,6 +57,10 @@ class Transformer(TextEncoder):
         found = embeddings(towers[0], "token_ids", pad)
         return {"tokens": found[0]} if len(found) == 1 else {}
 
+    def recall(self, known):
+        tokens = known.get(f"{self.name}_tokens")
+        return {} if tokens is None else {"tokenizer": tokens.tokenizer}
+
     def pieces(self, tensors, given):
         tokenizer = self.modality.state["tokenizer"]
         rows = zip(tensors["token_ids"], tensors["padding_mask"], given["tokens"], strict=True)
