@@ -20,12 +20,14 @@ import keras
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow
+import pyarrow.parquet
 
 import mmkeras as mm
 from mmkeras.data.columns import NumberColumn, raw_values, row_keys
 from mmkeras.modalities.base import PRESENT, Modality, adapt
 from mmkeras.trunk import reading
-from mmkeras.trunk.parquet import ParquetStore
+from mmkeras.trunk.parquet import GROUP, ParquetStore
 from mmkeras.trunk.store import CacheFolder
 from mmkeras.trunk.trunk import Trunk
 
@@ -104,6 +106,7 @@ def make(rows, width, folder):
     tower = Trunk([modality]).frozen["made"]
     store = ParquetStore(folder / "features")
     store.describe(tower.fingerprint, "made up", tower.layout, "tensorflow")
+    schema = store.schema(tower.fingerprint)
     (folder / "rows").mkdir()
     ids = rng.permutation(rows + TEST)
     parts = [(first, min(first + FILE, rows), f"rows/{first:010}.parquet") for first in range(0, rows, FILE)]
@@ -113,9 +116,15 @@ def make(rows, width, folder):
         score = features.astype("float32") @ weights + frame["x"] + rng.normal(size=len(frame))
         frame["side"] = np.where(score > 0, "right", "left")
         keys = row_keys(modality, raw_values(frame, [modality]))
-        for start in range(0, len(keys), 20_000):
-            part = slice(start, start + 20_000)
-            store.write([(tower.fingerprint + k, f.tobytes()) for k, f in zip(keys[part], features[part], strict=True)])
+        table = pyarrow.table(
+            [
+                pyarrow.array([tower.fingerprint + key for key in keys], schema.field("key").type),
+                pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(features.ravel()), width),
+            ],
+            schema=schema,
+        )
+        part = store.path / tower.fingerprint.hex() / f"part-{first:032x}.parquet"
+        pyarrow.parquet.write_table(table, part, row_group_size=GROUP, compression="none", use_dictionary=False)
         frame.to_parquet(folder / name)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import numbers
 import warnings
 
 import numpy as np
@@ -89,7 +90,7 @@ class Sides:
             )
             return cls(train)
         share = VALIDATION_SHARE if validation is None else validation
-        if not isinstance(share, float | int):
+        if not isinstance(share, numbers.Real):
             return cls(train, make(validation))
         if not 0 < share < 1:
             raise ValueError(
@@ -135,7 +136,8 @@ def look(sides, task, key, seed):
             drawn = rows & (rng.random(len(df)) * totals[side] < SAMPLE)
             samples[side].append(df[drawn])
         cells.add(block, df[~held])
-        every.append(hashes)
+        if key is not None:
+            every.append(hashes[~held] if sides.validation else hashes)
     _check_sides(sides, counts)
     if key is not None:
         _tell_of_duplicates(key, np.concatenate(every))

@@ -13,6 +13,7 @@ import pandas as pd
 from mmkeras.data.check import check_columns
 from mmkeras.data.frames import column_label
 from mmkeras.data.targets import Values
+from mmkeras.evaluation.conformal import sets_section
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 from mmkeras.fitting.row_files import SAMPLE, RowFiles, features_of, placed
@@ -54,46 +55,60 @@ def evaluate_files(fitted, rows, *, features=None, train_data=None, by=None, riv
     if not task.streams:
         raise ValueError(f"{type(task).__name__} judges rows together. Received: rows in files. Give a DataFrame.")
     files = RowFiles(rows, modalities, task, key=by, what="evaluate")
-    truths, groups, told, sample = [], [], [], []
     with reading(fitted, features) as reader:
         every = {**reader.simple_rivals(train_data, verbose), **reader.fit_rivals(rivals, train_data, verbose)}
-        fitted.rivals, said = reader.rivals, {name: [] for name in (None, *every)}
+        fitted.rivals, seen = reader.rivals, _Seen(reader, every, by)
         for block, df in files:
             with placed(block):
-                df, sentences = task.judged(df)
-                told += sentences
-                if not len(df):
-                    continue
-                truths.append(task.target(df).values)
-                groups += [df[by].to_numpy(dtype=object)] if by is not None else []
-                sample += [df.head(SAMPLE - sum(map(len, sample)))] if sum(map(len, sample)) < SAMPLE else []
-                trunk = reader.trunk.over(df, model=fitted.head)
-                said[None].append(dataclasses.replace(reader, trunk=trunk).predict(df, keep=False))
-                for name, rival in every.items():
-                    said[name].append(rival.predict(trunk, df))
-    told = list(dict.fromkeys(told))
-    if not truths:
-        raise ValueError(f"An evaluation needs a row that can be judged. Received: none. {' '.join(told[:TOLD])}")
-    said = {name: np.concatenate(parts) for name, parts in said.items()}
-    target, sample = Values(np.concatenate(truths)), pd.concat(sample, ignore_index=True)
-    judgement = Judgement(task, target, said.pop(None))
+                seen.add(df)
+    if not seen.truths:
+        raise ValueError(f"An evaluation needs a row that can be judged. Received: none. {' '.join(seen.told[:TOLD])}")
+    notes = [*notes, *seen.told[:TOLD]]
+    if len(seen.told) > TOLD:
+        notes.append(f"So it is in other parts of the rows, {len(seen.told) - TOLD} sentences more.")
+    if not every:
+        notes.append("No baselines: the Pipeline was saved without them. Give `train_data=` some training rows.")
+    said, sample = seen.said, pd.concat(seen.sample, ignore_index=True)
+    judgement = Judgement(task, Values(np.concatenate(seen.truths)), np.concatenate(said.pop(None)))
     what = f"Columns as they were read, of {len(sample):,} rows"
-    sections = [Section("columns", what, check_columns(sample, modalities)), *judgement.sets()]
+    sections = [Section("columns", what, check_columns(sample, modalities))]
     if by is not None:
-        sections.append(judgement.groups(np.concatenate(groups), by))
-    if len(told) > TOLD:
-        told = [*told[:TOLD], f"So it is in other parts of the rows, {len(told) - TOLD} sentences more."]
+        sections.append(judgement.groups(np.concatenate(seen.groups), by))
+    if task.sets is not None:
+        hits, sizes = task.covered(judgement.target, task.in_sets(judgement.predictions))
+        told = {"hits": hits, "sizes": sizes, "what": task.set_unit}
+        sections.append(sets_section(task.sets["coverage"], task.sets["rows"], **told))
     return judgement.report(
-        rivals={name: (rival.task, said[name]) for name, rival in every.items()},
+        rivals={name: (rival.task, np.concatenate(said[name])) for name, rival in every.items()},
         without={name: rival.without for name, rival in every.items() if rival.without},
         sections=sections,
-        notes=[
-            *notes,
-            *told,
-            *fitted.trunk.notes(),
-            *(note for modality in modalities for note in modality.notes(sample)),
-        ],
+        notes=[*notes, *fitted.trunk.notes(), *(note for modality in modalities for note in modality.notes(sample))],
     )
+
+
+class _Seen:
+    """What is kept of rows that are judged: answers, predictions of a `Fitted` and of its rivals, some rows."""
+
+    def __init__(self, fitted, rivals, by):
+        self._fitted, self._rivals, self._by = fitted, rivals, by
+        self.truths, self.groups, self.told, self.sample = [], [], [], []
+        self.said = {name: [] for name in (None, *rivals)}  # None for the model itself
+
+    def add(self, df):
+        """More rows."""
+        fitted = self._fitted
+        df, told = fitted.task.judged(df)
+        self.told += [sentence for sentence in told if sentence not in self.told]
+        if not len(df):
+            return
+        self.truths.append(fitted.task.target(df).values)
+        self.groups += [df[self._by].to_numpy(dtype=object)] if self._by is not None else []
+        more = SAMPLE - sum(map(len, self.sample))
+        self.sample += [df.head(more)] if more > 0 else []
+        trunk = fitted.trunk.over(df, model=fitted.head)  # rivals read the same features
+        self.said[None].append(dataclasses.replace(fitted, trunk=trunk).predict(df, keep=False))
+        for name, rival in self._rivals.items():
+            self.said[name].append(rival.predict(trunk, df))
 
 
 @contextlib.contextmanager
@@ -141,10 +156,10 @@ class _Parquet:
 
     def add(self, source, table):
         """Rows of predictions of a file, behind those that it has."""
-        arrow = pyarrow()
+        arrow, schema = pyarrow(), self._writer.schema if source == self._source else None
         table = table.set_axis([column_label(name) for name in table.columns], axis=1)
-        table = arrow.Table.from_pandas(table, preserve_index=False)
-        if source != self._source:
+        table = arrow.Table.from_pandas(table, schema, preserve_index=False)
+        if schema is None:
             self.close()
             self._source, self._writer = source, arrow.parquet.ParquetWriter(self._places[source], table.schema)
         self._writer.write_table(table)
