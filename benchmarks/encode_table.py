@@ -69,7 +69,7 @@ def finish(process, out):
     process.wait(LONGEST)
     text = pathlib.Path(f"{out}.log").read_text(encoding="utf-8")
     done = re.search(r"DONE (\d+) \[\]", text)
-    if done is None and process.returncode > 0:
+    if done is None and process.returncode >= 0:  # it was not killed itself
         print(text[-2000:], flush=True)
     return int(done.group(1)) if done else None
 
@@ -173,7 +173,8 @@ def rates(folder, films, tower):
     rates = {}
     for on in ("local", "ray") if len(films) else ():
         began = time.time()
-        finish(start(folder / "films.parquet", tower or folder / "tower", folder / on, on, 1000), folder / on)
+        block = max(100, len(films) // 20)
+        finish(start(folder / "films.parquet", tower or folder / "tower", folder / on, on, block), folder / on)
         rates[on], first = steady_rate(folder / on), parts(folder / on)[0].stat().st_mtime - began
         load = os.getloadavg()[0]
         print(
