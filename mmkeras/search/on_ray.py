@@ -71,7 +71,10 @@ def run_on_ray(study, make, cache_dir, *, workers, gpus):
         try:
             address, shared = ray.get(chief.address.remote()), [ray.put(study), ray.put(make)]
             serving = chief.serve.remote(shared[0])
-            working = [member.work.remote(number, address, *shared, cache_dir=cache_dir) for number, member in enumerate(members)]
+            working = [
+                member.work.remote(number, address, *shared, cache_dir=cache_dir)
+                for number, member in enumerate(members)
+            ]
             _wait(ray, serving, working, study, say=say)
         finally:  # all that matters is in the folder
             for member in (chief, *members):
