@@ -288,7 +288,7 @@ def test_thresholds_come_from_validation_rows_only(rows):
 
 def test_html_report_is_whole(fitted, tmp_path):
     page = fitted.report.to_html(tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 2 and page.rstrip().endswith("</html>")
+    assert page.count("data:image/png;base64") == 3 and page.rstrip().endswith("</html>")
     assert "label prior" in page and "Some rows" in page
 
 

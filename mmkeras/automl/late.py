@@ -88,7 +88,7 @@ def add_modality(pipe, modality, df, *, folds=3, seed=0, verbose=1):
     more = dataclasses.replace(fitted, trunk=whole, head=head, rows=learnt, validation=validation, rivals={})
     note = f"{modality.name!r} was added with a penalty of {penalty:g}, chosen on training rows left out"
     if validation is not None:
-        more.tune()
+        more.tune(calibrate=False)  # rows without the modality keep what they were told
         note += f"; {_gain(fitted, more, validation)}"
     return _told(Pipeline.of(more, pipe.fusion, **pipe.head_settings), pipe, f"{note}.", verbose)
 

@@ -100,15 +100,17 @@ class Fitted:
 
         return [BestEpoch(score, task.primary, sign)]
 
-    def tune(self, target=None, predictions=None):
+    def tune(self, target=None, predictions=None, *, calibrate=True):
         """Let the task learn from the validation rows, and the head give what then means what it says.
 
         Args:
             target, predictions: of other rows that the model did not learn from; None for the validation rows.
+            calibrate: bool; False leaves what is predicted as it is.
         """
         if target is None:
             target, predictions = self.validation.target, self.predict(self.validation.df)
-        task, column = self.task.uncalibrated().calibrate(target, predictions), self.task.column
+        task, column = self.task.uncalibrated(), self.task.column
+        task = task.calibrate(target, predictions) if calibrate else task
         layer = task.calibration(unused_name(self.head, "calibration"))
         if layer is not None:
             outputs = {**self.head.output, column: layer(self.head.output[column])}
