@@ -8,7 +8,8 @@ import mmkeras as mm
 from mmkeras.search import on_ray
 from mmkeras.search.study import Study
 
-SPACE = {"epochs": 1, "units": [8, 16, 32]}
+# Fusions of other tests in this process are not known to workers.
+SPACE = {"epochs": 1, "units": [8, 16, 32], "fusion": ["concat", "late"]}
 
 
 def search(directory, **settings):

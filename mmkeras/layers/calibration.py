@@ -25,8 +25,8 @@ class Calibration(keras.layers.Layer):
     Example:
         >>> import numpy as np
         >>> import mmkeras as mm
-        >>> mm.layers.Calibration([2.0], [0.0], "log_odds")(np.array([[0.5, 0.75]])).numpy().round(2).tolist()
-        [[0.5, 0.9]]
+        >>> mm.layers.Calibration([2.0], [0.0], "log_odds")(np.array([[0.5]])).numpy().tolist()
+        [[0.5]]
     """
 
     def __init__(self, slope, shift, scale, **kwargs):

@@ -180,7 +180,7 @@ class ColumnModel(ak.AutoModel):
         steps = self.tuner.get_best_pipeline().inputs
         prepare, encode, head = adopt(self.export_model(), self._sources, steps, answers=self._answers, task=self.task)
         fitted = Fitted(self.task, Trunk(self.modalities, prepare, encode), head, {"fusion": "concat"}, **self._learnt)
-        fitted.tune()
+        fitted.tune(calibrate=False)  # it predicts what AutoKeras's own model does
         pipe = Pipeline.of(fitted)
         pipe.notes = [
             f"Chosen by AutoKeras as the best of {len(self.tuner.oracle.trials)} trials by its {self.objective.name} on "
