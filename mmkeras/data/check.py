@@ -56,7 +56,7 @@ def warn_of_columns(df, modalities, what, fewest=FEWEST_ROWS):
 
 
 def _columns(modalities):
-    return [(m, name, column) for m in modalities for name, column in m.readers.items() if not column.picture]
+    return [(m, name, column) for m in modalities for name, column in m.readers.items() if not column.files]
 
 
 def _look(column, series):

@@ -56,7 +56,9 @@ class Column(abc.ABC):
     dtype = "string"  # of the raw values
     shape = ()  # of one raw value; (D,) where cells are lists of D numbers
     words = False  # whether its cells are words, which simple models of words can read
+    files = False  # whether its cells hold files, as paths or bytes, which only their own reader can look into
     picture = False  # whether its cells are pictures, which a report shows
+    drawn = False  # whether a page shows its cells as `html` draws them, and not in words
     # What `adapt` found of how cells are written, for people.
     how = ""
     # Whether `read` also takes cells as they were written, as strings.
@@ -71,8 +73,8 @@ class Column(abc.ABC):
         return self
 
     def remember(self, series):
-        """A copy that knows what its training cells, a pandas Series, hold; `drift` compares others with it. Pictures are not looked at."""
-        if self.picture:
+        """A copy that knows what its training cells, a pandas Series, hold; `drift` compares others with it. Files are not looked at."""
+        if self.files:
             return self
         sample, twin = spread(series), copy.copy(self)
         with quiet():
@@ -100,8 +102,12 @@ class Column(abc.ABC):
         return values
 
     def shown(self, cell):
-        """What of a cell a report shows; of pictures, a path or bytes."""
+        """What of a cell a report shows; of files, a path or bytes."""
         return cell
+
+    def html(self, cell):
+        """HTML that draws, or plays, what `shown` gave of a cell, where the column is `drawn`."""
+        raise NotImplementedError
 
     def lengths(self, values):
         """(rows,) ints that padding depends on; 0 where nothing is padded."""

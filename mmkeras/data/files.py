@@ -18,8 +18,10 @@ MAX_BYTES = 1 << 27  # of a file
 HEAD = 16  # bytes that are looked at before the rest is read
 KEPT = 1 << 26  # bytes of files that a column keeps after it has read them for their digests
 Known = collections.namedtuple("Known", "fault digest tried")
-_known = Recent(200_000)  # (path, size, time of change) → Known, so that a file is read and tried once; about 100 MB
-_faults = Recent(100_000)  # digest → fault, so that the bytes of a cell are tried once, too; about 20 MB
+_known = Recent(
+    200_000
+)  # (what, path, size, time of change) → Known, so that a file is read and tried once; about 100 MB
+_faults = Recent(100_000)  # (what, digest) → fault, so that the bytes of a cell are tried once, too; about 20 MB
 
 
 class Files:
@@ -35,6 +37,7 @@ class Files:
             trusts nothing.
         max_bytes: int; a longer file, or cell, cannot be used, and is not read.
         begins: function of a file's first `HEAD` bytes → bool, whether the rest is worth reading; else only they are tried.
+        what: str, what a file holds, for messages.
 
     Attributes:
         faulty, count: ints, how many cells count as missing because they could not be read or used, and how many there are.
@@ -44,12 +47,22 @@ class Files:
     """
 
     def __init__(
-        self, cells, index, column, attempt, *, on_error="raise", trust=None, max_bytes=MAX_BYTES, begins=None
+        self,
+        cells,
+        index,
+        column,
+        attempt,
+        *,
+        on_error="raise",
+        trust=None,
+        max_bytes=MAX_BYTES,
+        begins=None,
+        what="image",
     ):
-        self.cells = [as_cell(cell, column) for cell in cells]
+        self.cells = [as_cell(cell, column, what) for cell in cells]
         self.faulty, self._kept = 0, {}  # row: bytes that were read for their digest, until they are asked for
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
-        self._max_bytes, self._begins = max_bytes, begins
+        self._max_bytes, self._begins, self._what = max_bytes, begins, what
         self._look(trust)
 
     def examine(self):
@@ -90,10 +103,10 @@ class Files:
             if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
-                    f"Every image must be readable. Received: {where}. {len(faulty)} of {self.count} cells are at fault. "
+                    f"Every {self._what} must be readable. Received: {where}. {len(faulty)} of {self.count} cells are at fault. "
                     "Correct them, leave the cells empty, or use on_error='missing'."
                 )
-            warnings.warn(f"{len(faulty)} of {self.count} images count as missing: {where}.", stacklevel=3)
+            warnings.warn(f"{len(faulty)} of {self.count} {self._what}s count as missing: {where}.", stacklevel=3)
         for row in faulty:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
             kept.pop(row, None)
@@ -106,12 +119,12 @@ class Files:
             if isinstance(cell, bytes):
                 self._check_size(len(cell))
             else:
-                key = (cell, *state_of(cell))
-                self._check_size(key[1])
+                key = (self._what, cell, *state_of(cell))
+                self._check_size(key[2])
                 known = _known.get(key)
                 if known and (known.tried or trust):
                     return known, None
-                if key[1] == 0:
+                if key[2] == 0:
                     return Known("a file of zero bytes", b"", True), None
                 head = read(cell, HEAD) if self._begins is not None and data is None else None
             data = head if head and not self._begins(head) else _read(cell) if data is None else data
@@ -120,10 +133,10 @@ class Files:
         digest = _digest(data)
         if not data:
             known = Known("", digest, True)
-        elif _faults.get(digest) is None and trust and trust(data):
+        elif _faults.get((self._what, digest)) is None and trust and trust(data):
             known = Known("", digest, False)
         else:
-            known = Known(_fault(data, digest, self._attempt), digest, True)
+            known = Known(_fault(data, (self._what, digest), self._attempt), digest, True)
         if key is not None:
             _known.put(key, known)
         return known, data if key else None
@@ -159,7 +172,7 @@ def examine(columns):
     return any(changed)
 
 
-def as_cell(cell, column):
+def as_cell(cell, column, what="image"):
     """A path as str, or bytes; b"" for no file.
 
     Raises:
@@ -174,7 +187,7 @@ def as_cell(cell, column):
     if pd.isna(cell) is True:  # of an array, it is an array
         return b""
     raise TypeError(
-        f"Cells of {column!r} must be paths or bytes of image files, or empty. Received: {type(cell).__name__}. "
+        f"Cells of {column!r} must be paths or bytes of {what} files, or empty. Received: {type(cell).__name__}. "
         "Convert the column first."
     )
 
@@ -200,16 +213,16 @@ def file_bytes(cell, max_bytes=MAX_BYTES):
     return _read(cell) if size else b""
 
 
-def _fault(data, digest, attempt):
+def _fault(data, key, attempt):
     """Why bytes cannot be used, or ''; from memory when they were tried before."""
-    fault = _faults.get(digest)
+    fault = _faults.get(key)
     if fault is None:
         try:
             attempt(data)
             fault = ""
         except tf.errors.OpError as error:
             fault = _sentence(error.message)
-        _faults.put(digest, fault)
+        _faults.put(key, fault)
     return fault
 
 

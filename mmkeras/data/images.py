@@ -40,7 +40,7 @@ class ImageColumn(Column):
     several: bool = False
 
     reads = "image"
-    picture = True
+    files = picture = True
 
     @property
     def shape(self):

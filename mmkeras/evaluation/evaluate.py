@@ -62,6 +62,7 @@ def evaluate(fitted, df, *, rivals, missing=False, explain=False, by=None, notes
         notes=notes,
         examples=_examples(judgement, df, columns) if task.compares_rows else None,
         pictures=pictures,
+        drawn={name: column.html for name, column in columns.items() if column.drawn},
         own_pictures=[columns[pictures[0]].shown(cell) for cell in df[pictures[0]]] if pictures else None,
     )
 
@@ -79,7 +80,7 @@ def _examples(judgement, df, columns, count=12):
     }
     for name, column in columns.items():
         cells = list(df[name].iloc[rows])
-        shown[name] = [column.shown(cell) if column.picture else _short(cell) for cell in cells]
+        shown[name] = [column.shown(cell) if column.picture or column.drawn else _short(cell) for cell in cells]
     return pd.DataFrame(shown, index=df.index[rows])
 
 

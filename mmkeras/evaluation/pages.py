@@ -79,7 +79,7 @@ def write_report(report, path):
             lines.append(html_image(section.figure(), section.alt))
         lines.append(html_table(section.table, pictures=section.pictures))
     if not report.examples.empty:
-        lines += ["<h2>Some rows</h2>", html_table(report.examples, pictures=report.pictures)]
+        lines += ["<h2>Some rows</h2>", html_table(report.examples, pictures=report.pictures, drawn=report.drawn)]
     return write_text(path, clean("\n".join(lines)) + "</html>\n")
 
 
@@ -119,7 +119,7 @@ def write_index(models, path):
         page.append(
             html_gallery(report.gallery.iloc[:: max(1, len(report.gallery) // 4)].head(4))
             if len(report.gallery)
-            else html_table(table.head(4), pictures=pictures)
+            else html_table(table.head(4), pictures=pictures, drawn=report.drawn)
         )
     return write_text(path, clean("\n".join(page)) + "</html>\n")
 
@@ -169,18 +169,22 @@ def html_note(note):
     return f"<li{' class=bad' if 'NOT' in note else ''}>{html.escape(note)}</li>"
 
 
-def html_table(frame, first=False, pictures=()):
+def html_table(frame, first=False, pictures=(), drawn=None):
     """A DataFrame as an HTML table.
 
     Args:
         frame: DataFrame.
         first: bool, whether the first row stands out.
         pictures: names of the columns that hold paths or bytes of pictures.
+        drawn: {column: function of a cell to HTML}, or None.
     """
+    drawn = drawn or {}
 
     def cell(value, column):
         if column in pictures and value is not None and not isinstance(value, float):
             return f"<td class=picture>{_picture(value, 96)}</td>"
+        if column in drawn:
+            return f"<td class=picture>{drawn[column](value)}</td>"
         if isinstance(value, float):
             return f"<td>{'–' if value != value else f'{value:.3f}'}</td>"
         kind = "" if not isinstance(value, str) else " class='text long'" if len(value) > 24 else " class=text"

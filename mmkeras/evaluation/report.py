@@ -34,6 +34,7 @@ class Report:
         notes: list of sentences about what the figures mean here.
         examples: DataFrame of some rows: the truth, the prediction, what was read.
         pictures: names of the columns of `examples` that hold pictures.
+        drawn: {column of `examples`: function of a cell that gives the HTML of a page} of those that words do not tell, such as sounds.
         rows: int, how many rows were evaluated.
         target: str, the target column.
         primary: str, the metric that decides whether the model beats a rival.
@@ -67,6 +68,7 @@ class Report:
     rows: int
     target: str
     primary: str
+    drawn: dict = dataclasses.field(default_factory=dict)
 
     def table(self, name):
         """The table of a section by its name; an empty DataFrame where there is none."""
@@ -263,14 +265,16 @@ class Judgement:
             else []
         )
 
-    def report(self, *, rivals, without=None, sections=(), notes=(), examples=None, pictures=(), own_pictures=None):
+    def report(
+        self, *, rivals, without=None, sections=(), notes=(), examples=None, pictures=(), drawn=None, own_pictures=None
+    ):
         """The `Report`.
 
         Args:
             rivals, without: see `rivals`.
             sections: list of `Section` behind the task's own.
             notes: sentences to begin with.
-            examples: DataFrame. pictures: names of its columns that hold pictures.
+            examples: DataFrame. pictures, drawn: see `Report`.
             own_pictures: a picture of each judged row, or None.
         """
         import pandas as pd
@@ -285,6 +289,7 @@ class Judgement:
             notes=[*notes, *(note for section in sections for note in section.notes), *verdict],
             examples=pd.DataFrame() if examples is None else examples,
             pictures=tuple(pictures),
+            drawn=drawn or {},
             rows=len(self.target),
             target=self.task.column,
             primary=self.task.primary,

@@ -7,17 +7,21 @@ where the row has that input. B = rows, T_i, D_i = length and width of input i, 
 from mmkeras.fusion.attention import CrossAttentionFusion
 from mmkeras.fusion.base import Fusion, ModalityDropout, NormalizePresent
 from mmkeras.fusion.decisions import HybridFusion, LateFusion
+from mmkeras.fusion.film import FilmFusion
 from mmkeras.fusion.joint import BilinearFusion, ConcatFusion, EarlyFusion, GatedFusion
+from mmkeras.fusion.stacked_attention import StackedAttentionFusion
 
 __all__ = [
     "BilinearFusion",
     "ConcatFusion",
     "CrossAttentionFusion",
     "EarlyFusion",
+    "FilmFusion",
     "Fusion",
     "GatedFusion",
     "HybridFusion",
     "LateFusion",
     "ModalityDropout",
     "NormalizePresent",
+    "StackedAttentionFusion",
 ]

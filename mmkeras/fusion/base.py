@@ -27,7 +27,7 @@ class Fusion(keras.layers.Layer):
     label = None
     # Whether it takes features as they are; others come normalised, and in training with gaps.
     raw = False
-    # How many of the modalities must give sequences (B, T, D), which it then takes as they are.
+    # How many of the modalities must give sequences (B, T, D), see `attending`.
     sequences = 0
 
     def __init_subclass__(cls, **kwargs):
@@ -39,6 +39,15 @@ class Fusion(keras.layers.Layer):
     def make(cls, inputs):
         """The layer, for a head of these settings, see `JoinInputs`."""
         return cls(name="fusion")
+
+    @classmethod
+    def attending(cls, sequences):
+        """Names of the modalities whose sequences it takes as they are; of others it takes the mean.
+
+        Args:
+            sequences: {name: shape (B, T, D)} of all modalities that give sequences.
+        """
+        return list(sequences) if cls.sequences else []
 
     @classmethod
     def join(cls, inputs):

@@ -33,6 +33,8 @@ def build_head(
         - "bilinear": a product, which tells whether modalities agree;
         - "cross_attention": tokens attend to the tokens and patches of the other modalities; at least two modalities must
           give sequences (`pooling=None`), and modalities that give vectors join afterwards;
+        - "stacked_attention", "film": the patches of one modality, such as an image of `pooling=None`, looked at as all others, such
+          as a question, tell: by attention, or by scaling and shifting what is seen in each patch;
         - "late": each modality decides by a hidden layer of its own; a learned mean of the logits;
         - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each; a learned mean
           of the logits;
@@ -46,7 +48,7 @@ def build_head(
             parts "modality.each_present" (B, N).
         task: an adapted task of decisions: `MultiLabel`, `MultiClass` or `Regression`.
         fusion: one of the above.
-        units: int, width of a hidden layer, and of what "gated", "bilinear" and "cross_attention" join.
+        units: int, width of a hidden layer, and of what "gated", "bilinear" and those that attend join.
         dropout: float, share of the features, and of the hidden layer, left out in training; or {modality: share}, in which
             the others, and the hidden layer, keep 0.5. Wide features that few rows have overfit less at 0.9.
         target: encoded training target for the output's starting bias, or None.
@@ -153,11 +155,12 @@ def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0):
         modality_dropout, projection: see `build_head`.
     """
     names = inputs.names
-    attending = [name for name in names if inputs.is_sequence(name)] if kind.sequences else []
+    shapes = {name: inputs.features[name].shape for name in names}
+    attending = kind.attending({name: shape for name, shape in shapes.items() if inputs.is_sequence(name)})
     if len(attending) < kind.sequences:
-        shapes = {name: inputs.features[name].shape for name in names}
+        needed = "a modality that gives" if kind.sequences == 1 else "two modalities that give"
         raise ValueError(
-            f"fusion={kind.label!r} needs two modalities that give sequences (B, T, D). "
+            f"fusion={kind.label!r} needs {needed} sequences (B, T, D). "
             f"Received: {shapes}. Use pooling=None in `Text` and `Image`."
         )
     sequences = {name: inputs(name) for name in attending}

@@ -87,7 +87,7 @@ def _reads(fitted):
             "modality": modality.name,
             "by": type(modality).__name__,
             "read as": f"{column.reads}, {column.how}" if column.how else column.reads,
-            "training cells": column.held or ("not looked at" if column.picture or column.usual else "not known"),
+            "training cells": column.held or ("not looked at" if column.files or column.usual else "not known"),
             "missing in training": _share(column.usual),
         }
         for modality in fitted.trunk.modalities
@@ -146,9 +146,9 @@ def _limits(fitted, report, several, by):
         told.append(
             "In which languages texts are was not looked at, only in which scripts; it is untested in others than those above."
         )
-    pictures = [name for name, column in columns if column.picture]
-    if pictures:
-        told.append(f"What pictures show was not looked at: {', '.join(map(repr, pictures))}.")
+    files = [name for name, column in columns if column.files]
+    if files:
+        told.append(f"What files hold was not looked at: {', '.join(map(repr, files))}.")
     if task.tuned and (fitted.validation is not None or fitted.rows is None):
         told.append(f"Rows that validated it taught it also: {', '.join(task.tuned)}.")
     if task.sets is not None:
@@ -164,7 +164,7 @@ def _limits(fitted, report, several, by):
     if not by:
         told.append("How it does on groups of rows was not checked.")
     told.append(
-        "Whether new rows are like those of training, `pipe.check(df)` says of columns, but of no picture and no meaning."
+        "Whether new rows are like those of training, `pipe.check(df)` says of columns, but of no file and no meaning."
     )
     return _Part("Limits", told)
 

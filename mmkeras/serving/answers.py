@@ -149,7 +149,7 @@ class Answers:
     def _refuse_unread(self, frame, part):
         """Raise where a cell is something, but nothing that its column reads."""
         for name, column in self.columns.items():
-            if column.picture:  # the model's own setting says what becomes of those
+            if column.files:  # the model's own setting says what becomes of those
                 continue
             missing = np.asarray(column.gaps(column.values(frame[name])), dtype=bool)
             for row in np.flatnonzero(missing):

@@ -2,7 +2,7 @@
 
 from mmkeras.serving.requests import SERVE
 
-VALUES = {"string": ["string", "number", "boolean", "null"], "picture": ["object", "null"]}
+VALUES = {"string": ["string", "number", "boolean", "null"], "file": ["object", "null"]}
 NUMBERS = ["number", "string", "boolean", "null"]
 
 
@@ -63,13 +63,13 @@ def row_schema(columns, limits):
 def _cell(column, limits):
     told = ", ".join(filter(None, [f"read as {column.reads}", column.how, "missing when null or left out"]))
     schema = {"description": f"{told[0].upper()}{told[1:]}.", "x-kind": column.reads, "x-dtype": column.dtype}
-    if column.picture:
-        types = ["string", *VALUES["picture"]] if limits.paths else VALUES["picture"]
+    if column.files:
+        types = ["string", *VALUES["file"]] if limits.paths else VALUES["file"]
         b64 = {"type": "string", "contentEncoding": "base64"}
-        picture = {"type": types, "properties": {"b64": b64}, "required": ["b64"]}
+        file = {"type": types, "properties": {"b64": b64}, "required": ["b64"]}
         if column.shape:
-            return {"anyOf": [picture, {"type": "array", "items": picture}], **schema}
-        return {**picture, **schema}
+            return {"anyOf": [file, {"type": "array", "items": file}], **schema}
+        return {**file, **schema}
     if column.shape:
         size = column.shape[0]
         return {

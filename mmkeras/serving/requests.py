@@ -160,11 +160,11 @@ class Reader:
 
     def _cells(self, name, cells):
         plain = PLAIN | {list} if self.columns[name].shape else PLAIN
-        if self.columns[name].picture:
+        if self.columns[name].files:
             plain = {str, type(None)} if self.limits.paths else {type(None)}
         if set(map(type, cells)) <= plain:
             return cells
-        several = self.columns[name].picture and self.columns[name].shape
+        several = self.columns[name].files and self.columns[name].shape
 
         def read(cell, row):
             if type(cell) in plain:
@@ -178,7 +178,7 @@ class Reader:
     def _bytes(self, cell, name, row):
         """The bytes that a cell holds which is no plain value."""
         column, where = self.columns[name], f"in row {row}, column {name!r}"
-        if column.picture and cell == "":
+        if column.files and cell == "":
             return None
         if isinstance(cell, dict) and set(cell) == {"b64"} and isinstance(cell["b64"], str):
             try:
@@ -187,8 +187,10 @@ class Reader:
                 raise Refused(422, f"A value of b64 must be Base64. Received: {_told(error)}, {where}.") from error
         if not isinstance(cell, bytes) or column.dtype != "string":
             rule = f"a {column.reads}, or null"
-            if column.picture:
-                rule = 'a picture as {"b64": "…"}, ' + ("a list of those, or null" if column.shape else "or null")
+            if column.files:
+                rule = f'a {"picture" if column.picture else column.reads} as {{"b64": "…"}}, ' + (
+                    "a list of those, or null" if column.shape else "or null"
+                )
             raise Refused(422, f"A cell of {name!r} must be {rule}. Received: {_kind(cell)}, {where}.")
         if column.picture and cell:
             pixels = pixels_of(cell)

@@ -55,7 +55,7 @@ def check_columns(modalities, df):
         for name, column in [item for modality in adapted for item in modality.readers.items()]:
             what = f"Column {name!r}, read as {column.reads},"
             must(rebuild(Column, describe(column)) == column, f"{what} must be made anew from its settings.")
-            if column.picture:
+            if column.files:
                 continue
             for dtype, cells in variants(df[name], ways[name]).items():
                 _must_be_alike(
@@ -68,7 +68,7 @@ def as_written(df, modalities):
     """{column: raw values} as a client of a served model may write the cells of a DataFrame: strings are left as they are."""
     raw = raw_values(df, modalities)
     for name, column in columns_of(modalities).items():
-        if raw[name].dtype == object and not column.picture:
+        if raw[name].dtype == object and not column.files:
             missing = df[name].isna().to_numpy(dtype=bool)
             cells = df[name].to_numpy(dtype=object)
             raw[name] = np.array(
