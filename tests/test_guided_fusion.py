@@ -1,0 +1,149 @@
+"""Fusions that look at patches as a question tells: by hand, absent pictures and questions, and which modality is looked at."""
+
+import keras
+import numpy as np
+import pytest
+
+import mmkeras as mm
+from mmkeras.fusion import FilmFusion, StackedAttentionFusion
+
+BOTH = pytest.mark.parametrize("fusion", [FilmFusion, StackedAttentionFusion])
+TASK = mm.MultiClass("y", classes=["u", "v", "w"])
+
+
+def arguments(rows=3):
+    """Four patches, the last of which is not there, and a question."""
+    rng = np.random.default_rng(0)
+    patches, question = (rng.normal(size=size).astype("float32") for size in ((rows, 4, 5), (rows, 3)))
+    return [patches, np.tile([1.0, 1, 1, 0], (rows, 1)), np.ones((rows, 1), "float32"), question]
+
+
+def layer_of(fusion, values, units=2):
+    """The layer with weights drawn at random, biases and places too."""
+    layer, rng = fusion(units), np.random.default_rng(1)
+    layer(*values)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    return layer
+
+
+def dense(layer, x):
+    return x @ layer.kernel.numpy() + (layer.bias.numpy() if layer.bias is not None else 0)
+
+
+def normal(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3)
+
+
+def patches_of(layer, patches):
+    """The three patches that are there, as the layer sees them."""
+    hidden = normal(dense(layer.project, patches[:3])) * layer.before.gamma.numpy() + layer.before.beta.numpy()
+    return hidden + layer.places.numpy()[:3]
+
+
+def test_film_by_hand():
+    values = arguments()
+    layer = layer_of(FilmFusion, values)
+    hidden, question = patches_of(layer, values[0][0]), values[3][0]
+    for step in layer.steps:
+        scale, shift = np.split(dense(step["modulate"], question), 2)
+        seen = normal(dense(step["weigh"], np.maximum(dense(step["see"], hidden), 0)))
+        hidden = hidden + np.maximum((1 + scale) * seen + shift, 0)
+    wanted = np.concatenate([hidden.mean(0), hidden.max(0), question])
+    np.testing.assert_allclose(layer(*values).numpy()[0], wanted, rtol=1e-4)
+
+
+def test_stacked_attention_by_hand():
+    values = arguments()
+    layer = layer_of(StackedAttentionFusion, values)
+    hidden, asked, taken = patches_of(layer, values[0][0]), np.tanh(dense(layer.ask, values[3][0])), []
+    for look in layer.looks:
+        together = np.tanh(dense(look["patches"], hidden) + dense(look["question"], asked))
+        weights = np.exp(dense(look["weights"], together))[:, 0]
+        weights /= weights.sum()
+        asked = asked + weights @ hidden
+        taken.append([*weights, 0])
+    np.testing.assert_allclose(layer(*values).numpy()[0], asked, rtol=1e-4)
+    np.testing.assert_allclose(layer.look(*values)[1].numpy()[0], taken, atol=1e-5)
+
+
+@BOTH
+def test_what_is_not_there_is_not_looked_at(fusion):
+    values = arguments()
+    values[2][2] = 0
+    layer = layer_of(fusion, values)
+    before = layer(*values).numpy()
+    changed = [value.copy() for value in values]
+    changed[0][:, 3], changed[0][2] = np.nan, 99.0
+    np.testing.assert_array_equal(layer(*changed), before)
+    # Without a picture the question alone answers, whether patches are hidden or the picture is absent.
+    blind = [values[0], np.zeros_like(values[1]), np.ones_like(values[2]), values[3]]
+    np.testing.assert_allclose(layer(*blind).numpy()[2], before[2], rtol=1e-6)
+    other = [*values[:3], values[3] + 1]
+    assert np.isfinite(before).all() and np.abs(layer(*other).numpy()[2] - before[2]).max() > 1e-3
+
+
+@BOTH
+def test_rows_do_not_see_each_other(fusion):
+    values = arguments()
+    layer = layer_of(fusion, values)
+    whole = layer(*values).numpy()
+    for row in range(3):
+        np.testing.assert_allclose(layer(*(x[row : row + 1] for x in values)).numpy()[0], whole[row], atol=1e-6)
+
+
+@BOTH
+def test_the_order_of_places_counts(fusion):
+    values = arguments()
+    layer = layer_of(fusion, values)
+    swapped = [values[0][:, [1, 0, 2, 3]], *values[1:]]
+    assert np.abs(layer(*swapped).numpy() - layer(*values).numpy()).max() > 1e-3
+
+
+def inputs(**shapes):
+    features = {name: keras.Input(shape) for name, shape in shapes.items()}
+    return features | {f"{name}.present": keras.Input((1,)) for name in shapes}
+
+
+@BOTH
+@pytest.mark.parametrize(("shapes", "places"), [
+    ({"words": (None, 6), "grid": (4, 3), "table": (2,)}, (4, 8)),  # patches have fixed places, tokens have none
+    ({"grid": (9, 3), "words": (None, 6), "second": (4, 5)}, (9, 8)),  # of two pictures the first
+    ({"words": (None, 6), "table": (2,)}, None),  # without a picture, tokens are looked at
+])  # fmt: skip
+def test_which_modality_is_looked_at(fusion, shapes, places):
+    features = inputs(**shapes) | {"words.padding_mask": keras.Input((None,))}
+    layer = mm.build_head(features, TASK, fusion.label, units=8).get_layer("fusion")
+    assert type(layer) is fusion and (None if layer.places is None else tuple(layer.places.shape)) == places
+
+
+@pytest.mark.parametrize("fusion", ["film", "stacked_attention", "bilinear"])
+def test_a_question_counts_what_it_asks_for(fusion):
+    """Which of two colours a question names is what a patch must hold: neither the picture nor the question tells alone."""
+    rng = np.random.default_rng(0)
+    asked, colours = rng.integers(2, size=400), rng.integers(2, size=(400, 2)).astype("float32")
+    patches = rng.permuted(np.concatenate([np.zeros((400, 3, 1)), np.ones((400, 1, 1))], axis=1), axis=1)  # where it is
+    values = {"grid": patches * colours[:, None], "words": np.eye(2)[asked]}
+    values |= {f"{name}.present": np.ones((400, 1)) for name in ("grid", "words")}
+    head = mm.build_head(inputs(grid=(4, 2), words=(2,)), TASK, fusion, units=16, dropout=0.0)
+    head.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    answers = colours[np.arange(400), asked].astype(int)
+    head.fit(values, answers, epochs=10, verbose=0)
+    assert (head.predict(values, verbose=0)["y"].argmax(axis=1) == answers).mean() > 0.95
+
+
+@BOTH
+def test_errors(fusion):
+    patches, there, present, question = arguments()
+    with pytest.raises(
+        ValueError, match=r"looks at patches \(B, P, D\) .*Received shapes: .*Use pooling=None in `Image`"
+    ):
+        fusion(4)(question, there, present, question)
+    with pytest.raises(ValueError, match=r"Received shapes: .*pool the question"):
+        fusion(4)(patches, there, present, patches)
+    with pytest.raises(ValueError, match=rf"`units` of {fusion.__name__} must be a positive int. Received: 0"):
+        fusion(0)
+    for value in (0, True, 1.5):
+        with pytest.raises(ValueError, match=rf"must be a positive int. Received: {value}. Use for example 2"):
+            fusion(4, value)
+    with pytest.raises(ValueError, match="needs a modality that gives sequences .*'flat': \\(None, 5\\).*pooling=None"):
+        mm.build_head(inputs(flat=(5,), wide=(7,)), TASK, fusion.label)
