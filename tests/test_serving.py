@@ -615,7 +615,7 @@ def test_requests_that_fail_or_take_long_are_told_so_and_what_is_no_number_is_nu
     assert answers[2][0] == 503 and "A request may take 0.5 seconds" in answers[2][1]["error"]
 
 
-def test_answers_are_equal_alone_and_together_and_faults_stay_with_their_part(film_pipe, monkeypatch):
+def test_class_cells_are_equal_alone_and_together_and_faults_stay_with_their_part(film_pipe, monkeypatch):
     answers = Answers(film_pipe)
     rows = films(6)[COLUMNS]
     parts = [Part({name: [cell] for name, cell in row.items()}, 1, 5) for row in rows.to_dict("records")]

@@ -206,7 +206,7 @@ def test_splits_come_back_in_kind(rows, kind):
             assert as_frame(part)["x"].tolist() == expected["x"].tolist()
 
 
-def test_answers_of_every_dtype_come_back_in_kind():
+def test_class_cells_of_every_dtype_come_back_in_kind():
     pl = pytest.importorskip("polars", reason="polars is not installed")
     table = pl.DataFrame({"a": [1, 2]})
     answers = {

@@ -17,7 +17,7 @@ from mmkeras.evaluation.sections import label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
 from mmkeras.losses.classes import AsymmetricCrossentropy, WeightedBinaryCrossentropy
 from mmkeras.losses.weights import label_weights
-from mmkeras.tasks.answers import ClassValues, natural_order, warn_of_names
+from mmkeras.tasks.class_cells import ClassValues, natural_order, warn_of_names
 from mmkeras.tasks.classes import Classes, StartValues
 from mmkeras.tasks.label_cells import CLOSING, LabelError, Labels, choose_separator, flag, read_labels
 
