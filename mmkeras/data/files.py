@@ -37,7 +37,6 @@ class Files:
             trusts nothing.
         max_bytes: int; a longer file, or cell, cannot be used, and is not read.
         begins: function of a file's first `HEAD` bytes → bool, whether the rest is worth reading; else only they are tried.
-        what: str, what a file holds, for messages.
 
     Attributes:
         faulty, count: ints, how many cells count as missing because they could not be read or used, and how many there are.
@@ -46,23 +45,15 @@ class Files:
         FileNotFoundError, ValueError: a cell that cannot be read or used, when `on_error="raise"`.
     """
 
+    what = "image"  # what a file holds, for messages
+
     def __init__(
-        self,
-        cells,
-        index,
-        column,
-        attempt,
-        *,
-        on_error="raise",
-        trust=None,
-        max_bytes=MAX_BYTES,
-        begins=None,
-        what="image",
+        self, cells, index, column, attempt, *, on_error="raise", trust=None, max_bytes=MAX_BYTES, begins=None
     ):
-        self.cells = [as_cell(cell, column, what) for cell in cells]
+        self.cells = [as_cell(cell, column, self.what) for cell in cells]
         self.faulty, self._kept = 0, {}  # row: bytes that were read for their digest, until they are asked for
         self._index, self._column, self._attempt, self._on_error = index, column, attempt, on_error
-        self._max_bytes, self._begins, self._what = max_bytes, begins, what
+        self._max_bytes, self._begins = max_bytes, begins
         self._look(trust)
 
     def examine(self):
@@ -103,10 +94,10 @@ class Files:
             if self._on_error == "raise":
                 kind = FileNotFoundError if "no file" in known[row].fault else ValueError
                 raise kind(
-                    f"Every {self._what} must be readable. Received: {where}. {len(faulty)} of {self.count} cells are at fault. "
+                    f"Every {self.what} must be readable. Received: {where}. {len(faulty)} of {self.count} cells are at fault. "
                     "Correct them, leave the cells empty, or use on_error='missing'."
                 )
-            warnings.warn(f"{len(faulty)} of {self.count} {self._what}s count as missing: {where}.", stacklevel=3)
+            warnings.warn(f"{len(faulty)} of {self.count} {self.what}s count as missing: {where}.", stacklevel=3)
         for row in faulty:
             self.cells[row], known[row] = b"", Known("", _digest(b""), True)
             kept.pop(row, None)
@@ -119,7 +110,7 @@ class Files:
             if isinstance(cell, bytes):
                 self._check_size(len(cell))
             else:
-                key = (self._what, cell, *state_of(cell))
+                key = (self.what, cell, *state_of(cell))
                 self._check_size(key[2])
                 known = _known.get(key)
                 if known and (known.tried or trust):
@@ -133,10 +124,10 @@ class Files:
         digest = _digest(data)
         if not data:
             known = Known("", digest, True)
-        elif _faults.get((self._what, digest)) is None and trust and trust(data):
+        elif _faults.get((self.what, digest)) is None and trust and trust(data):
             known = Known("", digest, False)
         else:
-            known = Known(_fault(data, (self._what, digest), self._attempt), digest, True)
+            known = Known(_fault(data, (self.what, digest), self._attempt), digest, True)
         if key is not None:
             _known.put(key, known)
         return known, data if key else None
@@ -153,7 +144,7 @@ class Files:
         return len(self.cells)
 
     def __getitem__(self, rows):
-        column = object.__new__(Files)
+        column = object.__new__(type(self))
         numbers = np.arange(len(self.cells))[rows]
         column.cells = [self.cells[i] for i in numbers]
         column._kept = {row: self._kept.pop(i) for row, i in enumerate(numbers.tolist()) if i in self._kept}
@@ -162,8 +153,15 @@ class Files:
 
     def __array__(self, dtype=None, copy=None):
         values = np.empty(len(self.cells), dtype=object)
-        values[:] = [self._kept.pop(row) if row in self._kept else _read(cell) for row, cell in enumerate(self.cells)]
+        values[:] = [
+            self.convert(self._kept.pop(row) if row in self._kept else _read(cell))
+            for row, cell in enumerate(self.cells)
+        ]
         return values
+
+    def convert(self, data):
+        """What the graph reads of the bytes of a file."""
+        return data
 
 
 def examine(columns):
