@@ -4,6 +4,7 @@ from mmkeras.samples.drawings import captions
 from mmkeras.samples.films import movies
 from mmkeras.samples.listings import listings
 from mmkeras.samples.posts import entailment
+from mmkeras.samples.questions import questions
 from mmkeras.samples.scenes import caption_content
 
-__all__ = ["caption_content", "captions", "entailment", "listings", "movies"]
+__all__ = ["caption_content", "captions", "entailment", "listings", "movies", "questions"]

@@ -43,8 +43,7 @@ def captions(n=600, seed=0, directory=None, size=64, groups=None):
     """
     import pandas as pd
 
-    if isinstance(size, bool) or not isinstance(size, int) or size < 32:
-        raise ValueError(f"`size` must be an int of at least 32. Received: {size!r}. Smaller shapes look alike.")
+    check_size(size)
     if groups not in (None, 1, 2):
         raise ValueError(f"`groups` must be 1, 2, or None for either. Received: {groups!r}.")
 
@@ -55,3 +54,9 @@ def captions(n=600, seed=0, directory=None, size=64, groups=None):
         return [{"image": path, "caption": caption, **content} for caption in scenes.tell(rng, content)]
 
     return pd.DataFrame([row for rows in draw_rows(scene, n, seed, directory) for row in rows])
+
+
+def check_size(size):
+    """Raise a ValueError for the side of a picture on which shapes look alike."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 32:
+        raise ValueError(f"`size` must be an int of at least 32. Received: {size!r}. Smaller shapes look alike.")

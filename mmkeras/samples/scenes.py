@@ -55,7 +55,7 @@ def draw(rng, content, size=64):
     """
     picture = np.broadcast_to(np.array([232.0, 228, 220]) + rng.normal(0, 6, 3), (size, size, 3))
     x, y = grid(size)
-    for number, (colour, shape, count) in enumerate(_groups(content)):
+    for number, (colour, shape, count) in enumerate(groups_of(content)):
         radius = rng.uniform(0.09, 0.11) if content["relation"] else rng.uniform(0.1, 0.17)
         mask = np.zeros((size, size))
         margin = radius + 0.5 / size
@@ -69,7 +69,7 @@ def draw(rng, content, size=64):
     return finish(rng, picture)
 
 
-def _groups(content):
+def groups_of(content):
     """[(colour, shape, count), …] of a scene, all strings."""
     return list(zip(*(content[name].split("|") for name in ("colours", "shapes", "counts")), strict=True))
 
@@ -121,7 +121,7 @@ def tell(rng, content, sentences=5):
 
 def _tell(rng, content, form):
     phrases = {}
-    for letter, (colour, shape, count) in zip("ab", _groups(content), strict=False):
+    for letter, (colour, shape, count) in zip("ab", groups_of(content), strict=False):
         number, name = pick(rng, _NUMBERS[int(count)]), pick(rng, SHAPES[shape])
         phrase = f"{number} {colour} {name}{'s' if count != '1' else ''}"
         phrases[letter], phrases[letter.upper()] = phrase, phrase[0].upper() + phrase[1:]
