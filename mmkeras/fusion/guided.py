@@ -34,7 +34,7 @@ class Guided(Fusion):
         """All but the patches stand side by side and guide; what they make of the patches decides."""
         (picture,) = inputs.sequence_names
         others = [name for name in inputs.names if name != picture]
-        question = ConcatFusion(name="question")(inputs.vectors(others), inputs.presence(others))
+        question = ConcatFusion(name="fusion_question")(inputs.vectors(others), inputs.presence(others))
         return inputs.decide(
             cls.make(inputs)(inputs.sequences()[0], inputs.masks()[0], *inputs.presence([picture]), question)
         )
