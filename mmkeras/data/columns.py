@@ -57,7 +57,10 @@ def raw_values(df, modalities, beside=()):
     wanted = {name for modality in modalities for name in modality.readers}
     columns = {name: column for name, column in columns_of([*modalities, *beside]).items() if name in wanted}
     check_frame(df, columns)
-    return {name: column.values(df[name]) for name, column in columns.items()}
+    values = {name: column.values(df[name]) for name, column in columns.items()}
+    for modality in modalities:
+        modality.check_values({name: values[name] for name in modality.readers}, df.index)
+    return values
 
 
 def example_values(modality):

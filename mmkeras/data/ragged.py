@@ -42,12 +42,20 @@ class Ragged:
         return cls(values, lengths, next(padded, parts[0]).padding)
 
     @property
+    def dtype(self):
+        """Of the values."""
+        return self.values.dtype
+
+    @property
     def nbytes(self):
         """Bytes of the values."""
         return self.values.nbytes
 
     def __len__(self):
         return len(self.lengths)
+
+    def __iter__(self):
+        return iter(self.rows()[: len(self)])
 
     def __getitem__(self, rows):
         lengths = self.lengths[rows]

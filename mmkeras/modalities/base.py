@@ -100,6 +100,15 @@ class Modality(Learner):
         """{column: array} of what it reads of `df`; before `adapt`, its columns learn from `df` itself how they are written."""
         return raw_values(df, [self if "_readers" in vars(self) else self.reading(df)])
 
+    def check_values(self, values, index):
+        """Raise a ValueError where raw values of its columns do not go together; as a rule they do.
+
+        Args:
+            values: {column: array}, see `raw_values`.
+            index: of the rows.
+        """
+        return None
+
     @property
     def all_columns(self):
         """Names of every column read, as a tuple."""

@@ -115,7 +115,9 @@ def _must_be_alike(tensors, others, message):
     tensors, others = _arrays(tensors), _arrays(others)
     for key, values in others.items():
         own = tensors[key]
-        if own.ndim == values.ndim == 2 and own.shape != values.shape:  # sequences, padded to the longest of other rows
+        if own.ndim == values.ndim >= 2 and own.shape != values.shape:  # sequences, padded to the longest of other rows
             longest = max(own.shape[1], values.shape[1])
-            own, values = (np.pad(x, [(0, 0), (0, longest - x.shape[1])]) for x in (own, values))
+            own, values = (
+                np.pad(x, [(0, 0), (0, longest - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]) for x in (own, values)
+            )
         must_equal(own, values, f"{message} Differs: {key!r}.")

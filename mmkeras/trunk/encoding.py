@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmkeras.data.batches import Order, stream
-from mmkeras.graph import compiled, submodel
+from mmkeras.graph import all_layers, compiled, submodel
 from mmkeras.modalities.base import PADDING
 from mmkeras.trunk import engines
 from mmkeras.trunk.fingerprint import fingerprint
@@ -49,6 +49,11 @@ class Tower:
     def fingerprint(self):
         """16 bytes, see `fingerprint`; taken once, so that a tower with other weights is another object."""
         return fingerprint(self.prepare, self.model)
+
+    @functools.cached_property
+    def exact(self):
+        """Whether a layer of it counts, so that only TensorFlow in float32 may run it."""
+        return any(getattr(layer, "exact", False) for layer in all_layers(self.model))
 
     def equals(self, other):
         """Whether another tower on the same preparation has the same weights; quicker than a fingerprint."""
@@ -106,7 +111,7 @@ def encode_rows(store, tower, columns, row_keys, *, engine="tensorflow", batch_s
         tf.errors.OpError: a row that cannot be prepared; the rows before it are stored.
     """
     own = tower.fingerprint
-    left = engines.candidates(engine)
+    left = engines.candidates("tensorflow" if tower.exact else engine)
     while left:
         candidate, *left = left
         key = candidate.key(own)
