@@ -41,7 +41,7 @@ if not _waiting:
     from mmkeras.inspection.permutation import permutation_importance
     from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
-    from mmkeras.modalities import Image, Tabular, Text, Vector
+    from mmkeras.modalities import Image, Series, Tabular, Text, Vector
     from mmkeras.models.captioner import build_captioner
     from mmkeras.models.dual_encoder import build_dual_encoder
     from mmkeras.models.entailment import build_entailment_classifier
@@ -58,6 +58,7 @@ __all__ = [
     "Image",
     "Tabular",
     "Vector",
+    "Series",
     # what the target means
     "MultiLabel",
     "MultiClass",

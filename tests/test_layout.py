@@ -308,6 +308,8 @@ def last_names(node):
         return [name for element in node.elts for name in last_names(element)]
     if isinstance(node, ast.BinOp):
         return [*last_names(node.left), *last_names(node.right)]
+    if isinstance(node, ast.Attribute) and last_names(node.value) == ["pd"]:  # pandas has a Series, too
+        return [f"pd.{node.attr}"]
     return [node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")]
 
 

@@ -43,7 +43,7 @@ class VectorColumn(Column):
         return f"of {self.size} numbers" if self.size else ""
 
     def adapt(self, series):
-        size = next((len(vector) for vector in _vectors(series) if vector is not None and len(vector)), None)
+        size = next((len(vector) for vector in vectors_of(series) if vector is not None and len(vector)), None)
         if size is None:
             cells = series.dropna().astype(object)
             example = f" (for example {shortened(cells.iloc[0])})" if len(cells) else ""
@@ -59,7 +59,7 @@ class VectorColumn(Column):
         Raises:
             ValueError: a vector of another length than the others.
         """
-        vectors, gaps = list(_vectors(series)), series.isna().to_numpy(dtype=bool)
+        vectors, gaps = list(vectors_of(series)), series.isna().to_numpy(dtype=bool)
         filled = [row for row, vector in enumerate(vectors) if vector is not None and len(vector)]
         size = self.size or (len(vectors[filled[0]]) if filled else 0)
         wrong = next((row for row in filled if len(vectors[row]) != size), None)
@@ -107,7 +107,7 @@ class VectorColumn(Column):
         return Claim(0.97, f"lists of {known.shape[1]} numbers each", self.reads, doubt)
 
 
-def _vectors(series):
+def vectors_of(series):
     """For each cell, see `_vector`; nothing for one that is missing."""
     gaps = series.isna().to_numpy(dtype=bool)
     for cell, gone in zip(series.to_numpy(dtype=object), gaps, strict=True):

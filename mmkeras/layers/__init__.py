@@ -15,8 +15,10 @@ from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
 from mmkeras.layers.late import AddLinear
 from mmkeras.layers.members import MemberDense, MemberScale
+from mmkeras.layers.minirocket import MiniRocket
 from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
+from mmkeras.layers.series import JoinChannels, PoolSteps
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermVector, TermWeights, Tokenize
 from mmkeras.layers.units import RisingQuantiles, Units
@@ -45,14 +47,17 @@ __all__ = [
     "FilesPresent",
     "FillMissing",
     "FormText",
+    "JoinChannels",
     "MaskedMean",
     "MeanOfFiles",
     "MemberDense",
     "MemberScale",
+    "MiniRocket",
     "PadTokens",
     "PatchPositions",
     "PiecewiseLinear",
     "PlaceFiles",
+    "PoolSteps",
     "Present",
     "ReadDates",
     "ReadNumbers",

@@ -3,6 +3,7 @@
 from mmkeras.modalities.adopted import AdoptedImage, AdoptedTabular, AdoptedText
 from mmkeras.modalities.base import Modality
 from mmkeras.modalities.image import Image
+from mmkeras.modalities.series import Series
 from mmkeras.modalities.tabular import Tabular
 from mmkeras.modalities.text import Text
 from mmkeras.modalities.vector import Vector
@@ -14,6 +15,7 @@ __all__ = [
     "AdoptedText",
     "Image",
     "Modality",
+    "Series",
     "Tabular",
     "Text",
     "Vector",

@@ -4,19 +4,23 @@ Derive from `TextEncoder` or `ImageEncoder` to add one; see `encoders.base`.
 """
 
 from mmkeras.modalities.encoders.applications import Application
-from mmkeras.modalities.encoders.base import Encoder, ImageEncoder, TextEncoder
+from mmkeras.modalities.encoders.base import Encoder, ImageEncoder, SeriesEncoder, TextEncoder
 from mmkeras.modalities.encoders.characters import Characters
+from mmkeras.modalities.encoders.gru import GRUSeries
 from mmkeras.modalities.encoders.hub_images import HubImage
 from mmkeras.modalities.encoders.keras_hub import KerasHub
 from mmkeras.modalities.encoders.lexical import Lexical
+from mmkeras.modalities.encoders.minirocket import MiniRocketSeries
 from mmkeras.modalities.encoders.own_images import OwnImage
 from mmkeras.modalities.encoders.own_texts import OwnText
 from mmkeras.modalities.encoders.scratch import ScratchText
 from mmkeras.modalities.encoders.scratch_image import ScratchImage
+from mmkeras.modalities.encoders.scratch_series import ScratchSeries
 from mmkeras.modalities.encoders.terms import Terms
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
-    "Application", "Characters", "Encoder", "HubImage", "ImageEncoder", "KerasHub", "Lexical", "OwnImage", "OwnText",
-    "ScratchImage", "ScratchText", "Terms", "TextEncoder", "TfHub",
+    "Application", "Characters", "Encoder", "GRUSeries", "HubImage", "ImageEncoder", "KerasHub", "Lexical",
+    "MiniRocketSeries", "OwnImage", "OwnText", "ScratchImage", "ScratchSeries", "ScratchText", "SeriesEncoder",
+    "Terms", "TextEncoder", "TfHub",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ It must be defined where it is used: import its file before a Pipeline is made, 
 """
 
 import abc
+import itertools
 
 import keras
 import numpy as np
@@ -24,6 +25,8 @@ import numpy as np
 from mmkeras import layers
 from mmkeras.modalities.entrances import Entrance
 from mmkeras.registry import subclasses
+
+STRETCHES = 8  # of time, whose parts in a prediction are told
 
 
 class Encoder(abc.ABC):
@@ -112,6 +115,37 @@ class TextEncoder(Encoder):
 
     # How many columns it can read together.
     most_columns = 10**6
+
+
+class SeriesEncoder(Encoder):
+    """Base of the encoders of `Series`: a concrete one writes `vectors`."""
+
+    def prepare(self, raw):
+        state = self.modality.state
+        join = layers.JoinChannels(self.modality.length, state["mean"], state["deviation"], name=f"{self.name}_join")
+        return join(list(raw.values()))
+
+    def encode(self, tensors):
+        return self.vectors(tensors["steps"], tensors["padding_mask"])
+
+    @abc.abstractmethod
+    def vectors(self, steps, mask):
+        """(B, T, C, 2) steps, each a value and whether it was known, and (B, T) which are there → (B, D)."""
+
+    def entrances(self, encode):
+        return {"steps": Entrance(f"{self.name}.steps")}
+
+    def pieces(self, tensors, given):
+        """Of each channel eight stretches of time."""
+        pieces = []
+        for mask, row in zip(tensors["padding_mask"], given["steps"][:, 0], strict=True):
+            ends = np.unique(np.linspace(0, mask.sum(), STRETCHES + 1).round().astype(int))
+            pieces.append([
+                (f"{channel}, steps {start + 1} to {end}", float(row[start:end, place].sum()))
+                for place, channel in enumerate(self.modality.columns)
+                for start, end in itertools.pairwise(ends)
+            ])  # fmt: skip
+        return pieces
 
 
 class ImageEncoder(Encoder):
