@@ -55,6 +55,7 @@ OWNERS = {
     "starlette": ("serving/app.py",),
     "uvicorn": ("serving/running.py",),
     "ray": ("trunk/cluster.py",),
+    "nltk": ("evaluation/meteor.py",),
 }
 # Loaded when first used, whole: what derives from AutoKeras's classes, and what runs a server.
 LOADED_LATE = ("search/autokeras/", "serving/")

@@ -27,7 +27,7 @@ class Report:
 
     Attributes:
         metrics: {name: value}. MultiLabel: map (macro average precision), micro_f1, macro_f1. MultiClass:
-            accuracy, macro_f1, map. Regression: r2, mae, rmse. Caption: bleu_1 to bleu_4, rouge_l, cider. Retrieval: see there.
+            accuracy, macro_f1, map. Regression: r2, mae, rmse. Caption: bleu_1 to bleu_4, rouge_l, cider, meteor. Retrieval: see there.
         intervals: {name: (low, high)}, 95% bootstrap intervals over the evaluated rows.
         baselines: DataFrame with a row per simple rival; the metrics, and the interval of the primary one.
         sections: list of `Section`, further tables.

@@ -1,4 +1,4 @@
-"""How good captions are, as the field measures it: BLEU, ROUGE-L and CIDEr-D against several references.
+"""How good captions are, as the field measures it: BLEU, ROUGE-L, CIDEr-D and METEOR against several references.
 
 The numbers are those of the COCO caption evaluation (`pycocoevalcap`): its corpus formulas, its smoothing and its
 lengths. N = captions, S = resamples.
@@ -12,10 +12,11 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from mmkeras.evaluation import meteor
 from mmkeras.layers.scripts import valid
 from mmkeras.layers.words import plain_words
 
-METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
+METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")  # and "meteor", where nltk is installed
 _ORDERS = 4  # n-grams of one to four words
 _ROUGE_BETA = 1.2  # recall counts 1.44 times as much as precision
 _CIDER_SIGMA = 6.0  # of the Gaussian that punishes another length than the reference's
@@ -26,11 +27,12 @@ _read = tf.function(plain_words, autograph=False, input_signature=[tf.TensorSpec
 
 
 def score_captions(hypotheses, references):
-    """BLEU-1..4, ROUGE-L and CIDEr-D of captions, each against the references of its image.
+    """BLEU-1..4, ROUGE-L, CIDEr-D and METEOR of captions, each against the references of its image.
 
     Texts are lower-cased and lose their punctuation, and each character of a script without blanks is a word, see `words`. The COCO evaluation does nearly the same with a
-    tokenizer in Java; on texts in that form all numbers equal those of `pycocoevalcap`. METEOR is not among them:
-    version 1.5, the one that papers report, is a Java program with tables to download.
+    tokenizer in Java; on texts in that form these numbers equal those of `pycocoevalcap`. METEOR is that of nltk, and only where that is installed
+    (`pip install "mmkeras[meteor]"`), by synonyms only where nltk's data hold WordNet, see `evaluation.meteor`: version 1.5, which most papers
+    report, is a Java program with tables to download, and gives other numbers.
 
     CIDEr-D weighs n-grams by how few images have them in their references, so it needs many images to mean something;
     of one image it is 0.
@@ -53,23 +55,26 @@ def score_captions(hypotheses, references):
     Example:
         >>> import mmkeras as mm
         >>> scores = mm.score_captions(["This is a good test."], [["this is a test", "this is also a test"]])
-        >>> {name: round(value, 3) for name, value in scores.metrics.items()}
+        >>> {name: round(value, 3) for name, value in scores.metrics.items() if name != "meteor"}
         {'bleu_1': 0.8, 'bleu_2': 0.632, 'bleu_3': 0.511, 'bleu_4': 0.0, 'rouge_l': 0.907, 'cider': 0.0}
     """
     hypotheses, references = _checked(hypotheses, references)
     written = [ngrams(text) for text in hypotheses]
     wanted = [[ngrams(text) for text in texts] for texts in references]
     statistics = np.array([_matches(*pair) for pair in zip(written, wanted, strict=True)], "float64")
-    rouge = np.array([_rouge_l(*pair) for pair in zip(hypotheses, references, strict=True)])
-    return CaptionScores(statistics, rouge, _cider(written, wanted))
+    rouge = [_rouge_l(*pair) for pair in zip(hypotheses, references, strict=True)]
+    means = [rouge, _cider(written, wanted)]
+    if meteor.installed():
+        means.append(meteor.meteor(hypotheses, references))
+    return CaptionScores(statistics, np.stack(means, axis=1))
 
 
 class CaptionScores:
     """What `score_captions` returns.
 
     Attributes:
-        metrics: {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"} of all captions together. BLEU is that of
-            the corpus, whose n-grams and lengths are summed first; the others are means.
+        metrics: {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}, and "meteor" where nltk is installed, of all captions together.
+            BLEU is that of the corpus, whose n-grams and lengths are summed first; the others are means.
         table: DataFrame of N rows with the same names as columns: every caption by itself.
 
     `weighted` gives the metrics under row weights, as `mmkeras.evaluation.metrics.bootstrap` wants them.
@@ -85,9 +90,9 @@ class CaptionScores:
         (0.6, (100,))
     """
 
-    def __init__(self, statistics, rouge, cider):
-        self._statistics, self._means = statistics, np.stack([rouge, cider], axis=1)
-        self.metrics = {name: float(values[0]) for name, values in self.weighted(np.ones((1, len(rouge)))).items()}
+    def __init__(self, statistics, means):
+        self._statistics, self._means = statistics, means
+        self.metrics = {name: float(values[0]) for name, values in self.weighted(np.ones((1, len(means)))).items()}
 
     @functools.cached_property
     def table(self):
@@ -108,7 +113,8 @@ class CaptionScores:
 
     @staticmethod
     def _named(statistics, means):
-        return dict(zip(METRICS, [*_bleu(statistics), *means.T], strict=True))
+        values = [*_bleu(statistics), *means.T]
+        return dict(zip((*METRICS, "meteor")[: len(values)], values, strict=True))
 
     def __repr__(self):
         values = ", ".join(f"{name}={value:.3f}" for name, value in self.metrics.items())

@@ -16,6 +16,7 @@ from mmkeras.data.sample import Sample
 from mmkeras.data.targets import Sentences
 from mmkeras.data.texts import texts as read_texts
 from mmkeras.decoding import as_captions, decode
+from mmkeras.evaluation import meteor
 from mmkeras.evaluation.nearest import NearestImage, OneCaption
 from mmkeras.evaluation.sections import Section
 from mmkeras.evaluation.sentences import score_captions
@@ -287,7 +288,9 @@ class Caption(Task):
             {"image": list(pictures), "caption": captions, "references": target.texts, "score": scores}
         )
         table = table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
-        return [Section("gallery", "Captions", table, gallery=True)]
+        return [
+            Section("gallery", "Captions", table, notes=[meteor.note()] if meteor.installed() else [], gallery=True)
+        ]
 
     # --- serving
 
