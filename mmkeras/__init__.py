@@ -41,7 +41,7 @@ if not _waiting:
     from mmkeras.inspection.permutation import permutation_importance
     from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
-    from mmkeras.modalities import Image, Series, Tabular, Text, Vector
+    from mmkeras.modalities import Audio, Image, Series, Tabular, Text, Vector
     from mmkeras.models.captioner import build_captioner
     from mmkeras.models.dual_encoder import build_dual_encoder
     from mmkeras.models.entailment import build_entailment_classifier
@@ -56,6 +56,7 @@ __all__ = [
     # what columns mean
     "Text",
     "Image",
+    "Audio",
     "Tabular",
     "Vector",
     "Series",

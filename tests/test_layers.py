@@ -39,9 +39,13 @@ from mmkeras.layers import (
     CaptionTokens,
     CleanNumbers,
     DecodeImage,
+    DecodeSound,
     FilesPresent,
     FillMissing,
     FormText,
+    FramesPresent,
+    LogMel,
+    MaskBands,
     MaskedMean,
     MeanOfFiles,
     MemberDense,
@@ -50,6 +54,7 @@ from mmkeras.layers import (
     PatchPositions,
     PiecewiseLinear,
     PlaceFiles,
+    PoolFrames,
     Present,
     ReadDates,
     ReadNumbers,
@@ -58,12 +63,14 @@ from mmkeras.layers import (
     SpaceCharacters,
     Spell,
     Standardize,
+    StandardizeFrames,
     TakeFiles,
     TermBag,
     TermVector,
     TermWeights,
     Tokenize,
     Units,
+    VarySound,
     WeightedMean,
     count_words,
     learn_vocabulary,
@@ -155,6 +162,19 @@ CASES = {
         lambda **k: DecodeImage((4, 6), **{"max_scans": 16, "max_blocks": 500, **k}),
         [strings(png(5, 9), b"")],
     ),
+    DecodeSound: (
+        lambda **k: DecodeSound(16000, 640, **k),
+        [strings(tf.audio.encode_wav(np.full((160, 1), 0.5, "float32"), 8000).numpy(), b"")],
+    ),
+    LogMel: (lambda **k: LogMel(8000, bands=12, **k), [np.sin(np.arange(1600, dtype="float32")).reshape(2, 800)]),
+    FramesPresent: (lambda **k: FramesPresent(4, **k), [np.array([[0.5], [0.0]], "float32")]),
+    StandardizeFrames: (StandardizeFrames, [SEQUENCE, MASK]),
+    VarySound: (
+        lambda **k: VarySound(0.1, 0.2, seed=3, **k),
+        [np.arange(8, dtype="float32").reshape(2, 4), np.array([[0.5], [1.0]], "float32")],
+    ),
+    MaskBands: (lambda **k: MaskBands(0.3, 0.4, times=1, seed=3, **k), [SEQUENCE]),
+    PoolFrames: (PoolFrames, [SEQUENCE, MASK]),
     CleanNumbers: (
         lambda **k: CleanNumbers([True, False], [False, True], **k),
         [np.array([[0.0, 1.0], [INF, -1.0]], "float32")],
@@ -244,8 +264,9 @@ RANDOM = {
 OF_FILES = {TakeFiles, PlaceFiles}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer", CharacterWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
-EXACT = {CalendarParts, DecodeCaptions, ReadNumbers, RisingQuantiles, Units}
+EXACT = {CalendarParts, DecodeCaptions, DecodeSound, LogMel, ReadNumbers, RisingQuantiles, Units, VarySound}
 RAW = [
+    DecodeSound,
     FormText,
     PadTokens,
     Present,

@@ -1,6 +1,6 @@
 """Made-up raw values that are always the same, on which two engines that run one tower can be compared.
 
-They are no white noise: texts are words of several scripts and lengths; pictures have areas, edges and light as photos do.
+They are no white noise: texts are words of several scripts and lengths; pictures have areas, edges and light as photos do; sounds are voices.
 """
 
 import functools
@@ -61,3 +61,22 @@ def _photo(rng, height, width):
         inside = np.hypot(*apart) < 1 if rng.random() < 0.5 else np.max(apart, axis=0) < 1
         pixels = np.where(inside, 0.3 * pixels + 0.7 * rng.uniform(0, 255, size=(3, 1, 1)), pixels)
     return np.clip(pixels, 0, 255).astype("uint8").transpose(1, 2, 0)
+
+
+@functools.lru_cache(1)
+def sounds():
+    """(6,) tuple of the samples of sounds at 16 kHz: voices whose pitch glides, with breath between, and noise.
+
+    Example:
+        >>> len(sounds()), sounds()[0].dtype.name
+        (6, 'float32')
+    """
+    rng, made = np.random.default_rng(0), []
+    for seconds in (0.2, 0.6, 1.0, 1.5, 2.0, 0.9):
+        time = np.arange(round(16_000 * seconds)) / 16_000
+        pitch = rng.uniform(90, 250) * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time))
+        angle = 2 * np.pi * np.cumsum(pitch) / 16_000
+        voice = sum(rng.uniform(0.2, 1) / k * np.sin(k * angle) for k in range(1, 12))
+        loud = np.clip(np.sin(2 * np.pi * rng.uniform(1, 3) * time), 0, 1)
+        made.append((0.2 * loud * voice + 0.01 * rng.normal(size=len(time))).astype("float32"))
+    return tuple(made)

@@ -19,6 +19,8 @@ from mmkeras.layers.minirocket import MiniRocket
 from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.series import JoinChannels, PoolSteps
+from mmkeras.layers.sound import DecodeSound
+from mmkeras.layers.spectrum import FramesPresent, LogMel, MaskBands, PoolFrames, StandardizeFrames, VarySound
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermVector, TermWeights, Tokenize
 from mmkeras.layers.units import RisingQuantiles, Units
@@ -44,10 +46,14 @@ __all__ = [
     "CaptionTokens",
     "CleanNumbers",
     "DecodeImage",
+    "DecodeSound",
     "FilesPresent",
     "FillMissing",
     "FormText",
+    "FramesPresent",
     "JoinChannels",
+    "LogMel",
+    "MaskBands",
     "MaskedMean",
     "MeanOfFiles",
     "MemberDense",
@@ -57,6 +63,7 @@ __all__ = [
     "PatchPositions",
     "PiecewiseLinear",
     "PlaceFiles",
+    "PoolFrames",
     "PoolSteps",
     "Present",
     "ReadDates",
@@ -66,12 +73,14 @@ __all__ = [
     "SpaceCharacters",
     "Spell",
     "Standardize",
+    "StandardizeFrames",
     "TakeFiles",
     "TermBag",
     "TermVector",
     "TermWeights",
     "Tokenize",
     "Units",
+    "VarySound",
     "WeightedMean",
     "count_words",
     "learn_vocabulary",

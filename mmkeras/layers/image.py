@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from mmkeras.layers.once import traced_once
+from mmkeras.layers.parsing import bytes_of, first_bytes, head_of, length_of, number_at, refuse_unless
 
 PACKAGE = "mmkeras"
 # More than any camera makes; a small file may claim 20,000 × 20,000 pixels and fill the memory when decoded.
@@ -83,13 +84,13 @@ class DecodeImage(keras.layers.Layer):
         """`data`, refused when its image has too many pixels for its scans."""
         most = LARGEST_SCANS * self.max_pixels // tf.maximum(tf.cast(scans, tf.int64), LARGEST_SCANS)
         received = [" pixels (height × width). Received: ", height, " × ", width, ". Scale it down first."]
-        return _refuse_unless(height * width <= most, data, "An image must have at most ", most, *received)
+        return refuse_unless(height * width <= most, data, "An image must have at most ", most, *received)
 
     def _jpeg(self, data):
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
         scans = tf.size(tf.raw_ops.StringSplitV2(input=[data], sep=b"\xff\xda").values) - 1
         rule = f"A JPEG must have at most {self.max_scans} scans."
-        safe = _refuse_unless(scans <= self.max_scans, data, rule, " Received: ", scans, ". Save it anew.")
+        safe = refuse_unless(scans <= self.max_scans, data, rule, " Received: ", scans, ". Save it anew.")
         safe = self._sized(safe, shape[0], shape[1], scans)
         ratio = tf.minimum(shape[0] // self.image_size[0], shape[1] // self.image_size[1])
         scale = tf.cast(ratio >= 2, tf.int32) + tf.cast(ratio >= 4, tf.int32) + tf.cast(ratio >= 8, tf.int32)
@@ -121,39 +122,37 @@ class DecodeImage(keras.layers.Layer):
         return tf.zeros((1, 1, 3), tf.uint8)
 
     def _unknown(self, data):
-        pairs = tf.gather(
-            [f"{number:02x}" for number in range(256)], tf.cast(_bytes(tf.strings.substr(data, 0, 12), 0), tf.int32)
-        )
-        first = tf.strings.reduce_join(pairs, separator=" ")
         rule = "An image must be a JPEG, PNG, GIF, BMP or WebP file. Received: bytes that start with "
-        with tf.control_dependencies([_refuse_unless(tf.constant(False), data, rule, first, ". Convert it first.")]):
+        with tf.control_dependencies(
+            [refuse_unless(tf.constant(False), data, rule, first_bytes(data), ". Convert it first.")]
+        ):
             return self._absent(data)
 
     def _png(self, data):
-        head = _head(data)
-        safe = self._sized(data, _number(head, 20, 4, big=True), _number(head, 16, 4, big=True))
+        head = head_of(data)
+        safe = self._sized(data, number_at(head, 20, 4, big=True), number_at(head, 16, 4, big=True))
         return tf.io.decode_image(safe, 3, expand_animations=False)
 
     def _webp(self, data):
         # The three kinds of WebP hold their size in different places: RFC 9649, sections 2.5 to 2.7.
-        head = _head(data)
+        head = head_of(data)
         form = tf.strings.substr(data, 12, 4)
-        packed = _number(head, 21, 4)
+        packed = number_at(head, 21, 4)
         height, width = tf.case(
             [
-                (tf.equal(form, b"VP8X"), lambda: (1 + _number(head, 27, 3), 1 + _number(head, 24, 3))),
+                (tf.equal(form, b"VP8X"), lambda: (1 + number_at(head, 27, 3), 1 + number_at(head, 24, 3))),
                 (tf.equal(form, b"VP8L"), lambda: (1 + packed // 2**14 % 2**14, 1 + packed % 2**14)),
             ],
-            default=lambda: (_number(head, 28, 2) % 2**14, _number(head, 26, 2) % 2**14),
+            default=lambda: (number_at(head, 28, 2) % 2**14, number_at(head, 26, 2) % 2**14),
         )
-        still = tf.logical_or(tf.not_equal(form, b"VP8X"), _number(head, 20, 1) // 2 % 2 == 0)
+        still = tf.logical_or(tf.not_equal(form, b"VP8X"), number_at(head, 20, 1) // 2 % 2 == 0)
         rule = "A WebP image must be a still one. Received: an animated one. Save its first frame alone, or as a GIF."
-        safe = self._sized(_refuse_unless(still, data, rule), height, width)
+        safe = self._sized(refuse_unless(still, data, rule), height, width)
         return tf.io.decode_webp(safe, 3)[0]  # (frames, H, W, 3)
 
     def _gif(self, data):
         """The first frame on its screen; the others, and what is not needed to draw it, are not even decoded."""
-        raw = _bytes(data, 2048)  # zeros behind the end, where tables and blocks of a cut file would lie
+        raw = bytes_of(data, 2048)  # zeros behind the end, where tables and blocks of a cut file would lie
 
         def byte(at):
             return tf.cast(tf.gather(raw, at), tf.int64)
@@ -185,14 +184,14 @@ class DecodeImage(keras.layers.Layer):
         at, control, rest = tf.while_loop(is_extension, extension, (head, zero, most))
         end, rest = behind(at + 11 + table(at + 9), rest)
         rule = f"A GIF must have at most {self.max_blocks} blocks up to the end of its first frame."
-        data = _refuse_unless(rest >= 0, data, rule, " Received: more. Save it anew.")
-        left, top, width, height = (_number(raw, at + i, 2) for i in (1, 3, 5, 7))
-        whole_width = tf.maximum(_number(raw, 6, 2), left + width)
-        whole_height = tf.maximum(_number(raw, 8, 2), top + height)
+        data = refuse_unless(rest >= 0, data, rule, " Received: more. Save it anew.")
+        left, top, width, height = (number_at(raw, at + i, 2) for i in (1, 3, 5, 7))
+        whole_width = tf.maximum(number_at(raw, 6, 2), left + width)
+        whole_height = tf.maximum(number_at(raw, 8, 2), top + height)
         safe = self._sized(data, whole_height, whole_width)
 
         def cut(start, stop):
-            return tf.strings.substr(safe, tf.minimum(start, _length(safe)), stop - start)
+            return tf.strings.substr(safe, tf.minimum(start, length_of(safe)), stop - start)
 
         first_frame = [
             cut(zero, head),
@@ -206,9 +205,9 @@ class DecodeImage(keras.layers.Layer):
         return tf.pad(frame, [[top, whole_height - top - height], [left, whole_width - left - width], [0, 0]])
 
     def _bmp(self, data):
-        head, length = _head(data), _length(data)
-        start, size, bits, packing = (_number(head, *place) for place in ((10, 4), (14, 4), (28, 2), (30, 4)))
-        width, height = _number(head, 18, 4), _number(head, 22, 4)
+        head, length = head_of(data), length_of(data)
+        start, size, bits, packing = (number_at(head, *place) for place in ((10, 4), (14, 4), (28, 2), (30, 4)))
+        width, height = number_at(head, 18, 4), number_at(head, 22, 4)
         height = tf.where(height < 2**31, height, 2**32 - height)  # negative where the first row is the top one
         data = self._sized(data, height, width)
         palette = tf.strings.substr(data, tf.minimum(14 + size, length), tf.maximum(start - size - 14, 0))
@@ -217,7 +216,7 @@ class DecodeImage(keras.layers.Layer):
         rule = "A BMP image must hold 24 or 32 bits per pixel, or 8 of plain grey, uncompressed. Received: "
         colours = tf.strings.length(palette) // 4
         received = [bits, " bits, a palette of ", colours, " colours, compression ", packing, ", a header of ", size]
-        data = _refuse_unless(plain & (size >= 40), data, rule, *received, " bytes. Save it as PNG.")
+        data = refuse_unless(plain & (size >= 40), data, rule, *received, " bytes. Save it as PNG.")
         return tf.io.decode_image(data, 3, expand_animations=False)
 
     def compute_output_spec(self, images):
@@ -265,39 +264,4 @@ def _whole(data, scale, pixels):
     longer = tf.strings.join([tf.strings.substr(data, 0, tf.strings.length(data) - 2), BITS, b"\xff\xd9"])
     same = tf.reduce_all(_jpeg_pixels(longer, scale) == pixels)
     rule = "A JPEG must be whole. Received: one whose data ends before its pixels do, ahead of an end marker. "
-    return _refuse_unless(same, pixels, rule, "Copy it again.")
-
-
-def _bytes(data, zeros):
-    """The bytes of a scalar string and as many zeros behind them as (N,) uint8."""
-    return tf.io.decode_raw(tf.strings.join([data, b"\0" * zeros]), tf.uint8)
-
-
-def _length(data):
-    return tf.cast(tf.strings.length(data), tf.int64)
-
-
-def _head(data):
-    """The first 64 bytes, with zeros where there are fewer."""
-    return _bytes(tf.strings.substr(data, 0, 64), 64)[:64]
-
-
-def _number(raw, at, width, big=False):
-    """The integer in `width` of the bytes `raw`, the least significant first unless `big`."""
-    digits = tf.cast(raw[at : at + width], tf.int64)
-    return tf.reduce_sum((digits[::-1] if big else digits) * 256 ** tf.range(width, dtype=tf.int64))
-
-
-def _refuse_unless(holds, data, *message):
-    """`data`, or an InvalidArgumentError of the words of `message`, strings and numbers, unless `holds`."""
-
-    def refuse():
-        words = [word if _is_text(word) else tf.strings.as_string(word) for word in message]
-        with tf.control_dependencies([tf.raw_ops.Assert(condition=False, data=[tf.strings.join(words)])]):
-            return tf.identity(data)
-
-    return tf.cond(holds, lambda: tf.identity(data), refuse)
-
-
-def _is_text(word):
-    return isinstance(word, str) or word.dtype == tf.string
+    return refuse_unless(same, pixels, rule, "Copy it again.")

@@ -1,6 +1,7 @@
 """What columns of a DataFrame mean."""
 
 from mmkeras.modalities.adopted import AdoptedImage, AdoptedTabular, AdoptedText
+from mmkeras.modalities.audio import Audio
 from mmkeras.modalities.base import Modality
 from mmkeras.modalities.image import Image
 from mmkeras.modalities.series import Series
@@ -13,6 +14,7 @@ __all__ = [
     "AdoptedImage",
     "AdoptedTabular",
     "AdoptedText",
+    "Audio",
     "Image",
     "Modality",
     "Series",

@@ -16,11 +16,13 @@ from mmkeras.modalities.encoders.own_texts import OwnText
 from mmkeras.modalities.encoders.scratch import ScratchText
 from mmkeras.modalities.encoders.scratch_image import ScratchImage
 from mmkeras.modalities.encoders.scratch_series import ScratchSeries
+from mmkeras.modalities.encoders.scratch_sound import ScratchSound
+from mmkeras.modalities.encoders.sounds import SoundEncoder
 from mmkeras.modalities.encoders.terms import Terms
 from mmkeras.modalities.encoders.tf_hub import TfHub
 
 __all__ = [
     "Application", "Characters", "Encoder", "GRUSeries", "HubImage", "ImageEncoder", "KerasHub", "Lexical",
-    "MiniRocketSeries", "OwnImage", "OwnText", "ScratchImage", "ScratchSeries", "ScratchText", "SeriesEncoder",
+    "MiniRocketSeries", "OwnImage", "OwnText", "ScratchImage", "ScratchSeries", "ScratchSound", "ScratchText", "SeriesEncoder", "SoundEncoder",
     "Terms", "TextEncoder", "TfHub",
 ]  # fmt: skip

@@ -1,0 +1,253 @@
+"""Layers of what is heard: samples → logarithms of a mel spectrum, and how training varies them.
+
+B rows of N samples, T frames, M bands of frequencies. "filled" (B, 1) says what share of a row is sound; behind it are zeros.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+PACKAGE = "mmkeras"
+WINDOW, STEP = 0.025, 0.01  # seconds of a frame, and from one to the next
+FLOOR = 1e-6  # power that is no sound
+EPSILON = 1e-3
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LogMel(keras.layers.MelSpectrogram):
+    """Samples → logarithms of the power in bands of frequencies: (B, N) → (B, T, M), a frame every 10 ms, T = 1 + N // (rate / 100).
+
+    Keras's `MelSpectrogram` with frames of 25 ms under a Hann window, the samples reflected at both ends, and triangles that are linear in
+    Hertz and 1 at their top, between places that are equally far on HTK's mel scale: what librosa gives for
+    `htk=True, norm=None, center=True, pad_mode="reflect"`. Then the natural logarithm, of at least 1e-6.
+
+    Args:
+        sampling_rate: int, samples a second.
+        bands: int, M.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)[None]
+        >>> heard = mm.layers.LogMel(sampling_rate=8000, bands=20)(tone)
+        >>> heard.shape, int(np.argmax(heard[0, 50]))
+        (TensorShape([1, 101, 20]), 9)
+    """
+
+    def __init__(self, sampling_rate=16000, bands=64, **kwargs):
+        length = round(WINDOW * sampling_rate)
+        super().__init__(
+            fft_length=1 << (length - 1).bit_length(),
+            sequence_length=length,
+            sequence_stride=round(STEP * sampling_rate),
+            sampling_rate=sampling_rate,
+            num_mel_bins=bands,
+            power_to_db=False,  # it would be relative to the loudest of a batch
+            mag_exp=2.0,
+            **{**kwargs, "dtype": "float32"},
+        )
+        self.bands = bands
+
+    def call(self, samples):
+        return ops.log(ops.maximum(ops.swapaxes(super().call(samples), -1, -2), FLOOR))
+
+    def linear_to_mel_weight_matrix(
+        self, num_mel_bins, num_spectrogram_bins, sampling_rate, lower_edge_hertz, upper_edge_hertz, dtype="float32"
+    ):
+        """(bins, M) weights of each bin of frequencies in each band."""
+        ends = _mel(np.array([lower_edge_hertz, upper_edge_hertz], "float64"))
+        edges = 700 * (np.exp(np.linspace(*ends, num_mel_bins + 2) / 1127) - 1)
+        apart = np.linspace(0, sampling_rate / 2, num_spectrogram_bins)[:, None] - edges
+        steps = np.diff(edges)
+        weights = np.maximum(0, np.minimum(apart[:, :-2] / steps[:-1], -apart[:, 2:] / steps[1:]))
+        return ops.convert_to_tensor(weights.astype(dtype))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 1 + shape[1] // self.sequence_stride, self.bands)
+
+    def get_config(self):
+        own = keras.layers.Layer.get_config(self)
+        return {**own, "sampling_rate": self.sampling_rate, "bands": self.bands}
+
+
+def _mel(frequencies):
+    return 1127 * np.log(1 + frequencies / 700)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FramesPresent(keras.layers.Layer):
+    """Which frames hold sound: (B, 1), the share of a row that does → (B, T) of 0. and 1.; the first always does.
+
+    Args:
+        frames: int, T.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.FramesPresent(4)(np.array([[0.5], [0.0], [1.0]])).numpy().tolist()
+        [[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, frames, **kwargs):
+        super().__init__(**kwargs)
+        self.frames = frames
+
+    def call(self, filled):
+        ends = ops.maximum(ops.ceil(ops.cast(filled, "float32") * self.frames), 1)
+        return ops.cast(ops.arange(self.frames, dtype="float32") < ends, self.compute_dtype)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], self.frames)
+
+    def get_config(self):
+        return {**super().get_config(), "frames": self.frames}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class StandardizeFrames(keras.layers.Layer):
+    """A spectrum of which each band has mean 0 over the frames of its sound, and all of them have variance 1; 0 behind its end.
+
+    So how loud a recording is, and what a microphone does to all of it, say nothing.
+
+    Call arguments:
+        spectrum: (B, T, M).
+        there: (B, T), which frames hold sound.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> spectrum = np.array([[[1.0], [3.0], [9.0]]])
+        >>> mm.layers.StandardizeFrames()(spectrum, np.array([[1, 1, 0]])).numpy().round(2).tolist()
+        [[[-1.0], [1.0], [0.0]]]
+    """
+
+    def call(self, spectrum, there):
+        weights = ops.cast(there, spectrum.dtype)[:, :, None]
+        frames = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
+        centred = (spectrum - ops.sum(spectrum * weights, axis=1, keepdims=True) / frames) * weights
+        variance = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True) / (frames * spectrum.shape[-1])
+        return centred / ops.sqrt(variance + EPSILON)
+
+    def compute_output_shape(self, spectrum_shape, there_shape):
+        return spectrum_shape
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class VarySound(keras.layers.Layer):
+    """In training, a sound that is a little faster and higher, or slower and lower, and begins later; else the sound as it is.
+
+    Args:
+        speed: float, the most that the speed differs from 1.
+        shift: float, the largest share of the row by which a sound is moved back.
+        seed: int or None, of what is drawn.
+
+    Call arguments:
+        samples: (B, N).
+        filled: (B, 1), the share of a row that is sound.
+        training: bool.
+
+    Returns:
+        The same two of the varied sounds.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> samples, filled = mm.layers.VarySound()(np.ones((1, 4)), np.array([[0.5]]))
+        >>> samples.numpy().tolist(), filled.numpy().tolist()
+        ([[1.0, 1.0, 1.0, 1.0]], [[0.5]])
+    """
+
+    def __init__(self, speed=0.15, shift=0.1, seed=None, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.speed, self.shift, self.seed = speed, shift, seed
+        self._draw = keras.random.SeedGenerator(seed)
+
+    def call(self, samples, filled, training=False):
+        if not training:
+            return [samples, filled]
+        rows, length = ops.shape(samples)[0], samples.shape[1]
+        speed = keras.random.uniform((rows, 1), 1 - self.speed, 1 + self.speed, seed=self._draw)
+        start = keras.random.uniform((rows, 1), 0.0, self.shift, seed=self._draw) * length
+        places = (ops.arange(length, dtype="float32") - start) * speed
+        below = ops.floor(places)
+        padded = ops.pad(samples, [[0, 0], [1, 1]])  # silence on either side
+
+        def at(whole):
+            return ops.take_along_axis(padded, ops.cast(ops.clip(whole, -1, length), "int32") + 1, axis=1)
+
+        varied = at(below) + (places - below) * (at(below + 1) - at(below))
+        return [varied, ops.minimum(filled / speed + start / length, 1.0)]
+
+    def compute_output_shape(self, samples_shape, filled_shape):
+        return [samples_shape, filled_shape]
+
+    def get_config(self):
+        return {**super().get_config(), "speed": self.speed, "shift": self.shift, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MaskBands(keras.layers.Layer):
+    """In training, a spectrum (B, T, M) of which some bands and frames next to each other are 0 (Park et al., 2019, SpecAugment,
+    https://arxiv.org/abs/1904.08779); else as it is.
+
+    Args:
+        bands, frames: floats, the largest share of all bands, and of all frames, that is masked at once.
+        times: int, how often of each.
+        seed: int or None, of what is drawn.
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.MaskBands()(np.ones((1, 2, 2))).numpy().tolist()
+        [[[1.0, 1.0], [1.0, 1.0]]]
+    """
+
+    def __init__(self, bands=0.2, frames=0.2, times=2, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.bands, self.frames, self.times, self.seed = bands, frames, times, seed
+        self._draw = keras.random.SeedGenerator(seed)
+
+    def call(self, spectrum, training=False):
+        if not training:
+            return spectrum
+        _, frames, bands = spectrum.shape
+        for _ in range(self.times):
+            spectrum = spectrum * self._kept(spectrum, frames, self.frames)[:, :, None]
+            spectrum = spectrum * self._kept(spectrum, bands, self.bands)[:, None, :]
+        return spectrum
+
+    def _kept(self, spectrum, size, share):
+        """(B, size) of 0. where a stretch is masked, and 1."""
+        rows = ops.shape(spectrum)[0]
+        width = keras.random.uniform((rows, 1), 0.0, share, seed=self._draw) * size
+        start = keras.random.uniform((rows, 1), seed=self._draw) * (size - width)
+        places = ops.arange(size, dtype="float32")
+        return ops.cast((places < start) | (places >= start + width), spectrum.dtype)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        own = {"bands": self.bands, "frames": self.frames, "times": self.times, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class PoolFrames(keras.layers.Layer):
+    """Mean and maximum over the frames that hold sound, side by side: (B, T, D) and (B, T) → (B, 2 · D).
+
+    Example:
+        >>> import numpy as np
+        >>> import mmkeras as mm
+        >>> mm.layers.PoolFrames()(np.array([[[1.0], [3.0], [9.0]]]), np.array([[1, 1, 0]])).numpy().tolist()
+        [[2.0, 3.0]]
+    """
+
+    def call(self, features, there):
+        weights = ops.cast(there, features.dtype)[:, :, None]
+        mean = ops.sum(features * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
+        most = ops.max(ops.where(weights > 0, features, ops.full_like(features, -1e4)), axis=1)
+        return ops.concatenate([mean, ops.where(ops.any(weights > 0, axis=1), most, 0.0)], axis=-1)
+
+    def compute_output_shape(self, features_shape, there_shape):
+        return (features_shape[0], 2 * features_shape[2])
