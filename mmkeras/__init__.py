@@ -49,7 +49,7 @@ if not _waiting:
     from mmkeras.persistence import VERSION as __version__
     from mmkeras.pipeline import Pipeline, load
     from mmkeras.search.ensemble import Ensemble
-    from mmkeras.tasks import Caption, MultiClass, MultiLabel, Regression, Retrieval
+    from mmkeras.tasks import Answer, Caption, MultiClass, MultiLabel, Regression, Retrieval
     from mmkeras.trunk.stages import build_encode, build_prepare, chain
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "MultiClass",
     "Regression",
     "Caption",
+    "Answer",
     "Retrieval",
     # one model of one DataFrame
     "fit",

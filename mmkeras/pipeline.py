@@ -18,7 +18,7 @@ class Pipeline(Model):
     Args:
         modalities: list of `Text`, `Image`, `Tabular`, …, with different names.
         task: what the target means: `MultiLabel`, `MultiClass`, `Regression`, `Caption`, or a task of your own.
-        fusion: how the head joins the modalities, see `build_head`.
+        fusion: how the head joins the modalities, see `build_head`; None for the task's usual way, "concat" for all but `Answer`.
         encode_engine: what runs frozen towers: "tensorflow", "openvino" or "auto", see `mmkeras.trunk.engines`. It belongs
             to the machine: a saved Pipeline is loaded with "auto".
         distribute: "mirrored" trains on all GPUs of the machine, with batches shared among them, None on one. It is not saved either.
@@ -45,13 +45,14 @@ class Pipeline(Model):
         60
     """
 
-    def __init__(self, modalities, task, fusion="concat", *, encode_engine="auto", distribute=None, **head):
+    def __init__(self, modalities, task, fusion=None, *, encode_engine="auto", distribute=None, **head):
         if isinstance(modalities, Modality) or not isinstance(task, Task):
             raise TypeError(
                 "A Pipeline takes a list of modalities and a task. "
                 f"Received: {type(modalities).__name__} and {type(task).__name__}. "
                 "Use for example mm.Pipeline([mm.Text('overview')], mm.MultiLabel('genres'))."
             )
+        fusion = task.usual_fusion(list(modalities)) if fusion is None else fusion
         self._recipe = Recipe(modalities, task, {"fusion": fusion, **head}, encode_engine, distribute)
         self.fusion, self.head_settings = fusion, head
         self.notes, self.trail = [], None
@@ -63,7 +64,7 @@ class Pipeline(Model):
         return f"<Pipeline ({names}) → {type(self.task).__name__}({self.task.column!r}), {self.fusion}, {state}>"
 
     @classmethod
-    def of(cls, fitted, fusion="concat", **head):
+    def of(cls, fitted, fusion=None, **head):
         """A Pipeline of stages that were made elsewhere, as `Fitted`."""
         pipe = cls([m.settings for m in fitted.trunk.modalities], fitted.task.settings, fusion, **head)
         pipe._fitted = fitted

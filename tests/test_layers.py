@@ -44,6 +44,7 @@ from mmkeras.layers import (
     FillMissing,
     FormText,
     FramesPresent,
+    Likeliest,
     LogMel,
     MaskBands,
     MaskedMean,
@@ -226,6 +227,7 @@ CASES = {
         [CAPTION_TOKENS, PATCHES, PATCH_MASK],
     ),
     PatchPositions: (PatchPositions, [PATCHES]),
+    Likeliest: (lambda **k: Likeliest(["no", "yes"], **k), [np.array([[0.25, 0.75], [0.5, 0.25]], "float32")]),
     DecodeCaptions: (
         lambda dtype=None, **k: DecodeCaptions(caption_decoder(dtype=dtype), max_length=3, dtype=dtype, **k),
         [PATCHES, PATCH_MASK],

@@ -31,7 +31,7 @@ from mmkeras.__main__ import main
 from mmkeras.serving import answers as serving_answers
 from mmkeras.serving import app as serving_app
 from mmkeras.serving import running as serving_running
-from mmkeras.serving.answers import Answer, Answers, Part
+from mmkeras.serving.answers import Answers, Part, Reply
 from mmkeras.serving.batching import MOST_WAITING, Batcher
 from mmkeras.serving.hearing import all_warnings
 from mmkeras.serving.limits import Limits, Refused
@@ -549,13 +549,13 @@ def test_what_waits_is_predicted_together_and_many_rows_in_parts():
     calls = []
 
     class Counted:
-        nothing = Answer({"x": []}, None)
+        nothing = Reply({"x": []}, None)
 
         def together(self, parts):
             calls.append([part.rows for part in parts])
             if any(part.cells["x"][0] == "bad" for part in parts):
                 raise RuntimeError("broken")
-            return [Answer({"x": part.cells["x"]}, None, [f"row {part.start}"]) for part in parts]
+            return [Reply({"x": part.cells["x"]}, None, [f"row {part.start}"]) for part in parts]
 
     async def run():
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -582,7 +582,7 @@ def test_what_waits_is_predicted_together_and_many_rows_in_parts():
 def test_requests_that_fail_or_take_long_are_told_so_and_what_is_no_number_is_null(monkeypatch):
     class Slow:
         columns, about = mm.Tabular(numeric=["n"]).readers, "a test"
-        nothing = Answer({"n": []}, [])
+        nothing = Reply({"n": []}, [])
 
         def __init__(self, pipe):
             pass
@@ -590,7 +590,7 @@ def test_requests_that_fail_or_take_long_are_told_so_and_what_is_no_number_is_nu
         def together(self, parts):
             (number,) = parts[0].cells["n"]
             time.sleep(number)
-            return [Answer({"n": [float("nan")]}, [np.float32(1.5)]) if number == 0 else ArithmeticError("a secret")]
+            return [Reply({"n": [float("nan")]}, [np.float32(1.5)]) if number == 0 else ArithmeticError("a secret")]
 
     async def ask(app, content):
         sent, body = [], json.dumps(content).encode()
@@ -625,7 +625,7 @@ def test_class_cells_are_equal_alone_and_together_and_faults_stay_with_their_par
             np.testing.assert_allclose(list(alone.table.values()), list(together.table.values()), atol=1e-6)
         parts[2].cells["budget"] = ["lots"]
         result = answers.together(parts)
-        assert [isinstance(answer, Answer) for answer in result] == [True, True, False, True, True, True]
+        assert [isinstance(answer, Reply) for answer in result] == [True, True, False, True, True, True]
         assert "in row 5, column 'budget'" in result[2].sentence
         monkeypatch.setattr(serving_answers.pd, "DataFrame", None)
         assert all(isinstance(error, TypeError) for error in answers.together(parts))

@@ -1,6 +1,7 @@
 """The command line: mmkeras quickstart | suggest | fit | train | search | predict | … and more, see `options.COMMANDS`."""
 
 import argparse
+import collections
 import dataclasses
 import pathlib
 import sys
@@ -321,14 +322,12 @@ def _target(options, df):
 
 def _frequent(task, df, least):
     """A task of labels with only those that at least `least` rows have; any other as it is."""
-    import pandas as pd
-
     adapted = task.adapt(df)
     answers = adapted.read(adapted.target(df))
     if not all(isinstance(labels, list) for labels in answers):
         return task
-    counts = pd.Series(answers, dtype=object).explode().value_counts()
-    frequent = sorted(counts.index[counts >= least])
+    counts = collections.Counter(label for labels in answers for label in labels)
+    frequent = sorted(label for label, rows in counts.items() if rows >= least)
     print(f"{len(frequent)} of {len(counts)} labels have at least {least} rows.")
     return dataclasses.replace(task, classes=frequent)
 

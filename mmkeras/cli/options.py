@@ -19,7 +19,7 @@ from mmkeras.persistence import VERSION
 TABLE = pathlib.Path(__file__).with_name("offers.json")
 TYPES = {"int": int, "float": float}  # of options in it; what else they may be, the classes check
 # Settings of heads that have an option, and what they are without it.
-HEAD = {"fusion": "concat", "modality_dropout": 0.0}
+HEAD = {"fusion": None, "modality_dropout": 0.0}
 OBJECTIVE = "a metric of the task, such as map or macro_f1, that is to be best"
 
 

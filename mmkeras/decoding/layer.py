@@ -36,7 +36,7 @@ def decode(decoder, patches, patch_mask=None, rows=None, **settings):
             al., 2020, https://arxiv.org/abs/1904.09751).
         length_penalty: float, for "beam": log-probabilities are compared divided by length ** length_penalty; 0 compares
             them as they are, 1 their mean a word.
-        max_length: int, T, the most words, the end among them.
+        max_length: int, T, the most words, the end among them. min_length: int, words before which it may not end.
         seed: int, for "sample".
         forbid_repeats: int; 1 or more: no word twice in a row; n of 2 or more: also no n words twice in a caption.
         forbid_unknown: bool, whether the unknown word is never given.
@@ -105,7 +105,7 @@ class DecodeCaptions(keras.layers.Layer):
 
     Args:
         decoder: a `CaptionDecoder`, or its serialised form.
-        **settings: as in `decode`: method, beam_width, temperature, top_k, top_p, length_penalty, max_length, seed,
+        **settings: as in `decode`: method, beam_width, temperature, top_k, top_p, length_penalty, max_length, min_length, seed,
             forbid_repeats, forbid_unknown, start, end.
 
     Call arguments:

@@ -26,6 +26,7 @@ class Settings:
     top_p: float | None = None
     length_penalty: float = 0.7
     max_length: int = 64
+    min_length: int = 0
     seed: int = 0
     forbid_repeats: int = 0
     forbid_unknown: bool = True
@@ -45,6 +46,7 @@ class Settings:
             ("top_p", self.top_p is None or 0 < self.top_p <= 1, "be None or lie in (0, 1]"),
             ("length_penalty", self.length_penalty >= 0, "be at least 0"),
             ("max_length", whole(self.max_length) and self.max_length >= 1, "be an int of at least 1"),
+            ("min_length", whole(self.min_length) and self.min_length >= 0, "be an int of at least 0"),
             ("forbid_repeats", whole(self.forbid_repeats) and self.forbid_repeats >= 0, "be an int of at least 0"),
             ("seed", whole(self.seed), "be an int"),
         ):

@@ -14,6 +14,7 @@ def allowed(logits, settings, history, step):
     """
     size = logits.shape[-1]
     never = tf.reduce_sum(tf.one_hot(settings.never, size), axis=0)  # (V,)
+    never += tf.where(step < settings.min_length, tf.one_hot(settings.end, size), 0.0)
     logits += tf.where(never > 0, MINUS_INFINITY, 0.0)
     if not settings.forbid_repeats:
         return logits

@@ -145,7 +145,7 @@ def check_settings(names, fusion="concat", **settings):
     return kind
 
 
-def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0):
+def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0, before=""):
     """What a fusion joins, as attributes of `JoinInputs`: features normalised and with gaps, presence, masks.
 
     Args:
@@ -153,6 +153,7 @@ def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0):
         kind: class of the fusion.
         shares: {modality: dropout}; others have 0.5.
         modality_dropout, projection: see `build_head`.
+        before: str, before names of layers.
     """
     names = inputs.names
     shapes = {name: inputs.features[name].shape for name in names}
@@ -170,11 +171,11 @@ def read_features(inputs, kind, shares, *, modality_dropout=0.0, projection=0):
         x = inputs.vector(name)
         if not kind.raw:
             if name in inputs.normalise:
-                x = NormalizePresent(momentum=JoinInputs.momentum, name=f"{name}_normalise")(x, presence[name])
+                x = NormalizePresent(momentum=JoinInputs.momentum, name=f"{before}{name}_normalise")(x, presence[name])
             if name not in inputs.whole:
-                x = keras.layers.Dropout(shares.get(name, DROPOUT), name=f"{name}_drop")(x)
+                x = keras.layers.Dropout(shares.get(name, DROPOUT), name=f"{before}{name}_drop")(x)
             if projection and x.shape[-1] > 2 * projection:
-                x = keras.layers.Dense(projection, name=f"{name}_projection")(x)
+                x = keras.layers.Dense(projection, name=f"{before}{name}_projection")(x)
         vectors[name] = x
     if modality_dropout and len(names) > 1:
         kept = ModalityDropout(modality_dropout, name="modality_dropout")(list(presence.values()))

@@ -7,12 +7,16 @@ import numpy as np
 
 from mmkeras.decoding import DecodeCaptions
 from mmkeras.graph import submodel
-from mmkeras.heads.inputs import HeadInputs
+from mmkeras.heads.decisions import read_features
+from mmkeras.heads.inputs import HeadInputs, JoinInputs
 from mmkeras.layers import CaptionDecoder, CaptionText, PatchPositions
+
+# Of `layers.CaptionDecoder`: what describes unseen photos best; `build_captioner` has the tutorial's.
+DECODER = {"tied": True, "heads": 8, "first_state": "patches"}
 
 
 def build_caption_head(
-    inputs, task, *, width=512, dropout=0.4, tied=True, heads=8, first_state="patches", dtype=None,
+    inputs, task, *, width=512, dropout=0.4, fusion=None, dtype=None, **decoder,
 ):  # fmt: skip
     """Features and the words so far → logits of the next words, as one Functional model.
 
@@ -24,9 +28,9 @@ def build_caption_head(
         task: an adapted `Caption`.
         width: int, of patches, words and state.
         dropout: float, share of features and of the decoder's activations left out in training.
-        tied, heads, first_state: see `layers.CaptionDecoder`. The defaults are those that describe unseen photos best;
-            `build_captioner` has the tutorial's.
+        fusion: class of a fusion that joins the modalities to a vector, which is added to every patch; None for none.
         dtype: Keras dtype policy, for example "mixed_bfloat16"; None for Keras's default.
+        **decoder: tied, heads, first_state, see `layers.CaptionDecoder`; those left out are of `DECODER`.
 
     Returns:
         keras.Model from the used features, {"column.tokens": (N, T) int32} and {"column.row": (N,) int32}, the row of the
@@ -35,9 +39,8 @@ def build_caption_head(
     Raises:
         ValueError: settings that `CaptionDecoder` refuses.
     """
-    decoder = CaptionDecoder(
-        len(task.vocabulary), width, dropout, tied, heads, first_state, dtype=dtype, name="decoder"
-    )
+    settings = {**DECODER, **decoder}
+    decoder = CaptionDecoder(len(task.vocabulary), width, dropout, dtype=dtype, name="decoder", **settings)
     patches, masks = [], []
     for name in inputs.names:
         x, mask = _as_patches(inputs, name)
@@ -49,6 +52,9 @@ def build_caption_head(
             x = PatchPositions(dtype=dtype, name=f"{name}_positions")(x)
         patches.append(x)
         masks.append(keras.ops.cast(mask, "float32"))
+    if fusion is not None and len(inputs.names) > 1:
+        vector = _fused(inputs, fusion, width=width, dropout=dropout, heads=settings["heads"] or 1)[:, None]
+        patches = [keras.ops.add(x, keras.ops.cast(vector, x.dtype)) for x in patches]
     patches, mask = _joined(patches, "patches", dtype), _joined(masks, "patch_mask")
     words = keras.Input((None,), dtype="int32", name=f"{task.column}.tokens")
     row = keras.Input((), dtype="int32", name=f"{task.column}.row")
@@ -62,6 +68,20 @@ def _as_patches(inputs: HeadInputs, name):
     if inputs.is_sequence(name):
         return inputs(name), keras.ops.cast(inputs.mask(name), "float32") * inputs.present(name)
     return keras.ops.expand_dims(inputs(name), 1), inputs.present(name)
+
+
+def _fused(inputs, fusion, *, width, dropout, heads):
+    """(B, width), what a fusion makes of the modalities, normalised."""
+    read = read_features(inputs, fusion, {}, before="fuse_")
+
+    def decide(x, number=0, plus=None):
+        x = keras.layers.Dense(width, activation="gelu", name=f"fused_{number}")(x)
+        return x if plus is None else keras.ops.add(x, plus)
+
+    joined = fusion.join(
+        JoinInputs(**read, units=width, dropout=dropout, attention_heads=heads, decide=decide, decide_linearly=decide)
+    )
+    return keras.layers.LayerNormalization(name="fused")(joined)
 
 
 def _joined(tensors, name, dtype=None):

@@ -26,7 +26,7 @@ def generate(model, images, vocabulary=None, *, batch_size=32, **settings):
         vocabulary: list of words that the model was trained with, from `layers.learn_vocabulary`; a Pipeline has its own.
         batch_size: int, images at a time.
         **settings: as in `decoding.decode`: method="greedy", "sample" or "beam", beam_width, temperature, top_k, top_p,
-            length_penalty, max_length, seed, forbid_repeats, forbid_unknown.
+            length_penalty, max_length, min_length, seed, forbid_repeats, forbid_unknown.
 
     Returns:
         `Captions`.

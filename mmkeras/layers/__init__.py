@@ -14,6 +14,7 @@ from mmkeras.layers.forms import FormText, PadTokens
 from mmkeras.layers.image import DecodeImage
 from mmkeras.layers.kernel import Alike
 from mmkeras.layers.late import AddLinear
+from mmkeras.layers.likeliest import Likeliest
 from mmkeras.layers.members import MemberDense, MemberScale
 from mmkeras.layers.minirocket import MiniRocket
 from mmkeras.layers.pairs import Similarity
@@ -52,6 +53,7 @@ __all__ = [
     "FormText",
     "FramesPresent",
     "JoinChannels",
+    "Likeliest",
     "LogMel",
     "MaskBands",
     "MaskedMean",

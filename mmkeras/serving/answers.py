@@ -16,7 +16,7 @@ TOLD = (KeyError, TypeError, ValueError, OSError)  # errors that are about the r
 
 
 @dataclasses.dataclass
-class Answer:
+class Reply:
     """What a model says of some rows.
 
     Attributes:
@@ -32,7 +32,7 @@ class Answer:
     def rows(self, start, stop):
         """The answer about some of the rows."""
         table = {name: values[start:stop] for name, values in self.table.items()}
-        return Answer(table, None if self.decisions is None else self.decisions[start:stop], self.told)
+        return Reply(table, None if self.decisions is None else self.decisions[start:stop], self.told)
 
     @classmethod
     def joined(cls, answers):
@@ -66,7 +66,7 @@ class Answers:
 
     Attributes:
         columns: {name: Column} of what it reads.
-        nothing: the `Answer` about no rows.
+        nothing: the `Reply` about no rows.
     """
 
     def __init__(self, pipe, side=None, sets=False):
@@ -89,7 +89,7 @@ class Answers:
         return f"{type(task).__name__} of {task.column!r}"
 
     def together(self, parts):
-        """An `Answer` for each part, or the exception that it raised; equal to what the part gets by itself.
+        """A `Reply` for each part, or the exception that it raised; equal to what the part gets by itself.
 
         What one of them is warned of, or fails by, is not told to the others: then each is predicted by itself.
 
@@ -99,13 +99,13 @@ class Answers:
         if len(parts) > 1:
             cells = {name: [cell for part in parts for cell in part.cells[name]] for name in self.columns}
             whole = self._tried(Part(cells, sum(part.rows for part in parts)))
-            if isinstance(whole, Answer) and not whole.told:
+            if isinstance(whole, Reply) and not whole.told:
                 ends = np.cumsum([part.rows for part in parts]).tolist()
                 return [whole.rows(end - part.rows, end) for part, end in zip(parts, ends, strict=True)]
         return [self._tried(part) for part in parts]
 
     def one(self, part):
-        """The `Answer` of a part.
+        """The `Reply` of a part.
 
         Raises:
             Refused: a cell that its column cannot read, with its row; or what the model says of the rows.
@@ -129,16 +129,16 @@ class Answers:
             return error
 
     def _say(self, df):
-        """The `Answer` about rows of a DataFrame."""
+        """The `Reply` about rows of a DataFrame."""
         if self._side is not None:
-            return Answer({self._side: self._fitted.embed(df, side=self._side).tolist()}, None)
+            return Reply({self._side: self._fitted.embed(df, side=self._side).tolist()}, None)
         task, predictions = self._fitted.task, self._fitted.answer(df)
         if self._sets:
             frame = task.frame_sets(task.in_sets(predictions), df.index)
-            return Answer(_table(pd.DataFrame(frame)), None)
+            return Reply(_table(pd.DataFrame(frame)), None)
         table = _table(task.frame(predictions, df.index))
         decisions = task.series(predictions, df.index).tolist()
-        return Answer(table, None if table.get(task.column) == decisions else decisions)
+        return Reply(table, None if table.get(task.column) == decisions else decisions)
 
     def _frame(self, part):
         index = pd.RangeIndex(part.start, part.start + part.rows)

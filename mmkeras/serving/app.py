@@ -178,7 +178,7 @@ async def _run(body, function, *args):
 
 
 def said(answer, by_row):
-    """An `Answer` as the content of a response."""
+    """A `Reply` as the content of a response."""
     content = {} if answer.decisions is None else {"decisions": answer.decisions}
     if answer.told:
         content["warnings"] = answer.told

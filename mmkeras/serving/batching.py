@@ -4,7 +4,7 @@ import asyncio
 import collections
 import dataclasses
 
-from mmkeras.serving.answers import Answer, Part
+from mmkeras.serving.answers import Part, Reply
 from mmkeras.serving.limits import Refused
 
 MOST_TOGETHER = 64  # rows that are predicted at a time
@@ -32,7 +32,7 @@ class Batcher:
         self._waiting, self._rows, self._task = collections.deque(), 0, None
 
     async def ask(self, question):
-        """The `Answer` to a `Question`. Many rows go in parts, so that other requests come in between.
+        """The `Reply` to a `Question`. Many rows go in parts, so that other requests come in between.
 
         Raises:
             Refused: see `Answers.one`; or too much is waiting already.
@@ -41,7 +41,7 @@ class Batcher:
         for start in range(0, question.rows, MOST_TOGETHER):
             cells = {name: listed[start : start + MOST_TOGETHER] for name, listed in question.cells.items()}
             parts.append(await self._ask(Part(cells, min(MOST_TOGETHER, question.rows - start), start)))
-        return Answer.joined(parts) if parts else self._answers.nothing
+        return Reply.joined(parts) if parts else self._answers.nothing
 
     async def _ask(self, part):
         if self._rows + part.rows > MOST_WAITING:

@@ -5,7 +5,7 @@ import numpy as np
 from mmkeras.heads.sides import QUERY
 from mmkeras.inference.index_checks import check_k
 from mmkeras.inference.retrieve import check_model
-from mmkeras.serving.answers import Answer
+from mmkeras.serving.answers import Reply
 from mmkeras.serving.limits import Refused
 
 USUAL = 10  # items of a query
@@ -45,7 +45,7 @@ class Finder:
             raise Refused(422, str(error)) from error
 
     def found(self, answer, k):
-        """The `Answer` {"item": lists of k ids, "score": of their cosines} to one that holds vectors of queries."""
+        """The `Reply` {"item": lists of k ids, "score": of their cosines} to one that holds vectors of queries."""
         vectors = np.reshape(answer.table[QUERY], (-1, self.index.width))
         ids, scores = self.index.search(vectors, k)
-        return Answer({"item": ids.tolist(), "score": scores.tolist()}, None, answer.told)
+        return Reply({"item": ids.tolist(), "score": scores.tolist()}, None, answer.told)

@@ -143,6 +143,14 @@ class Task(Learner):
         """Raise a ValueError unless `build_head` can take these settings with modalities of these names."""
         raise NotImplementedError
 
+    def usual_fusion(self, modalities):
+        """The label of the fusion where nobody chose.
+
+        Args:
+            modalities: all that a model reads, not adapted.
+        """
+        return "concat"
+
     def head_choices(self, modalities):
         """{setting of the head: values that `search` tries}, the first of them the usual one; [] where only a space names some.
 

@@ -21,7 +21,7 @@ from mmkeras.evaluation.nearest import NearestImage, OneCaption
 from mmkeras.evaluation.sections import Section
 from mmkeras.evaluation.sentences import score_captions
 from mmkeras.heads.decisions import unknown_settings
-from mmkeras.heads.writing import build_caption_head, patches_of, writing_head, written
+from mmkeras.heads.writing import DECODER, build_caption_head, patches_of, writing_head, written
 from mmkeras.layers import MaskedMean
 from mmkeras.layers.words import SPECIAL, CaptionTokens, count_words, learn_vocabulary, teacher_forcing
 from mmkeras.losses import MaskedTokenAccuracy, MaskedTokenCrossentropy
@@ -173,7 +173,9 @@ class Caption(Task):
     # --- model
 
     def check_settings(self, names, fusion="concat", **settings):
-        unknown_settings(inspect.getfullargspec(build_caption_head).kwonlyargs, settings, "A head for Caption")
+        unknown_settings(
+            (*inspect.getfullargspec(build_caption_head).kwonlyargs, *DECODER), settings, "A head for Caption"
+        )
         if fusion != "concat":
             raise ValueError(
                 f"A head for Caption puts the patches of all modalities side by side. Received: fusion={fusion!r}. "

@@ -18,8 +18,8 @@ from mmkeras.evaluation.trees import Trees
 from mmkeras.graph import operation_of, parents, submodel
 from mmkeras.layers import Calibration
 from mmkeras.losses import SparseCategoricalFocalCrossentropy, sample_weights
-from mmkeras.tasks.class_cells import ClassValues, listed, natural_order, unplain, warn_of_names
 from mmkeras.tasks.base import check_target
+from mmkeras.tasks.class_cells import ClassValues, listed, natural_order, unplain, warn_of_names
 from mmkeras.tasks.decisions import Decisions
 from mmkeras.tasks.label_cells import HALF, HALVES
 

@@ -345,10 +345,6 @@ class Trunk:
 
 def _joined(batches):
     """Batches one after another; those of sequences are padded with zeros to the longest."""
-    if batches[0].ndim > 1:
-        longest = max(batch.shape[1] for batch in batches)
-        batches = [
-            np.pad(b, [(0, 0), (0, longest - b.shape[1])] + [(0, 0)] * (b.ndim - 2)) if b.shape[1] < longest else b
-            for b in batches
-        ]
-    return np.concatenate(batches)
+    most = np.max([batch.shape for batch in batches], axis=0)[1:]
+    room = [[(0, 0), *((0, side - own) for side, own in zip(most, b.shape[1:], strict=True))] for b in batches]
+    return np.concatenate([np.pad(b, more) if np.any(more) else b for b, more in zip(batches, room, strict=True)])

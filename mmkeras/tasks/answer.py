@@ -1,0 +1,306 @@
+"""The task of answering questions: what both of its kinds share, an answer chosen of many, and one written in words."""
+
+import ast
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+
+from mmkeras.data.categories import group
+from mmkeras.data.columns import check_frame
+from mmkeras.data.frames import column_label
+from mmkeras.data.targets import Values
+from mmkeras.data.telling import shortened
+from mmkeras.data.texts import texts as read_texts
+from mmkeras.evaluation.answers import (
+    credits_of,
+    first_words,
+    kinds_section,
+    plain_answer,
+    rows_section,
+    said_section,
+    shares,
+    usual,
+)
+from mmkeras.evaluation.linear import word_columns
+from mmkeras.registry import subclasses
+from mmkeras.tasks.base import Task
+
+LONGEST = 100_000  # signs of a cell that lists answers
+
+
+class Answers(Values):
+    """What people answered to questions.
+
+    Attributes:
+        values: (R,) int32 numbers of what most people said, −1 where that is no answer of the task.
+        people: list of R lists of plain answers. questions, kinds: (R,) str. together: (R,) ints, equal for one picture.
+    """
+
+    together = None
+
+    def __init__(self, numbers, people, told, together):
+        known = [{numbers[a]: share for a, share in shares(some).items() if a in numbers} for some in people]
+        super().__init__(np.array([max(some, key=some.get, default=-1) for some in known], "int32"))
+        self.people, (self.questions, self.kinds), self.together = people, told, together
+        self._shares, self._count = known, len(numbers)
+
+    def take(self, rows):
+        """({}, (b, C) float32): how much of each answer, together 1; zeros where none is an answer of the task."""
+        dense = np.zeros((len(rows), self._count), "float32")
+        for place, row in enumerate(rows):
+            for number, share in self._shares[row].items():
+                dense[place, number] = share
+        return {}, dense / np.maximum(dense.sum(axis=1, keepdims=True), 1e-9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer(Task):
+    """Answers to questions about images, or about anything else that modalities read.
+
+    A cell of the target holds one answer, or those of several people: a list, or a list written as text. Answers are compared as the
+    public evaluation of VQA does: small letters, no articles and punctuation, numbers in digits; see `evaluation.answers.plain_answer`.
+    An answer is one of the `top` most frequent of the training rows, or is written word by word (`free`). Rows whose answers are none of
+    these teach nothing, and count as wrong.
+
+    Args:
+        column: the column of answers.
+        top: int, how many answers there are to choose from.
+        min_count: int, in how many training rows an answer, or a word of free ones, must occur.
+        free: bool. False chooses: softmax over answers, of which several people's are targets together, each by min(n / 3, 1).
+            True writes, with the decoder of `Caption`, which reads all modalities as patches: give `Text` and `Image` `pooling=None`.
+        question_kind: name of a column that tells what kind of question it is, by which reports are divided; None takes the first two words.
+        classes: answers to choose from, in order, in place of the most frequent ones; not with `free`.
+        vocabulary_size, sequence_length, label_smoothing, decoding, vocabulary: of free answers, see `Caption`.
+
+    Metrics: vqa_accuracy (Antol et al., 2015, https://arxiv.org/abs/1505.00468, see `evaluation.answers.credit`), and accuracy, the share of
+        rows whose answer is what most people said; they are the same where each question has one answer.
+
+    Predictions: (B, answers) probabilities; of `free`, an answer and its score, the log-probability of its words.
+
+    Raises:
+        ValueError: a setting outside its range; when adapting, a row without an answer, or fewer than two answers that are frequent enough.
+
+    Example:
+        >>> import mmkeras as mm
+        >>> mm.Answer("answer", top=100).free, mm.Answer("answer", free=True).free
+        (False, True)
+    """
+
+    top: int = 1000
+    min_count: int = 2
+    free: bool = False
+    question_kind: str | None = None
+
+    primary = "vqa_accuracy"
+    metric_names = ("vqa_accuracy", "accuracy")
+    writes = None  # whether a concrete one writes answers
+    option = None
+
+    def __new__(cls, *settings, free=False, **more):
+        """The kind that `free` asks for."""
+        kinds = {
+            kind.writes: kind for kind in reversed(subclasses(Answer))
+        }  # the first of a kind, not one derived from it
+        return super().__new__(kinds[bool(free)] if cls is Answer else cls)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, least in (("top", 2), ("min_count", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"`{name}` of Answer must be an int of at least {least}. Received: {value!r}.")
+        if not isinstance(self.free, bool) or self.free != self.writes:
+            raise ValueError(
+                f"`free` must be True or False. Received: {self.free!r}. Use mm.Answer({self.column!r}, free=True)."
+            )
+        if self.question_kind is not None:
+            self._set(question_kind=column_label(self.question_kind))
+
+    # --- rows
+
+    @property
+    def columns(self):
+        return (self.column,) if self.question_kind is None else (self.column, self.question_kind)
+
+    def _told(self, what):
+        """Name of the column in which `units` tells something of each row."""
+        return f"{self.column}: {what}"
+
+    @property
+    def together(self):
+        return self._told("picture")
+
+    def units(self, df, modalities):
+        """The rows with plain answers, the question, its kind and the number of its picture, in columns of their own."""
+        import pandas as pd
+
+        check_frame(df, self.columns)
+        words = word_columns(modalities)
+        pictures = [name for m in modalities for name, column in m.columns_read.items() if column.picture]
+        questions = np.array(read_texts(df[words[0]]) if words else [""] * len(df), dtype=object)
+        if self.question_kind is None:
+            kinds = [first_words(question) for question in questions]
+        else:
+            kinds = df[self.question_kind].fillna("").astype(str)
+        return df.assign(**{
+            self.column: pd.Series(people_of(df[self.column]), df.index, dtype=object),
+            self._told("question"): questions,
+            self._told("kind"): np.array(kinds, dtype=object),
+            self.together: _numbers(df[pictures]),
+        })  # fmt: skip
+
+    def kinds(self, df):
+        """(R,) str, what kind of question each row of `units` asks."""
+        return df[self._told("kind")].to_numpy(dtype=str)
+
+    def frequent(self, df):
+        """The `top` most frequent answers of the training rows, most frequent first, equals by alphabet."""
+        people, counts = self._people(df), {}
+        for some in people:
+            for answer in dict.fromkeys(some):
+                counts[answer] = counts.get(answer, 0) + 1
+        enough = sorted((a for a, n in counts.items() if n >= self.min_count), key=lambda a: (-counts[a], a))[
+            : self.top
+        ]
+        if len(enough) < 2:
+            most = max(counts, key=counts.get, default=None)
+            raise ValueError(
+                f"The target {self.column!r} must hold at least two answers that occur in {self.min_count} rows each. Received: "
+                f"{len(counts)} different answers in {len(people)} rows, the most frequent {shortened(most)} in "
+                f"{counts.get(most, 0)}. Add rows, or lower `min_count`."
+            )
+        return enough
+
+    def _people(self, df):
+        """Lists of plain answers of rows of `units`, each with one at least."""
+        check_frame(df, [self.column], "the task")
+        people = people_of(df[self.column])
+        empty = sum(not some for some in people)
+        if empty:
+            raise ValueError(
+                f"The target {self.column!r} must be known in every row. Received: {empty} rows without an answer. "
+                f"Use df[df[{self.column!r}].str.len() > 0]."
+            )
+        return people
+
+    def tell_of_others(self, people, answers):
+        """[a sentence about rows whose answers are none of the task's]."""
+        others = sum(not set(some) & set(answers) for some in people)
+        if not others:
+            return []
+        return [
+            f"{others:,} of {len(people):,} rows have answers that are none of the {len(answers):,} to choose from: they count as wrong."
+        ]
+
+    def warn_of_others(self, people, answers):
+        for sentence in self.tell_of_others(people, answers):
+            warnings.warn(sentence.replace("count as wrong", "teach nothing"), stacklevel=5)
+
+    def judged(self, df):
+        return df, self.tell_of_others(self._people(df), self.answers)
+
+    def told_of_rows(self, df):
+        """((questions, kinds), numbers of pictures) of rows of `units`."""
+        told = [df[self._told(what)].to_numpy(dtype=str) for what in ("question", "kind")]
+        return told, df[self.together].to_numpy()
+
+    def usual_fusion(self, modalities):
+        """ "film" where there are patches to look at as the others tell, else "bilinear"."""
+        if len(modalities) < 2:
+            return "concat"
+        return "film" if any(modality.sequence for modality in modalities) else "bilinear"
+
+    # --- judgement
+
+    @property
+    def answers(self):
+        """The answers of the task, in the order of their numbers."""
+        raise NotImplementedError
+
+    def said_of(self, probabilities):
+        """Predictions in the task's form of probabilities (R, answers)."""
+        raise NotImplementedError
+
+    def sure_of(self, predictions):
+        """(R,) how sure predictions are."""
+        raise NotImplementedError
+
+    def read(self, target):
+        """What most people said of each row, as a list."""
+        return [usual(some) for some in target.people]
+
+    def score(self, target, predictions):
+        right, same = credits_of(self.decide(predictions), target.people)
+
+        def scored(weights):
+            total = weights.sum(axis=1)
+            return {"vqa_accuracy": weights @ right / total, "accuracy": weights @ same / total}
+
+        return scored
+
+    def sections(self, target, predictions, pictures=None):
+        said = self.decide(predictions)
+        right, _ = credits_of(said, target.people)
+        return [
+            kinds_section(target.kinds, target.people, right),
+            said_section(said, target.people),
+            rows_section(target, said, sure=self.sure_of(predictions), right=right, pictures=pictures),
+        ]
+
+
+def _numbers(pictures):
+    """(R,) ints, equal where rows show the same pictures; those that show none are by themselves."""
+    numbers, nothing = group(pictures)
+    return np.where(nothing, numbers.max(initial=0) + 1 + np.arange(len(numbers)), numbers)
+
+
+def people_of(series):
+    """The plain answers of each cell of a pandas Series: a list of lists.
+
+    A cell is an answer, a list of answers or of dicts with an "answer", such a list written as text, or nothing.
+
+    Raises:
+        ValueError: a list in a list.
+
+    Example:
+        >>> import pandas as pd
+        >>> people_of(pd.Series(["A dog", ["Two", "2"], None, "['yes', 'no']", 3.0], dtype=object))
+        [['dog'], ['2', '2'], [], ['yes', 'no'], ['3']]
+    """
+    return [[answer for answer in map(_plain, _listed(cell, series.name)) if answer] for cell in series]
+
+
+def _listed(cell, column):
+    """The answers of a cell, as they are."""
+    import pandas as pd
+
+    if isinstance(cell, bytes):
+        cell = cell.decode("utf-8", "replace")
+    if isinstance(cell, str) and cell.strip()[:1] == "[" and len(cell) <= LONGEST:
+        cell = _of_text(cell.strip())
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray | pd.Series) else [cell]
+    cells = [one.get("answer") if isinstance(one, dict) else one for one in cells]
+    if any(np.ndim(one) for one in cells):
+        raise ValueError(
+            f"Cells of {column!r} must be answers or lists of answers. Received: {shortened(cell, 80)}. Flatten the lists first."
+        )
+    return [one for one in cells if not pd.isna(one)]
+
+
+def _of_text(text):
+    """The list that a text says; the text itself where it says none."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        return value if isinstance(value, list) else text
+    return text
+
+
+def _plain(answer):
+    if isinstance(answer, float | np.floating) and answer == int(answer):
+        answer = int(answer)
+    return plain_answer(answer) or " ".join(str(answer).lower().split())

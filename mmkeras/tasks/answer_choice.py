@@ -1,0 +1,108 @@
+"""Answers chosen of the most frequent ones."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from mmkeras.data.targets import Values
+from mmkeras.evaluation.answers import PriorByKind
+from mmkeras.evaluation.calibration import learn_calibration
+from mmkeras.graph import submodel
+from mmkeras.layers import Likeliest
+from mmkeras.tasks.answer import Answer, Answers
+from mmkeras.tasks.classes import Classes, MultiClass
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenAnswer(Answer, MultiClass):
+    """`Answer` that chooses: softmax over the answers, cross-entropy to what people said."""
+
+    rivals = (*MultiClass.rivals, PriorByKind)
+    ways = {"standard": {}, "weighted": {"class_weight": "balanced"}}  # noqa: RUF012
+    writes = streams = False
+
+    indices = Classes.indices
+    values = Classes.values
+    answers = property(lambda self: self.classes)
+
+    def adapt(self, df):
+        answers = self.settings.classes or self.frequent(df)
+        self.warn_of_others(self._people(df), answers)
+        return self.settings.learn(classes=tuple(answers))
+
+    def encode(self, df):
+        return self.target(df).values
+
+    def target(self, df):
+        return Answers(self.indices(), self._people(df), *self.told_of_rows(df))
+
+    def weights(self, target, how):
+        known = target.values >= 0
+        some = super().weights(Values(target.values[known]), how)
+        if some is None:
+            return None
+        weights = np.zeros(len(known), some.dtype)
+        weights[known] = some
+        return weights
+
+    def named_losses(self):
+        return {}
+
+    def loss(self):
+        return "categorical_crossentropy"
+
+    def metrics(self):
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+    def prior(self, target):
+        return super().prior(target[target >= 0])
+
+    def fit_linear(self, terms, target):
+        return super().fit_linear(terms[target >= 0], target[target >= 0])
+
+    def logits(self, hidden, target=None, name="logits"):
+        return super().logits(hidden, None if target is None else target[target >= 0], name)
+
+    # --- predictions
+
+    decide = MultiClass.decide
+    read = Answer.read
+
+    def said_of(self, probabilities):
+        return probabilities
+
+    def sure_of(self, predictions):
+        return np.max(predictions, axis=1)
+
+    def calibrate(self, target, predictions):
+        known = target.values >= 0
+        truth = self.truth(target)[known]
+        return self.learn(calibration=learn_calibration(self.logit_scale, truth, predictions[known]))
+
+    def told_of_calibration(self, target, predictions):
+        known = target.values >= 0
+        return super().told_of_calibration(Values(target.values[known]), predictions[known])
+
+    def misfits(self, target, predictions):
+        """As of `MultiClass`; an answer that cannot be chosen fits worst."""
+        misfits = np.ones(len(target))
+        (misfits[target.values >= 0],) = super().misfits(target, predictions)
+        return [misfits]
+
+    def covered(self, target, within):
+        hits, sizes = super().covered(target, within)
+        hits[target.values < 0, 0] = 0.0
+        return hits, sizes
+
+    def sections(self, target, predictions, pictures=None):
+        own = super().sections(target, predictions, pictures)
+        return [*own, self.told_of_calibration(target, predictions)] if (target.values >= 0).any() else own
+
+    # --- serving
+
+    def serving(self, head):
+        """The likeliest answer and its probability; of sets, as `Classes`."""
+        chosen = Likeliest(list(self.classes), name="answer")(head.output[self.column])
+        served = submodel(head.input, {self.column: chosen["name"], "probability": chosen["probability"]})
+        return {**super().serving(head), "serve": served}

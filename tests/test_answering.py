@@ -1,0 +1,302 @@
+"""Questions: answers alike by rules, accuracy by hand, choosing and writing, rivals, keeping and serving, what cannot be answered."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import mmkeras as mm
+from mmkeras.evaluation.answers import PriorByKind, credit, credits_of, first_words, plain_answer, shares
+from mmkeras.tasks.answer import people_of
+
+QUICK = {"epochs": 25, "batch_size": 32, "learning_rate": 1e-2, "verbose": 0}
+WORDS = ["red", "green", "blue"]
+
+
+def rows(count=240, seed=0):
+    """What a number and a question together tell: the colour of the number, or whether it has a colour."""
+    rng = np.random.default_rng(seed)
+    number, asked, kind = rng.integers(0, 3, count), rng.integers(0, 3, count), rng.integers(0, 2, count)
+    questions = [f"is it {WORDS[a]}?" if k else "what colour is it?" for a, k in zip(asked, kind, strict=True)]
+    answers = [("yes" if n == a else "no") if k else WORDS[n] for n, a, k in zip(number, asked, kind, strict=True)]
+    return pd.DataFrame({"hue": number.astype(float), "question": questions, "answer": answers})
+
+
+def modalities(words="lexical"):
+    text = {"pooling": None, "sequence_length": 8} if words == "scratch" else {}
+    return [mm.Text("question", encoder=words, name="question", **text), mm.Tabular(categorical=["hue"], name="thing")]
+
+
+def answerer(words="lexical", task=None, **head):
+    head = head or {"fusion": "bilinear", "units": 64, "dropout": 0.0}
+    return mm.Pipeline(modalities(words), task or mm.Answer("answer"), **head)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    pipe = answerer()
+    pipe.fit(rows(), **QUICK)
+    return pipe, rows(60, seed=1)
+
+
+# --- answers
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Yes", "yes"),
+        (" A  Dog! ", "dog"),
+        ("none", "0"),
+        ("Ten", "10"),
+        ("1,000", "1000"),
+        ("3.5", "3.5"),
+        ("St. John's", "st john's"),
+        ("black/white", "black white"),
+        ("dont", "don't"),
+        ("\tblue\n", "blue"),
+        ("t-shirt", "t shirt"),
+        ("红色", "红色"),
+    ],
+)
+def test_answers_are_written_alike(text, plain):
+    assert plain_answer(text) == plain
+    assert plain_answer(plain) == plain
+
+
+def test_accuracy_of_vqa_by_hand():
+    # Of ten people three said it: leaving out one of them two are left, 2/3; leaving out another three, 1.
+    assert credit(["pink"], ["pink"] * 3 + ["red"] * 7) == pytest.approx([0.3 * 2 / 3 + 0.7])
+    assert credit(["pink"], ["pink"] + ["red"] * 9) == pytest.approx([0.9 / 3])
+    assert credit(["red", "pink"], ["red", "red"]) == [1.0, 0.0]  # of two, the other must agree
+    right, same = credits_of(np.array(["pink", "red"]), [["pink"] * 3 + ["red"] * 7] * 2)
+    assert right == pytest.approx([0.9, 1.0])
+    assert same.tolist() == [0.0, 1.0]
+
+
+def test_targets_are_shares_of_people():
+    assert shares(["red"]) == {"red": 1.0}
+    assert shares(["red"] * 8 + ["pink", "rose"]) == pytest.approx({"red": 0.6, "pink": 0.2, "rose": 0.2})
+    df = pd.DataFrame({"answer": [["red"] * 8 + ["pink"] * 2, "pink", "mauve", "red"], "n": 1.0})
+    task = mm.Answer("answer", min_count=2)
+    units = task.units(df, [mm.Tabular(numeric=["n"])])
+    with pytest.warns(
+        UserWarning, match="1 of 4 rows have answers that are none of the 2 to choose from: they teach nothing"
+    ):
+        task = task.adapt(units)
+    assert task.classes == ("pink", "red")
+    target = task.target(units)
+    np.testing.assert_allclose(target.take(np.arange(4))[1], [[0.4, 0.6], [1, 0], [0, 0], [0, 1]], atol=1e-6)
+    assert target.values.tolist() == [1, 0, -1, 1]
+
+
+def test_cells_of_many_forms():
+    cells = ["Yes", ["yes", "No"], ("a", "yes"), [{"answer": "Two", "answer_confidence": "maybe"}], "['yes', \"no\"]", 2, 2.0, True, b"no", None, [], "[unclear"]  # fmt: skip
+    want = [
+        ["yes"],
+        ["yes", "no"],
+        ["a", "yes"],
+        ["2"],
+        ["yes", "no"],
+        ["2"],
+        ["2"],
+        ["true"],
+        ["no"],
+        [],
+        [],
+        ["unclear"],
+    ]
+    assert people_of(pd.Series(cells, dtype=object)) == want
+
+
+def test_kinds_are_first_words():
+    assert first_words("What colour is the bus?") == "what colour"
+    assert first_words("") == ""
+
+
+# --- choosing
+
+
+def test_it_answers(fitted):
+    pipe, test = fitted
+    report = pipe.evaluate(test, verbose=0)
+    assert report.metrics["vqa_accuracy"] == report.metrics["accuracy"] > 0.9
+    rivals = report.baselines["vqa_accuracy"]
+    assert set(rivals.index) >= {"label prior", "prior by kind of question", "question alone", "thing alone"}
+    assert rivals.max() < 0.75
+    kinds = report.table("kinds")
+    assert kinds["questions"].sum() == len(test)
+    assert set(kinds.index) == {"what colour", "is it"}
+    assert set(report.table("asked").columns) == {"question", "answered", "people said", "probability"}
+    assert set(report.confusion.index) == {*WORDS, "yes", "no"}
+
+
+def test_prior_by_kind_by_hand(fitted):
+    pipe, test = fitted
+    rival = PriorByKind(pipe.task, {"": np.full(5, 0.2), "is it": np.eye(5)[3]})
+    units = pipe.task.units(test, pipe.modalities)
+    predictions = rival.predict(None, units)
+    asks = test["question"].str.startswith("is it").to_numpy()
+    np.testing.assert_array_equal(predictions[asks], np.tile(np.eye(5)[3], (asks.sum(), 1)))
+    np.testing.assert_array_equal(predictions[~asks], 0.2)
+
+
+def test_kinds_of_a_column():
+    df = rows().assign(sort=["first", "second"] * 120)
+    pipe = answerer(task=mm.Answer("answer", question_kind="sort"))
+    pipe.fit(df, **{**QUICK, "epochs": 1})
+    assert set(pipe.evaluate(df, verbose=0).table("kinds").index) == {"first", "second"}
+    assert len(pipe.predict(df.drop(columns=["answer", "sort"]))) == len(df)  # which only reports need
+
+
+def test_answers_out_of_the_list_count_as_wrong(fitted):
+    pipe, test = fitted
+    strange = test.assign(answer="mauve")
+    report = pipe.evaluate(strange, verbose=0)
+    assert report.metrics == {"vqa_accuracy": 0.0, "accuracy": 0.0}
+    assert any("60 of 60 rows have answers that are none of the 5" in note for note in report.notes)
+
+
+def test_sets_of_answers_hold_the_truth(fitted):
+    pipe, test = fitted
+    held = rows(200, seed=2)
+    held.loc[:9, "answer"] = "mauve"
+    pipe.conformalize(held)
+    sets = pipe.predict_sets(test)
+    assert np.mean([answer in some for answer, some in zip(test["answer"], sets, strict=True)]) > 0.85
+    assert pipe.evaluate(held.head(10), verbose=0).sets.loc["coverage", "value"] == 0.0  # answers that no set can hold
+
+
+def test_saved_and_served_it_answers_the_same(fitted, tmp_path):
+    pipe, test = fitted
+    said = pipe.predict_labels(test)
+    pipe.save(tmp_path / "model")
+    assert mm.load(tmp_path / "model").predict_labels(test).equals(said)
+    pipe.export(tmp_path / "served")
+    serve = tf.saved_model.load(tmp_path / "served").signatures["serve"]
+    served = serve(
+        question=tf.constant(test["question"].tolist()), hue=tf.constant(test["hue"].map("{:g}".format).tolist())
+    )
+    assert [answer.decode() for answer in served["answer"].numpy()] == said.tolist()
+    np.testing.assert_allclose(served["probability"], pipe.predict(test).max(axis=1), atol=1e-5)
+
+
+def test_explained(fitted):
+    pipe, test = fitted
+    explanation = mm.explain(pipe, test.head(3), "yes")
+    assert explanation.modalities.shape == (3, 2)
+
+
+def test_rows_of_one_picture_are_held_out_together(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(tf.io.encode_png(np.full((8, 8, 3), 12 * number, "uint8")).numpy())
+    df = pd.DataFrame({"image": [str(path) for path in paths for _ in range(5)], "question": "bright?"})
+    df["answer"] = ["yes" if number >= 50 else "no" for number in range(100)]
+    df.loc[:4, "image"] = ""  # nothing is shown: each of them is by itself
+    image = mm.Image("image", encoder="scratch", image_size=(8, 8))
+    units = mm.Answer("answer").units(df, [mm.Text("question", encoder="lexical"), image])
+    numbers = units["answer: picture"]
+    assert numbers[5:].nunique() == 19
+    assert numbers[:5].nunique() == 5
+    pipe = mm.Pipeline([mm.Text("question", encoder="lexical"), image], mm.Answer("answer"), units=8)
+    pipe.fit(df, epochs=1, verbose=0)
+    held = pipe.check_fitted().validation.df["image"]
+    assert not set(held[held != ""]) & set(pipe.check_fitted().rows.df["image"])
+    absent = df.head(3).assign(image="")
+    assert len(pipe.predict_labels(absent)) == 3  # the question alone answers
+
+
+# --- writing
+
+
+@pytest.fixture(scope="module")
+def writer():
+    pipe = answerer("scratch", mm.Answer("answer", free=True), width=64, heads=4, dropout=0.0)
+    pipe.fit(rows(400), **{**QUICK, "epochs": 40, "learning_rate": 1.5e-3})
+    return pipe, rows(60, seed=1)
+
+
+def test_it_writes_answers(writer):
+    pipe, test = writer
+    report = pipe.evaluate(test, verbose=0)
+    assert report.metrics["accuracy"] > 0.9
+    rivals = report.baselines["vqa_accuracy"]
+    assert set(rivals.index) == {"most frequent answer", "prior by kind of question", "question alone", "thing alone"}
+    assert rivals.max() < 0.75
+    assert list(pipe.predict(test).columns) == ["answer", "probability"]
+    assert pipe.predict(test)["probability"].between(0, 1).all()
+
+
+def test_written_answers_are_kept_and_served(writer, tmp_path):
+    pipe, test = writer
+    said = pipe.predict_labels(test)
+    pipe.evaluate(test, verbose=0)  # rivals are kept, too
+    pipe.save(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model")
+    assert loaded.predict_labels(test).equals(said)
+    pd.testing.assert_frame_equal(
+        loaded.evaluate(test, verbose=0).baselines, pipe.evaluate(test, verbose=0).baselines, rtol=1e-6
+    )
+    pipe.export(tmp_path / "served")
+    serve = tf.saved_model.load(tmp_path / "served").signatures["serve"]
+    served = serve(
+        question=tf.constant(test["question"].tolist()), hue=tf.constant(test["hue"].map("{:g}".format).tolist())
+    )
+    assert [answer.decode() for answer in served["answer"].numpy()] == said.tolist()
+    np.testing.assert_allclose(served["probability"], pipe.predict(test)["probability"], atol=1e-5)
+
+
+def test_nothing_is_no_answer():
+    """Even a model that knows nothing writes a word."""
+    pipe = answerer("scratch", mm.Answer("answer", free=True), width=8, heads=2)
+    pipe.fit(rows(40), epochs=1, verbose=0)
+    assert (pipe.predict_labels(rows(20, seed=3)) != "").all()
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_it_keeps_the_contract_of_a_task(free):
+    words = "scratch" if free else "lexical"
+    mm.testing.check_task(mm.Answer("answer", free=free), rows(80), modalities(words))
+
+
+# --- what cannot be answered
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"top": 1}, "`top` of Answer must be an int of at least 2. Received: 1"),
+        ({"min_count": 0}, "`min_count` of Answer must be an int of at least 1. Received: 0"),
+        ({"free": "yes"}, "`free` must be True or False. Received: 'yes'"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(ValueError, match=message):
+        mm.Answer("answer", **settings)
+
+
+def test_targets_that_cannot_work():
+    few = rows(40)
+    with pytest.raises(
+        ValueError, match="at least two answers that occur in 2 rows each. Received: 36 different answers in 36 rows"
+    ):
+        answerer().fit(few.assign(answer=[f"answer {n}" for n in range(40)]), **QUICK)
+    with pytest.raises(ValueError, match="known in every row. Received: 2 rows without an answer"):
+        answerer().fit(few.assign(answer=[[], None, *few["answer"][2:]]), **QUICK)
+    with pytest.raises(ValueError, match="must be answers or lists of answers. Received"):
+        answerer().fit(few.assign(answer=[[["yes"]], *few["answer"][1:]]), **QUICK)
+
+
+def test_answers_that_differ_in_case_only_are_one():
+    df = rows(40)
+    df["answer"] = [answer.upper() if number % 2 else f"{answer}." for number, answer in enumerate(df["answer"])]
+    task = mm.Answer("answer")
+    assert set(task.adapt(task.units(df, modalities())).classes) <= {*WORDS, "yes", "no"}
+
+
+@pytest.mark.parametrize("question", ["", "zzz qqq", "这是什么颜色？", None])
+def test_questions_without_a_known_word_are_answered(fitted, question):
+    pipe, test = fitted
+    said = pipe.predict_labels(test.head(2).assign(question=question))
+    assert set(said) <= {*WORDS, "yes", "no"}
