@@ -3,8 +3,9 @@
 from mmkeras.samples.drawings import captions
 from mmkeras.samples.films import movies
 from mmkeras.samples.listings import listings
+from mmkeras.samples.machines import machines
 from mmkeras.samples.posts import entailment
 from mmkeras.samples.questions import questions
 from mmkeras.samples.scenes import caption_content
 
-__all__ = ["caption_content", "captions", "entailment", "listings", "movies", "questions"]
+__all__ = ["caption_content", "captions", "entailment", "listings", "machines", "movies", "questions"]

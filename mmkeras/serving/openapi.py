@@ -72,13 +72,9 @@ def _cell(column, limits):
         return {**file, **schema}
     if column.shape:
         size = column.shape[0]
-        return {
-            "type": ["array", "string", "null"],
-            "items": {"type": "number"},
-            "minItems": size,
-            "maxItems": size,
-            **schema,
-        }
+        items = {"type": ["number", "null"]} if size is None else {"type": "number"}
+        bounds = {} if size is None else {"minItems": size, "maxItems": size}
+        return {"type": ["array", "string", "null"], "items": items, **bounds, **schema}
     return {"type": VALUES["string"] if column.dtype == "string" else NUMBERS, **schema}
 
 

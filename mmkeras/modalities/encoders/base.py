@@ -120,6 +120,8 @@ class TextEncoder(Encoder):
 class SeriesEncoder(Encoder):
     """Base of the encoders of `Series`: a concrete one writes `vectors`."""
 
+    normalise = True  # maxima are of any size: a head that begins with them as they are learns slowly
+
     def prepare(self, raw):
         state = self.modality.state
         join = layers.JoinChannels(self.modality.length, state["mean"], state["deviation"], name=f"{self.name}_join")
@@ -138,7 +140,7 @@ class SeriesEncoder(Encoder):
     def pieces(self, tensors, given):
         """Of each channel eight stretches of time."""
         pieces = []
-        for mask, row in zip(tensors["padding_mask"], given["steps"][:, 0], strict=True):
+        for mask, row in zip(tensors["padding_mask"], given["steps"], strict=True):
             ends = np.unique(np.linspace(0, mask.sum(), STRETCHES + 1).round().astype(int))
             pieces.append([
                 (f"{channel}, steps {start + 1} to {end}", float(row[start:end, place].sum()))
