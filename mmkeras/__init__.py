@@ -42,6 +42,7 @@ if not _waiting:
     from mmkeras.inspection.probe import linear_probe
     from mmkeras.inspection.suggest import Suggestion, suggest
     from mmkeras.modalities import Audio, Image, Series, Tabular, Text, Vector
+    from mmkeras.models.answerer import build_question_answerer
     from mmkeras.models.captioner import build_captioner
     from mmkeras.models.dual_encoder import build_dual_encoder
     from mmkeras.models.entailment import build_entailment_classifier
@@ -115,6 +116,7 @@ __all__ = [
     "build_entailment_classifier",
     "build_captioner",
     "build_dual_encoder",
+    "build_question_answerer",
     # data
     "samples",
     "sources",

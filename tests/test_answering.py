@@ -1,12 +1,16 @@
 """Questions: answers alike by rules, accuracy by hand, choosing and writing, rivals, keeping and serving, what cannot be answered."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.cli.commands import main
 from mmkeras.evaluation.answers import PriorByKind, credit, credits_of, first_words, plain_answer, shares
+from mmkeras.evaluation.looking import looked_at
 from mmkeras.tasks.answer import people_of
 
 QUICK = {"epochs": 25, "batch_size": 32, "learning_rate": 1e-2, "verbose": 0}
@@ -300,3 +304,57 @@ def test_questions_without_a_known_word_are_answered(fitted, question):
     pipe, test = fitted
     said = pipe.predict_labels(test.head(2).assign(question=question))
     assert set(said) <= {*WORDS, "yes", "no"}
+
+
+# --- what counted
+
+
+@pytest.mark.parametrize("fusion", ["film", "stacked_attention"])
+def test_a_report_shows_what_of_a_picture_counted(tmp_path, fusion):
+    paths = [str(tmp_path / f"{number}.png") for number in range(24)]
+    for number, path in enumerate(paths):
+        pixels = np.zeros((64, 64, 3), "uint8")
+        pixels[40:60, 40:60] = [255, 0, 0] if number % 2 else [0, 0, 255]
+        tf.io.write_file(path, tf.io.encode_png(pixels))
+    df = pd.DataFrame({"image": paths * 4, "question": "what colour is it?", "answer": ["blue", "red"] * 48})
+    image = mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False)
+    pipe = mm.Pipeline([mm.Text("question", encoder="lexical"), image], mm.Answer("answer"), fusion, units=16)
+    pipe.fit(df, **{**QUICK, "epochs": 2})
+    weights = looked_at(pipe.trunk, pipe.head, df)
+    assert weights.shape == (96, 4, 4)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1.0, atol=1e-5)
+    shown = pipe.evaluate(df, verbose=0).table("asked")["image"]
+    assert all(tf.io.decode_png(picture).shape[1] == 128 for picture in shown)  # as it is, and what counted
+    absent = looked_at(pipe.trunk, pipe.head, df.assign(image=""))
+    np.testing.assert_array_equal(absent, 0)
+
+
+def test_what_does_not_look_shows_nothing(fitted):
+    pipe, test = fitted
+    assert looked_at(pipe.trunk, pipe.head, test) is None
+
+
+def test_the_answerer_is_a_plain_graph():
+    model = mm.build_question_answerer(5, 20, "scratch", None, (32, 32), width=8, fusion="stacked_attention")
+    said = model({"image": np.zeros((2, 32, 32, 3)), "question": np.array([[3, 4, 0], [5, 0, 0]])})["answer"]
+    np.testing.assert_allclose(np.sum(said, axis=1), 1.0, atol=1e-6)
+    longer = model({"image": np.zeros((1, 32, 32, 3)), "question": np.array([[5, 0, 0, 0, 0]])})["answer"]
+    np.testing.assert_allclose(longer[0], said[1], atol=1e-6)  # padding changes nothing
+    with pytest.raises(ValueError, match="`fusion` must be one of"):
+        mm.build_question_answerer(5, 20, "scratch", None, (32, 32), fusion="concat")
+    with pytest.raises(ValueError, match="`num_answers` must be an int of at least 2. Received: 1"):
+        mm.build_question_answerer(1, 20, "scratch", None, (32, 32))
+
+
+def test_the_command_answers(fitted, tmp_path, capsys):
+    pipe, _ = fitted
+    words = mm.Pipeline([mm.Text("question", encoder="lexical")], mm.Answer("answer"), units=16)
+    words.fit(rows(), **{**QUICK, "epochs": 2})
+    words.save(tmp_path / "model")
+    assert main(["answer", str(tmp_path / "model"), "", "is it red?", "what colour is it?"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"is it red\? (yes|no) \(0\.\d\d\)", lines[0])
+    pipe.save(tmp_path / "other")
+    assert main(["answer", str(tmp_path / "other"), "", "is it red?"]) == 2
+    assert "takes a model that answers by one text and one picture" in capsys.readouterr().err

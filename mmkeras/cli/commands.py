@@ -10,6 +10,7 @@ import mmkeras as mm
 from mmkeras import Pipeline  # first: the command loads everything with it
 from mmkeras.cli import finding
 from mmkeras.cli import quickstart as samples
+from mmkeras.cli.answer import answers_to
 from mmkeras.cli.encode import encode as encode_rows
 from mmkeras.cli.explain import explain as explain_rows
 from mmkeras.cli.offers import head_settings, known_offers, make_modalities, make_task
@@ -173,6 +174,12 @@ def caption(options):
         print(f"{image}: {text} ({score:.2f})")
 
 
+def answer(options):
+    pipe = load_folder(options.model, options.unsafe)
+    for question, said, sure in answers_to(pipe, options.image, options.questions):
+        print(f"{question} {said} ({sure:.2f})")
+
+
 def evaluate(options):
     check_rows(options)
     pipe = load_folder(options.model, options.unsafe)
@@ -260,6 +267,7 @@ COMMANDS = {
         search,
         predict,
         caption,
+        answer,
         evaluate,
         explain,
         card,

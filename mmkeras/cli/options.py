@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 
+from mmkeras.cli.answer import add_answer
 from mmkeras.cli.encode import add_encode
 from mmkeras.cli.explain import add_card, add_explain
 from mmkeras.cli.finding import add_embed, add_retrieve
@@ -110,13 +111,13 @@ def _quickstart(parser, offers):
         "--task",
         choices=list(ROWS),
         help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, only captions of drawn "
-        "scenes, or only finding drawn scenes by words; without it all four, with one page that links their reports",
+        "scenes, only finding drawn scenes by words, or only questions about drawn scenes; without it all, with one page that links their reports",
     )
     parser.add_argument("--out", default="mmkeras-quickstart", help="folder for models, reports and served models")
     parser.add_argument(
         "--rows",
         type=int,
-        help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes with captions, 6000 to be found",
+        help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes with captions, 6000 to be found, 6000 with questions",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
@@ -266,6 +267,11 @@ def _caption(parser, offers):
     parser.add_argument("--seed", type=int, default=0, help="for --method sample")
 
 
+def _answer(parser, offers):
+    _model(parser)
+    add_answer(parser)
+
+
 def _evaluate(parser, offers):
     _model(parser)
     _table(parser, streams=True)
@@ -336,6 +342,7 @@ COMMANDS = {
     "search": (_search, "Search modalities, fusion, head and training on a CSV file; write what train writes."),
     "predict": (_predict, "Predict the rows of a CSV file with a saved model."),
     "caption": (_caption, "Write captions of image files with a saved model."),
+    "answer": (_answer, "Answer questions about an image file with a saved model."),
     "evaluate": (_evaluate, "Score a saved model on the rows of a CSV file."),
     "explain": (_explain, "Tell what decided the predictions of the first rows of a CSV file."),
     "card": (_card, "Write a page that tells what a saved model reads, learnt, scores, and what nobody checked."),

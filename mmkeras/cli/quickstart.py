@@ -6,8 +6,8 @@ import mmkeras as mm
 
 # Rows of each sample: by itself, for relations take more rows to learn than words and numbers; and when all run one after the
 # other, in less than eight minutes on two cores.
-ROWS = {"genre": 1200, "entailment": 1500, "captions": 10000, "retrieval": 6000}
-WHOLE = {"genre": 1200, "entailment": 1500, "captions": 8000, "retrieval": 6000}
+ROWS = {"genre": 1200, "entailment": 1500, "captions": 10000, "retrieval": 6000, "answers": 6000}
+WHOLE = {"genre": 1200, "entailment": 1500, "captions": 8000, "retrieval": 6000, "answers": 2000}
 STORIES = {
     "genre": ("Genres of films", "Which genres a made-up film has, from its overview, its numbers and its date."),
     "entailment": (
@@ -21,6 +21,10 @@ STORIES = {
     "retrieval": (
         "Pictures and words",
         "Which drawn scene a sentence tells of, and which sentence tells of a scene; also of things that were never drawn for training.",
+    ),
+    "answers": (
+        "Questions about pictures",
+        "How many, what colour, what shape, where: answers about drawn scenes that words alone do not tell.",
     ),
 }
 # Pairs of colour and shape that no scene shows from which retrieval learns.
@@ -36,7 +40,13 @@ def run(name, out, *, rows, seed, finish):
         rows: int, rows of each sample; None takes those of `ROWS` or `WHOLE`.
         seed, finish: see `genre`.
     """
-    samples = {"genre": genre, "entailment": entailment, "captions": captions, "retrieval": retrieval}
+    samples = {
+        "genre": genre,
+        "entailment": entailment,
+        "captions": captions,
+        "retrieval": retrieval,
+        "answers": answers,
+    }
     if name is None:
         _whole(samples, out, rows, seed=seed, finish=finish)
     else:
@@ -207,6 +217,37 @@ def retrieval(out, rows, seed, finish):
         f"\nNo scene to learn from had a {', a '.join(UNSEEN)}. By words alone, {right} of {len(names)} pictures of these are "
         f"named right, among {len(prompts)} names."
     )
+    _done(start, out)
+    return report
+
+
+def answers(out, rows, seed, finish):
+    """Answers to questions about made-up scenes, by networks that learn to see and to read from nothing.
+
+    Args:
+        out, rows, seed, finish: see `genre`; rows are scenes, drawn into out/images, each with four or five questions.
+    """
+    start = time.monotonic()
+    df = mm.samples.questions(rows, seed=seed, directory=out / "images")
+    train_rows, test_rows = mm.split_frame(df, 0.1, seed=seed, by="image")
+    print(f"{len(train_rows)} questions to learn from, {len(test_rows)} about other scenes. Those about one of them:\n")
+    print(df[df["image"] == df["image"].iloc[0]].drop(columns="image").to_string(index=False), "\n")
+    pipe = mm.Pipeline(
+        [
+            mm.Text("question", encoder="lexical", name="question"),
+            mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False),
+        ],
+        mm.Answer("answer", question_kind="kind"),
+        units=128,
+        dropout=0.1,
+    )
+    settings = {"epochs": 12, "batch_size": 64, "learning_rate": 4e-3}
+    pipe.fit(train_rows, validation_data=0.05, seed=seed, verbose=2, **settings)
+    report = finish(pipe, test_rows, out)
+    shown = test_rows.head(5)
+    print(f"\n{shown['image'].iloc[0]}")
+    for (_, row), said in zip(shown.iterrows(), pipe.predict_labels(shown), strict=True):
+        print(f"  {row['question']} {said}" + ("" if said == row["answer"] else f" (true: {row['answer']})"))
     _done(start, out)
     return report
 

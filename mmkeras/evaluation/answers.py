@@ -157,17 +157,26 @@ def said_section(said, people):
     return confusion_section(names, place(truth), place(said))
 
 
-def rows_section(target, said, *, sure, right, pictures):
-    """The questions that were answered best and worst: sure and right, sure and wrong.
+def extremes(sure, right):
+    """Numbers of the rows that were answered best, sure and right, and worst, sure and wrong; the worst last.
 
     Args:
-        target: `tasks.answer.Answers`. said: (R,) str. sure: (R,) probabilities of what was said. right: (R,).
+        sure: (R,) probabilities of what was said. right: (R,).
+    """
+    best, worst = (np.argsort(-sign * (right - 0.5) * sure, kind="stable")[:SHOWN_ROWS] for sign in (1, -1))
+    return [*best, *(row for row in worst[::-1] if row not in best)]
+
+
+def rows_section(target, said, *, sure, right, pictures):
+    """The questions that were answered best and worst, see `extremes`.
+
+    Args:
+        target: `tasks.answer.Answers`. said: (R,) str. sure, right: see `extremes`.
         pictures: a picture of each row, or None.
     """
     import pandas as pd
 
-    best, worst = (np.argsort(-sign * (right - 0.5) * sure, kind="stable")[:SHOWN_ROWS] for sign in (1, -1))
-    rows = [*best, *(row for row in worst[::-1] if row not in best)]
+    rows = extremes(sure, right)
     table = pd.DataFrame({
         "question": [target.questions[row] for row in rows],
         "answered": [said[row] for row in rows],

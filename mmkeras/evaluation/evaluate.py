@@ -8,6 +8,7 @@ import numpy as np
 from mmkeras.data.check import check_columns
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.frames import column_label
+from mmkeras.evaluation.looking import beside, looked_at
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 
@@ -55,6 +56,11 @@ def evaluate(fitted, df, *, rivals, missing=False, explain=False, by=None, notes
     sections += judgement.sets()
     notes += [*trunk.notes(), *(note for modality in trunk.modalities for note in modality.notes(df))]
     pictures = [name for name, column in columns.items() if column.picture]
+    own_pictures = [columns[pictures[0]].shown(cell) for cell in df[pictures[0]]] if pictures else None
+    shown = task.gallery(target, predictions) if pictures else []
+    looked = looked_at(trunk, fitted.head, df.iloc[shown]) if len(shown) else None
+    for row, weights in zip(shown, () if looked is None else looked, strict=looked is not None):
+        own_pictures[row] = beside(own_pictures[row], weights)
     return judgement.report(
         rivals={name: (rival.task, rival.predict(trunk, df)) for name, rival in rivals.items()},
         without={name: rival.without for name, rival in rivals.items() if rival.without},
@@ -63,7 +69,7 @@ def evaluate(fitted, df, *, rivals, missing=False, explain=False, by=None, notes
         examples=_examples(judgement, df, columns) if task.compares_rows else None,
         pictures=pictures,
         drawn={name: column.html for name, column in columns.items() if column.drawn},
-        own_pictures=[columns[pictures[0]].shown(cell) for cell in df[pictures[0]]] if pictures else None,
+        own_pictures=own_pictures,
     )
 
 

@@ -18,7 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); }
 th { text-align: left; } td { text-align: right; } td:first-child, td.text { text-align: left; }
-td.long { min-width: 11rem; } .gallery img { min-width: 9rem; } td.picture img { width: 6rem; display: block; } td.picture p { margin: 0; opacity: .7; }
+td.long { min-width: 11rem; } .gallery img { min-width: 9rem; } td.picture img { max-height: 6rem; max-width: 12rem; min-width: 4rem; display: block; } td.picture p { margin: 0; opacity: .7; }
 .scroll { overflow-x: auto; } .first td { font-weight: 600; background: var(--soft); }
 img { max-width: 100%; background: #fff; border-radius: 6px; } li.bad { font-weight: 600; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; } .card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; }
@@ -182,7 +182,7 @@ def html_table(frame, first=False, pictures=(), drawn=None):
 
     def cell(value, column):
         if column in pictures and value is not None and not isinstance(value, float):
-            return f"<td class=picture>{_picture(value, 96)}</td>"
+            return f"<td class=picture>{_picture(value, 192)}</td>"
         if column in drawn:
             return f"<td class=picture>{drawn[column](value)}</td>"
         if isinstance(value, float):

@@ -35,6 +35,14 @@ class Fusion(keras.layers.Layer):
         super().__init_subclass__(**kwargs)
         keras.saving.register_keras_serializable(cls.__module__.partition(".")[0])(cls)
 
+    def looked(self, *inputs):
+        """(B, P) how much of each patch of a picture counted, together 1 in a row that has one; None of a fusion that does not tell.
+
+        Args:
+            *inputs: what it is called with.
+        """
+        return None
+
     @classmethod
     def make(cls, inputs):
         """The layer, for a head of these settings, see `JoinInputs`."""

@@ -56,18 +56,30 @@ class FilmFusion(Guided):
                 "modulate": self.own(keras.layers.Dense, f"modulate_{number}", question_shape, units=2 * self.units),
             })  # fmt: skip
 
-    def call(self, patches, there, present, question):
+    def modulated(self, patches, there, present, question):
+        """((B, P, U) patches as the question has them, (B, P, 1) which of them are there)."""
         hidden, live = self.patches(patches, there, present)
         for step in self.steps:
             # γ = 1 + what is learnt, so that nothing is lost at the start.
             scale, shift = keras.ops.split(step["modulate"](question)[:, None], 2, axis=-1)
             seen = step["normalise"](step["weigh"](step["see"](hidden)))
             hidden = hidden + keras.ops.relu((1 + scale) * seen + shift)
+        return hidden, live
+
+    def call(self, patches, there, present, question):
+        hidden, live = self.modulated(patches, there, present, question)
         count = keras.ops.sum(keras.ops.cast(live, hidden.dtype), axis=1)
         mean = keras.ops.sum(keras.ops.where(live, hidden, 0.0), axis=1) / keras.ops.maximum(count, 1)
         most = keras.ops.max(keras.ops.where(live, hidden, -1e4), axis=1)
         most = keras.ops.where(count > 0, most, keras.ops.zeros_like(most))
         return keras.ops.concatenate([mean, most, question], axis=-1)
+
+    def looked(self, patches, there, present, question):
+        """(B, P), the share of the units whose maximum lies there."""
+        hidden, live = self.modulated(patches, there, present, question)
+        first = keras.ops.argmax(keras.ops.where(live, hidden, -1e4), axis=1)  # (B, U)
+        shares = keras.ops.mean(keras.ops.one_hot(first, hidden.shape[1] or keras.ops.shape(hidden)[1]), axis=1)
+        return keras.ops.where(live[..., 0], shares, keras.ops.zeros_like(shares))
 
     def compute_output_shape(self, patches_shape, there_shape, present_shape, question_shape):
         return (patches_shape[0], 2 * self.units + question_shape[-1])

@@ -71,6 +71,9 @@ class StackedAttentionFusion(Guided):
     def call(self, patches, there, present, question):
         return self.look(patches, there, present, question)[0]
 
+    def looked(self, patches, there, present, question):
+        return keras.ops.mean(self.look(patches, there, present, question)[1], axis=1)
+
     def compute_output_shape(self, patches_shape, there_shape, present_shape, question_shape):
         return (patches_shape[0], self.units)
 

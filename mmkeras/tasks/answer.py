@@ -15,6 +15,7 @@ from mmkeras.data.telling import shortened
 from mmkeras.data.texts import texts as read_texts
 from mmkeras.evaluation.answers import (
     credits_of,
+    extremes,
     first_words,
     kinds_section,
     plain_answer,
@@ -97,6 +98,7 @@ class Answer(Task):
     metric_names = ("vqa_accuracy", "accuracy")
     writes = None  # whether a concrete one writes answers
     option = None
+    asks = True
 
     def __new__(cls, *settings, free=False, **more):
         """The kind that `free` asks for."""
@@ -239,6 +241,10 @@ class Answer(Task):
             return {"vqa_accuracy": weights @ right / total, "accuracy": weights @ same / total}
 
         return scored
+
+    def gallery(self, target, predictions):
+        right, _ = credits_of(self.decide(predictions), target.people)
+        return extremes(self.sure_of(predictions), right)
 
     def sections(self, target, predictions, pictures=None):
         said = self.decide(predictions)

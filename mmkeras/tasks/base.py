@@ -60,6 +60,8 @@ class Task(Learner):
     mirrors = False
     # Whether it learns from rows in files, a part at a time; and whether `adapt` must see every different cell of the target, or a sample of rows.
     streams = every_cell = False
+    # Whether it answers a question that a text of the row asks.
+    asks = False
     # Whether heads read sequences (B, T, D), such as the patches of an image, rather than vectors.
     sequences = False
     # What scikit-learn calls a model of it: "classifier", "regressor", or None for neither.
@@ -396,6 +398,10 @@ class Task(Learner):
     def score(self, target, predictions):
         """A function of weights (S, R), how often each row counts in a resample, to {metric: (S,)}."""
         raise NotImplementedError
+
+    def gallery(self, target, predictions):
+        """Numbers of the rows whose pictures `sections` shows beside what of them counted; [] for none."""
+        return []
 
     def sections(self, target, predictions, pictures=None) -> list[Section]:
         """What a report shows of this task beside scores.

@@ -1,0 +1,126 @@
+"""Questions about drawn pictures: easy-VQA, scenes of our own, and how many passes of a frozen tower many questions cost.
+
+    python benchmarks/answers.py DATA_FOLDER [--free] [--text lexical|scratch] [--epochs 12] [--rivals]
+    python benchmarks/answers.py --scenes 6000 [--free]
+    python benchmarks/answers.py --photos FOLDER [--weights FILE] [--questions 10000] [--images 1400]
+
+DATA_FOLDER holds data/vqa (easy-VQA: 4,000 drawings of 64 × 64 to learn from, 13 answers). Training stops, and settings were chosen, on a tenth
+of the train images; the test questions are scored once. With --free a second model writes the answers, and it is told how often both
+agree. With --photos, made-up questions about JPEG files; printed is how many images went through the frozen tower.
+"""
+
+import argparse
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+import pandas as pd
+
+import mmkeras as mm
+
+CHOOSES = {"units": 128, "dropout": 0.1}
+WRITES = {"width": 128, "dropout": 0.1}
+HELD = 0.1  # of the train images
+
+
+def easy_vqa(folder):
+    """(train rows, validation rows, test rows) of easy-VQA; no image is in two of them."""
+    train, test = (pd.read_csv(folder / f"questions_{part}.csv") for part in ("train", "test"))
+    for df in (train, test):
+        df["image"] = [str(folder / path) for path in df["image"]]
+    return *mm.split_frame(train, HELD, seed=0, by="image"), test
+
+
+def scenes(count, folder):
+    df = mm.samples.questions(count, seed=0, directory=folder)
+    rest, test = mm.split_frame(df, 0.1, seed=0, by="image")
+    return *mm.split_frame(rest, HELD, seed=0, by="image"), test
+
+
+def pipeline(options, *, free, kind):
+    tokens = {"pooling": None, "sequence_length": 24} if free else {}
+    encoder = "scratch" if free else options.text
+    settings = tokens if encoder == "scratch" and free else {"sequence_length": 24} if encoder == "scratch" else {}
+    modalities = [
+        mm.Text("question", encoder=encoder, name="question", **settings),
+        mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False),
+    ]
+    return mm.Pipeline(modalities, mm.Answer("answer", free=free, question_kind=kind), **(WRITES if free else CHOOSES))
+
+
+def learn(options, rows, *, free, kind):
+    train, held, _ = rows
+    pipe, start = pipeline(options, free=free, kind=kind), time.perf_counter()
+    rate = 1e-3 if free or options.text == "scratch" else 4e-3
+    settings = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": rate}
+    pipe.fit(train, validation_data=held, verbose=2, **settings)
+    print(
+        f"{'written' if free else 'chosen'}: fitted on {len(train):,} questions in {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
+    return pipe
+
+
+def judge(options, rows, kind):
+    chosen, test = learn(options, rows, free=False, kind=kind), rows[2]
+    said = chosen.predict_labels(test)
+    right = said.to_numpy() == test["answer"].to_numpy()
+    print(
+        f"chosen: {right.mean():.4f} of {len(test):,} unseen questions about {test['image'].nunique():,} unseen images"
+    )
+    if options.rivals:
+        report = chosen.evaluate(test, verbose=0)
+        print(report.to_frame().round(3), report.table("kinds").round(3), sep="\n")
+        report.to_html(options.rivals)
+    if options.free:
+        written = learn(options, rows, free=True, kind=kind).predict_labels(test)
+        print(f"written: {(written.to_numpy() == test['answer'].to_numpy()).mean():.4f}")
+        print(f"both say the same of {(written == said).mean():.4f}")
+
+
+def passes(options):
+    """Many questions about few photos, through a frozen tower whose features are kept."""
+    rng = np.random.default_rng(0)
+    photos = sorted(map(str, options.photos.rglob("*.jpg")))[: options.images]
+    names = ["dog", "child", "ball", "tree", "car", "water"]
+    df = pd.DataFrame({"image": rng.choice(photos, options.questions)})
+    df["question"] = [f"is there a {name}?" for name in rng.choice(names, len(df))]
+    df["answer"] = [list(some) for some in rng.choice(["yes", "no", "maybe"], (len(df), 10))]
+    tower = {"encoder": "MobileNetV2", "weights": options.weights, "image_size": (224, 224), "pooling": None}
+    with tempfile.TemporaryDirectory() as cache:
+        modalities = [mm.Text("question", encoder="lexical", name="question"), mm.Image("image", **tower)]
+        pipe, start = mm.Pipeline(modalities, mm.Answer("answer"), **CHOOSES), time.perf_counter()
+        pipe.fit(df, epochs=1, verbose=0, cache_dir=cache)
+        seconds = time.perf_counter() - start
+        (entries,) = {tower["entries"] for tower in mm.trunk.store.open_store(cache).describe()}
+    print(
+        f"{len(df):,} questions with ten answers each about {df['image'].nunique():,} photos: {entries:,} passes, {seconds:.0f} s"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path, nargs="?")
+    parser.add_argument("--scenes", type=int)
+    parser.add_argument("--photos", type=pathlib.Path)
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--questions", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=1_400)
+    parser.add_argument("--text", choices=["lexical", "scratch"], default="lexical")
+    parser.add_argument("--free", action="store_true")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rivals", metavar="FILE", help="the whole report with its rivals, as HTML")
+    options = parser.parse_args()
+    if options.photos is not None:
+        passes(options)
+    elif options.scenes:
+        with tempfile.TemporaryDirectory() as folder:
+            judge(options, scenes(options.scenes, folder), "kind")
+    else:
+        judge(options, easy_vqa(options.folder / "data/vqa"), None)
+
+
+if __name__ == "__main__":
+    main()
