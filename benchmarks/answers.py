@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import mmkeras as mm
+from mmkeras.trunk.store import open_store
 
 CHOOSES = {"units": 128, "dropout": 0.1}
 WRITES = {"width": 128, "dropout": 0.1}
@@ -93,7 +94,7 @@ def passes(options):
         pipe, start = mm.Pipeline(modalities, mm.Answer("answer"), **CHOOSES), time.perf_counter()
         pipe.fit(df, epochs=1, verbose=0, cache_dir=cache)
         seconds = time.perf_counter() - start
-        (entries,) = {tower["entries"] for tower in mm.trunk.store.open_store(cache).describe()}
+        (entries,) = (tower["rows"] for tower in open_store(cache).info())
     print(
         f"{len(df):,} questions with ten answers each about {df['image'].nunique():,} photos: {entries:,} passes, {seconds:.0f} s"
     )

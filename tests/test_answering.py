@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from mmkeras.cli.commands import main
 from mmkeras.evaluation.answers import PriorByKind, credit, credits_of, first_words, plain_answer, shares
 from mmkeras.evaluation.looking import looked_at
 from mmkeras.tasks.answer import people_of
+from mmkeras.trunk.store import open_store
 
 QUICK = {"epochs": 25, "batch_size": 32, "learning_rate": 1e-2, "verbose": 0}
 WORDS = ["red", "green", "blue"]
@@ -209,6 +211,8 @@ def test_rows_of_one_picture_are_held_out_together(tmp_path):
     assert not set(held[held != ""]) & set(pipe.check_fitted().rows.df["image"])
     absent = df.head(3).assign(image="")
     assert len(pipe.predict_labels(absent)) == 3  # the question alone answers
+    notes = pipe.evaluate(pd.concat([absent, df.tail(9)]), verbose=0).notes
+    assert "3 of 12 rows show nothing: the question alone answers." in notes
 
 
 # --- writing
@@ -358,3 +362,17 @@ def test_the_command_answers(fitted, tmp_path, capsys):
     pipe.save(tmp_path / "other")
     assert main(["answer", str(tmp_path / "other"), "", "is it red?"]) == 2
     assert "takes a model that answers by one text and one picture" in capsys.readouterr().err
+
+
+def test_many_questions_about_an_image_cost_one_pass_of_a_frozen_tower(tmp_path):
+    pixels = keras.Input((16, 16, 3))
+    tower = keras.Model(pixels, keras.layers.Conv2D(4, 8, 8)(keras.layers.Rescaling(1 / 255)(pixels)))
+    tower.save(tmp_path / "tower.keras")
+    picture = tf.io.encode_jpeg(np.full((320, 200, 3), 90, "uint8")).numpy()
+    df = pd.concat([rows(500), rows(500, seed=1)], ignore_index=True).assign(image=picture)
+    image = mm.Image("image", encoder=tmp_path / "tower.keras", image_size=(16, 16), pooling=None)
+    pipe = mm.Pipeline([mm.Text("question", encoder="lexical"), image], mm.Answer("answer"), units=8)
+    pipe.fit(df, epochs=1, verbose=0, cache_dir=tmp_path / "features", validation_data=False)
+    pipe.predict(df, cache=True)
+    (told,) = open_store(tmp_path / "features").info()
+    assert told["rows"] == 1

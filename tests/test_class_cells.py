@@ -18,8 +18,8 @@ from mmkeras.data.targets import Values
 from mmkeras.evaluation import metrics
 from mmkeras.losses.around import ExactLoss
 from mmkeras.registry import describe, rebuild
-from mmkeras.tasks.class_cells import natural_order
 from mmkeras.tasks.base import Task
+from mmkeras.tasks.class_cells import natural_order
 from mmkeras.tasks.label_cells import choose_separator, read_labels
 
 NAN = float("nan")

@@ -113,11 +113,11 @@ def credits_of(answers, people):
     return right, np.array([float(answer == usual(some)) for answer, some in zip(answers, people, strict=True)])
 
 
-def kinds_section(kinds, people, right):
+def kinds_section(kinds, people, right, notes=()):
     """A row for each kind of question, most questions first: how right its answers are, and the answer that people gave most.
 
     Args:
-        kinds: (R,) str. people: list of R lists. right: (R,) from 0 to 1.
+        kinds: (R,) str. people: list of R lists. right: (R,) from 0 to 1. notes: sentences.
     """
     import pandas as pd
 
@@ -136,7 +136,7 @@ def kinds_section(kinds, people, right):
         rows[name] = {"questions": len(members), "vqa_accuracy": point["right"], "low": low, "high": high, "most said": usual(said)}  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "kind"
-    return Section("kinds", "By kind of question", table)
+    return Section("kinds", "By kind of question", table, notes=list(notes))
 
 
 def said_section(said, people):
@@ -178,7 +178,7 @@ def rows_section(target, said, *, sure, right, pictures):
 
     rows = extremes(sure, right)
     table = pd.DataFrame({
-        "question": [target.questions[row] for row in rows],
+        "question": [target.question[row] for row in rows],
         "answered": [said[row] for row in rows],
         "people said": [", ".join(dict.fromkeys(target.people[row])) for row in rows],
         "probability": [float(sure[row]) for row in rows],
@@ -201,7 +201,7 @@ class PriorByKind(Rival):
     def fit(cls, bench):
         task, target = bench.task, bench.rows.target
         known = target.values >= 0
-        rows = {"": known, **{kind: known & (target.kinds == kind) for kind in np.unique(target.kinds) if kind}}
+        rows = {"": known, **{kind: known & (target.kind == kind) for kind in np.unique(target.kind) if kind}}
         counts = {
             kind: np.bincount(target.values[some], minlength=len(task.answers)) for kind, some in rows.items() if some.any()
         }  # fmt: skip

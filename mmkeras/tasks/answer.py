@@ -36,15 +36,16 @@ class Answers(Values):
 
     Attributes:
         values: (R,) int32 numbers of what most people said, −1 where that is no answer of the task.
-        people: list of R lists of plain answers. questions, kinds: (R,) str. together: (R,) ints, equal for one picture.
+        people: list of R lists of plain answers. question, kind: (R,) str. picture: (R,) ints, equal for one picture. shown: (R,) bools.
     """
 
-    together = None
+    together = property(lambda self: self.picture)
 
-    def __init__(self, numbers, people, told, together):
+    def __init__(self, numbers, people, told):
         known = [{numbers[a]: share for a, share in shares(some).items() if a in numbers} for some in people]
         super().__init__(np.array([max(some, key=some.get, default=-1) for some in known], "int32"))
-        self.people, (self.questions, self.kinds), self.together = people, told, together
+        vars(self).update(told)
+        self.people = people
         self._shares, self._count = known, len(numbers)
 
     def take(self, rows):
@@ -150,7 +151,8 @@ class Answer(Task):
             self.column: pd.Series(people_of(df[self.column]), df.index, dtype=object),
             self._told("question"): questions,
             self._told("kind"): np.array(kinds, dtype=object),
-            self.together: _numbers(df[pictures]),
+            self._told("picture"): _numbers(df[pictures]),
+            self._told("shown"): ~group(df[pictures])[1],
         })  # fmt: skip
 
     def kinds(self, df):
@@ -204,9 +206,9 @@ class Answer(Task):
         return df, self.tell_of_others(self._people(df), self.answers)
 
     def told_of_rows(self, df):
-        """((questions, kinds), numbers of pictures) of rows of `units`."""
-        told = [df[self._told(what)].to_numpy(dtype=str) for what in ("question", "kind")]
-        return told, df[self.together].to_numpy()
+        """{attribute of `Answers`: (R,) array} of rows of `units`."""
+        kinds = {"question": str, "kind": str, "picture": int, "shown": bool}
+        return {what: df[self._told(what)].to_numpy(dtype=kind) for what, kind in kinds.items()}
 
     def usual_fusion(self, modalities):
         """ "film" where there are patches to look at as the others tell, else "bilinear"."""
@@ -249,8 +251,10 @@ class Answer(Task):
     def sections(self, target, predictions, pictures=None):
         said = self.decide(predictions)
         right, _ = credits_of(said, target.people)
+        gaps = {"show nothing: the question alone answers": ~target.shown, "ask nothing": target.question == ""}
+        notes = [f"{gap.sum():,} of {len(gap):,} rows {told}." for told, gap in gaps.items() if gap.any() and not gap.all()]
         return [
-            kinds_section(target.kinds, target.people, right),
+            kinds_section(target.kind, target.people, right, notes),
             said_section(said, target.people),
             rows_section(target, said, sure=self.sure_of(predictions), right=right, pictures=pictures),
         ]

@@ -21,6 +21,8 @@ class ChosenAnswer(Answer, MultiClass):
     rivals = (*MultiClass.rivals, PriorByKind)
     ways = {"standard": {}, "weighted": {"class_weight": "balanced"}}  # noqa: RUF012
     writes = streams = False
+    option = "answer"
+    option_help = "target column of answers to questions, chosen of the most frequent ones"
 
     indices = Classes.indices
     values = Classes.values
@@ -35,7 +37,7 @@ class ChosenAnswer(Answer, MultiClass):
         return self.target(df).values
 
     def target(self, df):
-        return Answers(self.indices(), self._people(df), *self.told_of_rows(df))
+        return Answers(self.indices(), self._people(df), self.told_of_rows(df))
 
     def weights(self, target, how):
         known = target.values >= 0

@@ -24,7 +24,7 @@ class PeoplesSentences(Sentences, Answers):
     """What people answered, as sentences to be written and as answers to be counted.
 
     Attributes:
-        texts, tokens, values, people, questions, kinds, together: see `Sentences` and `Answers`.
+        texts, tokens, values, people, question, kind, picture, shown: see `Sentences` and `Answers`.
     """
 
     def __init__(self, sentences, answers):
@@ -95,7 +95,7 @@ class WrittenAnswer(Answer, Caption):
 
     def target(self, df):
         numbers = {answer: number for number, answer in enumerate(self.answers)}
-        answers = Answers(numbers, self._people(df), *self.told_of_rows(df))
+        answers = Answers(numbers, self._people(df), self.told_of_rows(df))
         return PeoplesSentences(Caption.target(self, df), answers)
 
     def check_settings(self, names, fusion="concat", **settings):
