@@ -213,6 +213,7 @@ def test_rows_of_one_picture_are_held_out_together(tmp_path):
     assert len(pipe.predict_labels(absent)) == 3  # the question alone answers
     notes = pipe.evaluate(pd.concat([absent, df.tail(9)]), verbose=0).notes
     assert "3 of 12 rows show nothing: the question alone answers." in notes
+    assert "3 of 3 rows ask nothing." in pipe.evaluate(df.head(3).assign(question=" "), verbose=0).notes
 
 
 # --- writing
@@ -294,6 +295,12 @@ def test_targets_that_cannot_work():
         answerer().fit(few.assign(answer=[[], None, *few["answer"][2:]]), **QUICK)
     with pytest.raises(ValueError, match="must be answers or lists of answers. Received"):
         answerer().fit(few.assign(answer=[[["yes"]], *few["answer"][1:]]), **QUICK)
+
+
+def test_answers_to_choose_from_are_plain_too():
+    assert mm.Answer("answer", classes=["The Dog", "Two"]).classes == ("dog", "2")
+    with pytest.raises(ValueError, match="must be different names"):
+        mm.Answer("answer", classes=["a dog", "Dog"])
 
 
 def test_answers_that_differ_in_case_only_are_one():

@@ -36,7 +36,7 @@ class Answers(Values):
 
     Attributes:
         values: (R,) int32 numbers of what most people said, −1 where that is no answer of the task.
-        people: list of R lists of plain answers. question, kind: (R,) str. picture: (R,) ints, equal for one picture. shown: (R,) bools.
+        people: list of R lists of plain answers. question, kind: (R,) str. picture: (R,) ints, equal for one picture. shown, asked: (R,) bools.
     """
 
     together = property(lambda self: self.picture)
@@ -152,7 +152,8 @@ class Answer(Task):
             self._told("question"): questions,
             self._told("kind"): np.array(kinds, dtype=object),
             self._told("picture"): _numbers(df[pictures]),
-            self._told("shown"): ~group(df[pictures])[1],
+            self._told("shown"): ~group(df[pictures])[1] | (not pictures),
+            self._told("asked"): [bool(question.strip()) or not words for question in questions],
         })  # fmt: skip
 
     def kinds(self, df):
@@ -207,7 +208,7 @@ class Answer(Task):
 
     def told_of_rows(self, df):
         """{attribute of `Answers`: (R,) array} of rows of `units`."""
-        kinds = {"question": str, "kind": str, "picture": int, "shown": bool}
+        kinds = {"question": str, "kind": str, "picture": int, "shown": bool, "asked": bool}
         return {what: df[self._told(what)].to_numpy(dtype=kind) for what, kind in kinds.items()}
 
     def usual_fusion(self, modalities):
@@ -251,8 +252,8 @@ class Answer(Task):
     def sections(self, target, predictions, pictures=None):
         said = self.decide(predictions)
         right, _ = credits_of(said, target.people)
-        gaps = {"show nothing: the question alone answers": ~target.shown, "ask nothing": target.question == ""}
-        notes = [f"{gap.sum():,} of {len(gap):,} rows {told}." for told, gap in gaps.items() if gap.any() and not gap.all()]
+        gaps = {"show nothing: the question alone answers": ~target.shown, "ask nothing": ~target.asked}
+        notes = [f"{gap.sum():,} of {len(gap):,} rows {told}." for told, gap in gaps.items() if gap.any()]
         return [
             kinds_section(target.kind, target.people, right, notes),
             said_section(said, target.people),

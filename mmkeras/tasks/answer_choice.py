@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from mmkeras.data.targets import Values
-from mmkeras.evaluation.answers import PriorByKind
+from mmkeras.evaluation.answers import PriorByKind, plain_answer
 from mmkeras.evaluation.calibration import learn_calibration
 from mmkeras.graph import submodel
 from mmkeras.layers import Likeliest
@@ -27,6 +27,15 @@ class ChosenAnswer(Answer, MultiClass):
     indices = Classes.indices
     values = Classes.values
     answers = property(lambda self: self.classes)
+
+    @classmethod
+    def claim(cls, samples, modalities=()):
+        return None  # as classes they are claimed already
+
+    def check_classes(self):
+        if self.classes is not None:
+            self._set(classes=[plain_answer(answer) for answer in self.classes])
+        super().check_classes()
 
     def adapt(self, df):
         answers = self.settings.classes or self.frequent(df)
