@@ -34,7 +34,7 @@ def rows_of_steps(df, id, time, channels):
         if len(varies):
             raise ValueError(
                 f"A column beside the channels must have one value in all lines of a series. Received: {name!r}, with "
-                f"{shortened(first[varies[0]])} and {shortened(own[varies[0]])} for {id} {_label(df[id].iloc[varies[0]])}. "
+                f"{_label(first[varies[0]])} and {_label(own[varies[0]])} for {id} {_label(df[id].iloc[varies[0]])}. "
                 "Name it among `channels`, or leave it out of the table."
             )
     for name in channels:

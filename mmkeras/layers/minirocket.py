@@ -11,7 +11,6 @@ TAPS = 9  # of a kernel, three of which weigh 2, the others −1
 WEIGHTS = np.array([[2.0 if tap in chosen else -1.0 for tap in range(TAPS)]
                     for chosen in itertools.combinations(range(TAPS), 3)], "float32")  # fmt: skip
 KERNELS = len(WEIGHTS)  # 84
-FEATURES = 10_000  # at most
 MOST_DILATIONS = 32
 MOST_CHANNELS = 9  # that a kernel adds up
 # Values are brought to this grid: then every sum of 9 taps in 9 channels of at most 10 is exact in float32, whatever adds it up in which order.
@@ -19,7 +18,7 @@ GRID = 2.0**-13
 GOLDEN = (np.sqrt(5) + 1) / 2
 
 
-def dilations_of(length, features=FEATURES):
+def dilations_of(length, features=10_000):
     """[(dilation, features of each kernel), …] for series of a length: more features where the kernels are narrower.
 
     Args:
@@ -67,7 +66,7 @@ class MiniRocket(keras.layers.Layer):
 
     exact = True  # it counts: what engines round would be counted wrong
 
-    def __init__(self, length, features=FEATURES, seed=0, **kwargs):
+    def __init__(self, length, features=10_000, seed=0, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.length, self.features, self.seed = int(length), int(features), int(seed)
         self.dilations = dilations_of(self.length, self.features)
@@ -121,7 +120,7 @@ class MiniRocket(keras.layers.Layer):
         values = tf.round(tf.cast(values, tf.float32) / GRID) * GRID
         kernel = WEIGHTS.T[:, None, :] * self.channels[place][None]  # (9, C, 84)
         given = tf.nn.conv1d(values, kernel, 1, "SAME", dilations=dilation)
-        lengths = tf.reduce_sum(tf.cast(mask > 0, tf.int32), axis=1)[:, None]
+        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)[:, None]
         steps, edge = tf.range(tf.shape(values)[1])[None], dilation * (TAPS // 2)
         row, inner = steps < lengths, (steps >= edge) & (steps < lengths - edge)
         padded = (np.arange(KERNELS) + place) % 2 == 0

@@ -14,6 +14,7 @@ from mmkeras.registry import names
 
 USUAL = 0.99  # share of the training rows that are read whole
 LONGEST = 5_000  # steps, where nothing else is asked for
+DROPOUTS = [0.5, 0.8, 0.93]  # that a search tries where features are many
 TAILS = (0.001, 0.999)  # quantiles beyond which a value does not widen the scale of its channel
 
 
@@ -141,8 +142,8 @@ class Series(EncodedModality):
     def presence(self, raw):
         return {}  # which the encoder tells, with the steps
 
-    def train_tower(self, trainable):
-        return self
+    def choices(self):
+        return {f"dropout_{self.name}": DROPOUTS} if self.pretrained else {}
 
     @classmethod
     def add_options(cls, parser, towers=True):
@@ -172,6 +173,6 @@ def _scale(values):
     if not len(known):
         return 0.0, 1.0
     for some in (np.clip(known, *np.quantile(known, TAILS)), known):
-        if some.std() > 8 * np.spacing(np.float32(np.abs(known).max())):
+        if some.std() > 8 * np.spacing(np.float32(np.abs(some).max())):
             return float(some.mean()), float(some.std())
     return float(known.mean()), 1.0

@@ -7,7 +7,7 @@ from mmkeras import layers
 from mmkeras.data.columns import raw_values
 from mmkeras.modalities.encoders.base import SeriesEncoder
 
-SEED = 0
+FEATURES, SEED = 10_000, 0
 MOST_ROWS = 1_000  # that biases are drawn from
 
 
@@ -28,7 +28,7 @@ class MiniRocketSeries(SeriesEncoder):
         return {"rocket": rocket.get_weights()}
 
     def _layer(self):
-        return layers.MiniRocket(self.modality.length, seed=SEED, name=f"{self.name}_tower")
+        return layers.MiniRocket(self.modality.length, FEATURES, SEED, name=f"{self.name}_tower")
 
     def vectors(self, steps, mask):
         rocket = self._layer()
