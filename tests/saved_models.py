@@ -1,4 +1,4 @@
-"""SavedModels with the signatures of TF-Hub's BERT encoders and of their preprocessing, small and with random weights."""
+"""SavedModels with the signatures of TF-Hub's BERT encoders, of their preprocessing, and of YAMNet, small and with random weights."""
 
 import functools
 import pathlib
@@ -80,6 +80,24 @@ class Pack(tf.Module):
         return {name: tf.cast(tensor, tf.int32) for name, tensor in tensors.items()}
 
 
+class Frames(tf.Module):
+    """As YAMNet: scores, embeddings and a spectrum of the frames of one sound."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.stateless_normal((160, 12), (1, 2)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+    def __call__(self, wave):
+        frames = tf.signal.frame(wave, 160, 160)
+        return frames[:, :5], tf.tanh(frames @ self.kernel), frames[:, :3]
+
+
+def save_sound_encoder(folder):
+    """Write an encoder of sounds."""
+    tf.saved_model.save(Frames(), str(folder))
+
+
 def write_vocabulary(folder, vocabulary):
     path = pathlib.Path(folder) / "vocab.txt"
     path.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
@@ -119,10 +137,11 @@ def save_preprocessor(folder, vocabulary=None):
 @functools.lru_cache
 def _shared(kind):
     folder = tempfile.TemporaryDirectory(prefix="saved-model-")
-    {"encoder": save_encoder, "preprocessor": save_preprocessor}[kind](folder.name)
+    makers = {"encoder": save_encoder, "preprocessor": save_preprocessor, "sounds": save_sound_encoder}
+    makers[kind](folder.name)
     return folder
 
 
 def shared(kind):
-    """The folder of an "encoder" or a "preprocessor" for the whole run."""
+    """The folder of an "encoder", a "preprocessor" or an encoder of "sounds" for the whole run."""
     return _shared(kind).name

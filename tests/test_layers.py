@@ -26,7 +26,7 @@ from mmkeras.fusion import (
     ModalityDropout,
     NormalizePresent,
 )
-from mmkeras.hub import HubEncoder, HubPreprocessor
+from mmkeras.hub import HubEncoder, HubPreprocessor, HubSoundEncoder
 from mmkeras.inspection.gradients import OnTheWay
 from mmkeras.layers import (
     AddLinear,
@@ -79,6 +79,7 @@ from mmkeras.layers import (
     teacher_forcing,
 )
 from mmkeras.modalities.encoders.characters import CharacterWeights
+from mmkeras.modalities.encoders.hub_sounds import StepsPresent, WhisperMel
 from mmkeras.modalities.encoders.whole import Whole
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "e", "f", "g", "h", "##b", "."]
@@ -245,6 +246,15 @@ CASES = {
     NormalizePresent: (lambda **k: NormalizePresent(momentum=0.9, **k), [FEATURES[1], PRESENCE[0]]),
     ModalityDropout: (lambda **k: ModalityDropout(0.5, seed=1, **k), [PRESENCE]),
     HubEncoder: (lambda **k: HubEncoder(shared("encoder"), **k), [TOKENS]),
+    HubSoundEncoder: (
+        lambda **k: HubSoundEncoder(shared("sounds"), **k),
+        [np.sin(np.arange(640, dtype="float32")).reshape(2, 320)],
+    ),
+    WhisperMel: (
+        lambda **k: WhisperMel({"max_audio_length": 1, "num_mels": 8}, **k),
+        [np.sin(np.arange(800, dtype="float32")).reshape(2, 400)],
+    ),
+    StepsPresent: (StepsPresent, [SEQUENCE, np.array([[0.5], [1.0]], "float32")]),
     HubPreprocessor: (
         lambda **k: HubPreprocessor(shared("preprocessor"), sequence_length=8, **k),
         [strings("a b", "c d e f")],
@@ -266,7 +276,18 @@ RANDOM = {
 OF_FILES = {TakeFiles, PlaceFiles}
 HOLDS_VOCABULARY = {Tokenize: "tokenizer", TermWeights: "vectorizer", CharacterWeights: "vectorizer"}
 # Whose numbers are float32 in any precision.
-EXACT = {CalendarParts, DecodeCaptions, DecodeSound, LogMel, ReadNumbers, RisingQuantiles, Units, VarySound}
+EXACT = {
+    CalendarParts,
+    DecodeCaptions,
+    DecodeSound,
+    HubSoundEncoder,
+    LogMel,
+    ReadNumbers,
+    RisingQuantiles,
+    Units,
+    VarySound,
+    WhisperMel,
+}
 RAW = [
     DecodeSound,
     FormText,

@@ -229,7 +229,8 @@ def _sentence(message):
     message = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]|^.*root error\(s\) found\.|\(0\) [A-Z_]+:", "", message)
     lines = [line.strip() for line in message.splitlines()]
     line = next((line for line in lines if line.strip("[]")), "it cannot be decoded")
-    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line)[:300].rstrip(".")
+    refused = re.search(r"^\s*assertion failed: \[(.*)\]\s*$", message, re.MULTILINE)  # of ours, wherever it stands
+    return (refused[1] if refused else line)[:300].rstrip(".")
 
 
 def _digest(data):

@@ -105,9 +105,9 @@ class FramesPresent(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class StandardizeFrames(keras.layers.Layer):
-    """A spectrum of which each band has mean 0 over the frames of its sound, and all of them have variance 1; 0 behind its end.
+    """A spectrum of mean 0 and variance 1 over the frames of its sound, all bands together; 0 behind its end.
 
-    So how loud a recording is, and what a microphone does to all of it, say nothing.
+    So how loud a recording is says nothing, and what it holds of each band still does.
 
     Call arguments:
         spectrum: (B, T, M).
@@ -123,9 +123,9 @@ class StandardizeFrames(keras.layers.Layer):
 
     def call(self, spectrum, there):
         weights = ops.cast(there, spectrum.dtype)[:, :, None]
-        frames = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
-        centred = (spectrum - ops.sum(spectrum * weights, axis=1, keepdims=True) / frames) * weights
-        variance = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True) / (frames * spectrum.shape[-1])
+        count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1) * spectrum.shape[-1]
+        centred = (spectrum - ops.sum(spectrum * weights, axis=(1, 2), keepdims=True) / count) * weights
+        variance = ops.sum(ops.square(centred), axis=(1, 2), keepdims=True) / count
         return centred / ops.sqrt(variance + EPSILON)
 
     def compute_output_shape(self, spectrum_shape, there_shape):
@@ -157,7 +157,7 @@ class VarySound(keras.layers.Layer):
         ([[1.0, 1.0, 1.0, 1.0]], [[0.5]])
     """
 
-    def __init__(self, speed=0.15, shift=0.1, seed=None, **kwargs):
+    def __init__(self, speed=0.2, shift=0.1, seed=None, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.speed, self.shift, self.seed = speed, shift, seed
         self._draw = keras.random.SeedGenerator(seed)

@@ -12,7 +12,7 @@ from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sounds import SoundColumn, seconds_of
 from mmkeras.layers.sound import RATES
 from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, unique_names
-from mmkeras.modalities.encoders import ScratchSound, SoundEncoder
+from mmkeras.modalities.encoders import HubSound, SoundEncoder
 from mmkeras.modalities.encoders.sounds import MOMENTS
 
 MEASURED = 200  # recordings of which lengths are learnt
@@ -37,13 +37,18 @@ class Audio(EncodedModality):
             - "scratch": logarithms of a mel spectrum, each recording on its own scale, and four convolutions, trained with the head on
               sounds whose speed and begin vary, and whose spectrum has gaps (SpecAugment, Park et al., 2019,
               https://arxiv.org/abs/1904.08779);
+            - a KerasHub preset name of Whisper or Moonshine ("whisper_tiny_en", "moonshine_tiny_en"), a handle, or a local directory in
+              KerasHub's format with its audio converter: the encoder half, and the mean over what is sound;
+            - a TF-Hub handle, or the directory of a SavedModel that takes samples, such as YAMNet; always frozen;
+            - "image:" and a pretrained encoder of `Image`, such as "image:MobileNetV2", which sees the spectrum as a picture;
             - the path of a `.keras` file: a model of your own, from samples (B, N) to (B, D) or (B, T, D).
         seconds: float, the length of a window; None for what 95% of the training recordings have, at most 10, or what a model of your own
             is made for.
         windows: int, the most windows of a recording, one after another; its feature is the mean of those that hold sound.
         sampling_rate: int, samples a second that the encoder hears; also of cells that are samples and do not say so themselves.
-        bands: int, of frequencies in the spectrum of "scratch".
+        bands: int, of frequencies in the spectrum of "scratch" and of pictures.
         trainable: False (frozen) or True; not for "scratch", which always trains.
+        weights: of a picture's encoder, see `Image`.
         augment: whether "scratch" varies what it hears in training.
         on_error: "raise", or "missing" to take a recording that cannot be read for none.
         max_bytes: int; a longer file is not read.
@@ -71,12 +76,13 @@ class Audio(EncodedModality):
     sampling_rate: int = 16_000
     bands: int = 64
     trainable: bool = False
+    weights: str | None = "imagenet"
     augment: bool = True
     on_error: str = "raise"
     max_bytes: int = MAX_BYTES
     name: str = "audio"
 
-    family, usual = SoundEncoder, ScratchSound
+    family, usual = SoundEncoder, HubSound
     preparing = "heavy"
     option = "audio"
     option_help = "columns of paths of recordings"
@@ -176,7 +182,9 @@ class Audio(EncodedModality):
     def add_options(cls, parser, towers=True):
         super().add_options(parser, towers)
         parser.add_argument(
-            "--audio-encoder", default="scratch", help="what hears recordings: scratch, or the path of a .keras file"
+            "--audio-encoder",
+            default="scratch",
+            help="what hears recordings: scratch, a KerasHub preset or folder, a TF-Hub handle, image:NETWORK, or a .keras file",
         )
 
     @classmethod

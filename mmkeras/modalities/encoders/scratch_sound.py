@@ -6,7 +6,7 @@ from mmkeras import layers
 from mmkeras.backend import replicas
 from mmkeras.modalities.encoders.sounds import SoundEncoder
 
-FILTERS = (32, 64, 96, 128)
+FILTERS = (24, 48, 64, 96)
 WIDTH = 128
 
 

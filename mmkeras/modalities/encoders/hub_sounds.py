@@ -1,0 +1,131 @@
+"""Sounds through the encoder half of a speech recogniser of KerasHub: Whisper or Moonshine."""
+
+import functools
+import math
+
+import keras
+import tensorflow as tf
+
+from mmkeras import layers
+from mmkeras.modalities.encoders.presets import load
+from mmkeras.modalities.encoders.sounds import SoundEncoder
+
+PACKAGE = "mmkeras"
+FEATURES, VALUES = "encoder_features", "encoder_input_values"  # what Whisper reads, and Moonshine
+
+
+class HubSound(SoundEncoder):
+    """What `Audio` takes an `encoder` for that no other encoder reads: a preset name, handle or directory; the mean over its steps.
+
+    Whisper hears a window of its length, rounded up to whole seconds, instead of 30 seconds.
+    """
+
+    pretrained = True
+
+    def features(self, samples, filled):
+        tower = self.tower(samples.shape[1])
+        return tower({"samples": samples, "filled": filled})
+
+    def tower(self, length):
+        """keras.Model from {"samples": (B, N), "filled": (B, 1)} to (B, D)."""
+        encoder = self.modality.encoder
+        backbone, converter = load_backbone(encoder), load_converter(encoder)
+        self._check_rate(converter.sampling_rate)
+        inputs = {"samples": keras.Input((length,), name="samples"), "filled": keras.Input((1,), name="filled")}
+        samples, filled = inputs["samples"], inputs["filled"]
+        if FEATURES in backbone.input:
+            heard = keras.Model(backbone.input[FEATURES], backbone.output["encoder_sequence_output"])
+            seconds = math.ceil(length / converter.sampling_rate)
+            form = {**converter.get_config(), "max_audio_length": seconds, "dtype": "float32", "name": "mel"}
+            steps = heard(WhisperMel(form, name="whisper_mel")(samples))
+            filled = filled * (length / (seconds * converter.sampling_rate))
+        else:
+            reads = {name: backbone.input[name] for name in (VALUES, "encoder_padding_mask")}
+            heard = keras.Model(reads, backbone.output["encoder_sequence_output"])
+            there = keras.ops.cast(layers.FramesPresent(length, name="values_present")(filled), "bool")
+            steps = heard({VALUES: samples[:, :, None], "encoder_padding_mask": there})
+        there = StepsPresent(name="steps_present")(steps, filled)
+        return keras.Model(inputs, layers.MaskedMean(name="steps_mean")(steps, there), name=f"{self.name}_tower")
+
+    def _check_rate(self, rate):
+        if rate != self.modality.sampling_rate:
+            raise ValueError(
+                f"`sampling_rate` of {self.modality.encoder!r} must be {rate}. Received: {self.modality.sampling_rate}. Leave it out."
+            )
+
+
+def load_backbone(encoder):
+    """A speech backbone of KerasHub.
+
+    Raises:
+        FileNotFoundError, ValueError: see `presets.load`; a backbone of something else.
+    """
+    import keras_hub
+
+    backbone = load(keras_hub.models.Backbone, encoder, what="a speech backbone")
+    names = list(backbone.input) if isinstance(backbone.input, dict) else [backbone.inputs[0].name]
+    if not {FEATURES, VALUES} & set(names):
+        raise ValueError(
+            f"`encoder` of `Audio` must hear speech, as Whisper and Moonshine do. Received: {encoder!r}, a {type(backbone).__name__} that "
+            f"reads {names}. Give the preset of one of those."
+        )
+    return backbone
+
+
+@functools.lru_cache(8)
+def load_converter(encoder):
+    """The AudioConverter of a preset, with its sampling rate."""
+    import keras_hub
+
+    return load(keras_hub.layers.AudioConverter, encoder, what="an audio converter, which presets of speech have")
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class WhisperMel(keras.layers.Layer):
+    """Samples → the logarithms of a mel spectrum that Whisper reads: (B, N) → (B, T, M), by KerasHub's own converter.
+
+    Args:
+        form: dict, the configuration of a `keras_hub.layers.WhisperAudioConverter`, as `get_config` tells it.
+
+    Example:
+        >>> import keras_hub
+        >>> form = keras_hub.layers.WhisperAudioConverter(max_audio_length=1).get_config()
+        >>> WhisperMel(form)(keras.ops.zeros((1, 16000))).shape
+        TensorShape([1, 100, 80])
+    """
+
+    def __init__(self, form, **kwargs):
+        import keras_hub
+
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.form = form
+        self._convert = keras_hub.layers.WhisperAudioConverter.from_config(form)
+
+    def call(self, samples):
+        convert = tf.function(lambda sound: self._convert(sound), autograph=False)  # what it does in a graph
+        return tf.ensure_shape(convert(samples), self.compute_output_spec(samples).shape)
+
+    def compute_output_spec(self, samples):
+        frames = self._convert.num_samples // self._convert.stride
+        return keras.KerasTensor((samples.shape[0], frames, self._convert.num_mels), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "form": self.form}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class StepsPresent(keras.layers.Layer):
+    """Which steps are of sound, where their number is known only when they are there: (B, T, D) and (B, 1), the share → (B, T).
+
+    Example:
+        >>> StepsPresent()(keras.ops.zeros((1, 4, 2)), keras.ops.array([[0.5]])).numpy().tolist()
+        [[1.0, 1.0, 0.0, 0.0]]
+    """
+
+    def call(self, steps, filled):
+        count = keras.ops.shape(steps)[1]
+        ends = keras.ops.maximum(keras.ops.ceil(keras.ops.cast(filled, "float32") * count), 1)
+        return keras.ops.cast(keras.ops.arange(count, dtype="float32") < ends, self.compute_dtype)
+
+    def compute_output_shape(self, steps_shape, filled_shape):
+        return tuple(steps_shape[:2])
