@@ -247,7 +247,6 @@ UNREAD = {
     "blank": ("empty", ["", " ", "NA"]),
     "links": ("link", [f"https://example.org/{i}.jpg" for i in range(ROWS)]),
     "sounds": ("sound", [f"takes/{i}.WAV" for i in range(ROWS)]),
-    "sound bytes": ("sound", [b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes([i]) for i in range(ROWS)]),
     "films": ("path", [f"clips/{i}.mp4" for i in range(ROWS)]),
 }
 

@@ -61,7 +61,9 @@ def stranger(sample, numbers=None):
 def _file(sample):
     share, _ = looks_like(sample, SOUNDS, SOUND_BEGINNINGS)
     if share >= 0.5:
-        return _thing(0.95, "sounds of which none is there, or of a kind that is not read: give the paths of WAV files", "sound")
+        return _thing(
+            0.95, "sounds of which none is there, or of a kind that is not read: give the paths of WAV files", "sound"
+        )
     share, there = looks_like(sample, FILES, ())
     if share >= 0.5 and sample.words <= 2 * ONE_WORD and sample.share(LINK.match) < 0.5:
         gone = (
