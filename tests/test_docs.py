@@ -151,6 +151,7 @@ COMMANDS = (
     "search",
     "predict",
     "caption",
+    "answer",
     "evaluate",
     "export",
     "serve",

@@ -12,7 +12,7 @@ from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame
 from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
-from mmkeras.evaluation.calibration import calibration_section, learn_calibration
+from mmkeras.evaluation.calibration import FEWEST, calibration_section, learn_calibration
 from mmkeras.evaluation.sections import confusion_section, label_section
 from mmkeras.evaluation.trees import Trees
 from mmkeras.graph import operation_of, parents, submodel
@@ -104,7 +104,7 @@ class Classes(Decisions):
     def tuned(self):
         learnt = (self.state or {}).get("calibration")
         if learnt is None:
-            return ["no calibration, which would not lower log-loss"]
+            return [f"no calibration (with fewer than {FEWEST} rows none is tried; else it would not lower log-loss)"]
         return [f"calibration (log-loss {learnt['before']:.3f} to {learnt['after']:.3f})"]
 
     def calibrate(self, target, predictions):
