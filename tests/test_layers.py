@@ -44,6 +44,7 @@ from mmkeras.layers import (
     FillMissing,
     FormText,
     FramesPresent,
+    JoinChannels,
     Likeliest,
     LogMel,
     MaskBands,
@@ -51,11 +52,13 @@ from mmkeras.layers import (
     MeanOfFiles,
     MemberDense,
     MemberScale,
+    MiniRocket,
     PadTokens,
     PatchPositions,
     PiecewiseLinear,
     PlaceFiles,
     PoolFrames,
+    PoolSteps,
     Present,
     ReadDates,
     ReadNumbers,
@@ -177,6 +180,17 @@ CASES = {
     ),
     MaskBands: (lambda **k: MaskBands(0.3, 0.4, times=1, seed=3, **k), [SEQUENCE]),
     PoolFrames: (PoolFrames, [SEQUENCE, MASK]),
+    JoinChannels: (
+        lambda **k: JoinChannels(3, [1.0, 0.0], [2.0, 1.0], **k),
+        [
+            [
+                np.array([[1, NAN, 3, 4], [5, NAN, NAN, NAN]], "float32"),
+                np.array([[2, NAN, NAN, NAN], [NAN] * 4], "float32"),
+            ]
+        ],
+    ),
+    PoolSteps: (PoolSteps, [SEQUENCE, MASK]),
+    MiniRocket: (lambda **k: MiniRocket(3, 84, **k), [SEQUENCE, MASK]),
     CleanNumbers: (
         lambda **k: CleanNumbers([True, False], [False, True], **k),
         [np.array([[0.0, 1.0], [INF, -1.0]], "float32")],
@@ -281,7 +295,9 @@ EXACT = {
     DecodeCaptions,
     DecodeSound,
     HubSoundEncoder,
+    JoinChannels,
     LogMel,
+    MiniRocket,
     ReadNumbers,
     RisingQuantiles,
     Units,
@@ -291,6 +307,7 @@ EXACT = {
 RAW = [
     DecodeSound,
     FormText,
+    JoinChannels,
     PadTokens,
     Present,
     ReadDates,
