@@ -307,7 +307,6 @@ EXACT = {
 RAW = [
     DecodeSound,
     FormText,
-    JoinChannels,
     PadTokens,
     Present,
     ReadDates,
