@@ -201,7 +201,7 @@ class PriorByKind(Rival):
     def fit(cls, bench):
         task, target = bench.task, bench.rows.target
         known = target.values >= 0
-        rows = {"": known, **{kind: known & (target.kind == kind) for kind in np.unique(target.kind) if kind}}
+        rows = {"": known, **{kind: known & (target.kinds == kind) for kind in np.unique(target.kinds) if kind}}
         counts = {
             kind: np.bincount(target.values[some], minlength=len(task.answers)) for kind, some in rows.items() if some.any()
         }  # fmt: skip

@@ -36,7 +36,7 @@ class Answers(Values):
 
     Attributes:
         values: (R,) int32 numbers of what most people said, −1 where that is no answer of the task.
-        people: list of R lists of plain answers. question, kind: (R,) str. picture: (R,) ints, equal for one picture. shown, asked: (R,) bools.
+        people: list of R lists of plain answers. question, kinds: (R,) str. picture: (R,) ints, equal for one picture. shown, asked: (R,) bools.
     """
 
     together = property(lambda self: self.picture)
@@ -150,7 +150,7 @@ class Answer(Task):
         return df.assign(**{
             self.column: pd.Series(people_of(df[self.column]), df.index, dtype=object),
             self._told("question"): questions,
-            self._told("kind"): np.array(kinds, dtype=object),
+            self._told("kinds"): np.array(kinds, dtype=object),
             self._told("picture"): _numbers(df[pictures]),
             self._told("shown"): ~group(df[pictures])[1] | (not pictures),
             self._told("asked"): [bool(question.strip()) or not words for question in questions],
@@ -158,7 +158,7 @@ class Answer(Task):
 
     def kinds(self, df):
         """(R,) str, what kind of question each row of `units` asks."""
-        return df[self._told("kind")].to_numpy(dtype=str)
+        return df[self._told("kinds")].to_numpy(dtype=str)
 
     def frequent(self, df):
         """The `top` most frequent answers of the training rows, most frequent first, equals by alphabet."""
@@ -208,8 +208,8 @@ class Answer(Task):
 
     def told_of_rows(self, df):
         """{attribute of `Answers`: (R,) array} of rows of `units`."""
-        kinds = {"question": str, "kind": str, "picture": int, "shown": bool, "asked": bool}
-        return {what: df[self._told(what)].to_numpy(dtype=kind) for what, kind in kinds.items()}
+        dtypes = {"question": str, "kinds": str, "picture": int, "shown": bool, "asked": bool}
+        return {what: df[self._told(what)].to_numpy(dtype=dtype) for what, dtype in dtypes.items()}
 
     def usual_fusion(self, modalities):
         """ "film" where there are patches to look at as the others tell, else "bilinear"."""
@@ -255,7 +255,7 @@ class Answer(Task):
         gaps = {"show nothing: the question alone answers": ~target.shown, "ask nothing": ~target.asked}
         notes = [f"{gap.sum():,} of {len(gap):,} rows {told}." for told, gap in gaps.items() if gap.any()]
         return [
-            kinds_section(target.kind, target.people, right, notes),
+            kinds_section(target.kinds, target.people, right, notes),
             said_section(said, target.people),
             rows_section(target, said, sure=self.sure_of(predictions), right=right, pictures=pictures),
         ]

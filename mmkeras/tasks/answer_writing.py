@@ -24,7 +24,7 @@ class PeoplesSentences(Sentences, Answers):
     """What people answered, as sentences to be written and as answers to be counted.
 
     Attributes:
-        texts, tokens, values, people, question, kind, picture, shown, asked: see `Sentences` and `Answers`.
+        texts, tokens, values, people, question, kinds, picture, shown, asked: see `Sentences` and `Answers`.
     """
 
     def __init__(self, sentences, answers):
