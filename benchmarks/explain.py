@@ -45,7 +45,9 @@ def main():
     pipe.predict(some, cache=True)
     start = time.perf_counter()
     table = mm.permutation_importance(pipe, some)
-    print(f"permutation importance of {len(table)} modalities and columns, {len(some)} rows: {time.perf_counter() - start:.1f} s")
+    print(
+        f"permutation importance of {len(table)} modalities and columns, {len(some)} rows: {time.perf_counter() - start:.1f} s"
+    )
     start = time.perf_counter()
     explanation = mm.explain(pipe, rows)
     print(f"with what is inside: {time.perf_counter() - start:.1f} s, at most {explanation.steps} places on the way")
