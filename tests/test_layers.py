@@ -20,11 +20,13 @@ from mmkeras.fusion import (
     ConcatFusion,
     CrossAttentionFusion,
     EarlyFusion,
+    FilmFusion,
     GatedFusion,
     HybridFusion,
     LateFusion,
     ModalityDropout,
     NormalizePresent,
+    StackedAttentionFusion,
 )
 from mmkeras.hub import HubEncoder, HubPreprocessor, HubSoundEncoder
 from mmkeras.inspection.gradients import OnTheWay
@@ -253,6 +255,14 @@ CASES = {
     EarlyFusion: (EarlyFusion, [FEATURES, PRESENCE]),
     GatedFusion: (lambda **k: GatedFusion(4, **k), [FEATURES, PRESENCE]),
     BilinearFusion: (lambda **k: BilinearFusion(4, **k), [FEATURES, PRESENCE]),
+    FilmFusion: (
+        lambda **k: FilmFusion(4, **k),
+        [SEQUENCE, MASK, PRESENCE[0], FEATURES[0]],
+    ),
+    StackedAttentionFusion: (
+        lambda **k: StackedAttentionFusion(4, **k),
+        [SEQUENCE, MASK, PRESENCE[0], FEATURES[0]],
+    ),
     CrossAttentionFusion: (
         lambda **k: CrossAttentionFusion(4, heads=2, dropout=0.1, **k),
         [[SEQUENCE, SEQUENCE[:, :2] - 5], [MASK, np.ones((2, 2), "int32")], PRESENCE],
@@ -282,6 +292,8 @@ RANDOM = {
     GatedFusion,
     BilinearFusion,
     CrossAttentionFusion,
+    FilmFusion,
+    StackedAttentionFusion,
     CaptionDecoder,
     DecodeCaptions,
     PatchPositions,
@@ -324,7 +336,8 @@ RAW = [
 TRAINED = [
     MemberDense,
     MemberScale,
-    TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, NormalizePresent,
+    TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, FilmFusion, NormalizePresent,
+    StackedAttentionFusion,
     CaptionDecoder, HubEncoder, PatchPositions,
 ]  # fmt: skip
 ids = {"ids": lambda layer_class: layer_class.__name__}
