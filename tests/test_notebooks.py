@@ -33,7 +33,7 @@ def text_of(output):
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem.split("_", 1)[0] for path in PATHS] == ["1", "2", "3", "4", "5", "6", "7", "9"]
+    assert [path.stem.split("_", 1)[0] for path in PATHS] == ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
     assert {path.name for path in FOLDER.iterdir()} - {path.name for path in PATHS} == {"architecture.svg"}
 
 

@@ -111,13 +111,13 @@ def _quickstart(parser, offers):
         "--task",
         choices=list(ROWS),
         help="only made-up films from text and numbers, only made-up posts from text and drawn pictures, only captions of drawn "
-        "scenes, only finding drawn scenes by words, or only questions about drawn scenes; without it all, with one page that links their reports",
+        "scenes, only finding drawn scenes by words, only questions about drawn scenes, or only made-up calls; without it all but questions, with one page that links their reports",
     )
     parser.add_argument("--out", default="mmkeras-quickstart", help="folder for models, reports and served models")
     parser.add_argument(
         "--rows",
         type=int,
-        help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes with captions, 6000 to be found, 6000 with questions",
+        help="rows of the sample; without it 1200 of genre, 1500 of entailment, 10000 scenes with captions, 6000 to be found, 6000 with questions, 1500 calls",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model")
 
