@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import warnings
 
 import numpy as np
 
@@ -83,6 +82,7 @@ class Audio(EncodedModality):
     name: str = "audio"
 
     family, usual = SoundEncoder, HubSound
+    things = "recordings"
     preparing = "heavy"
     option = "audio"
     option_help = "columns of paths of recordings"
@@ -157,13 +157,6 @@ class Audio(EncodedModality):
     def presence(self, raw):
         present = layers.Present(name=f"{self.name}_present")(raw[self.columns[0]])
         return {f"{self.name}{PRESENT}": present}
-
-    def notes(self, df):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it was said when the rows were read
-            faulty = {column: files for column, files in raw_values(df, [self]).items() if files.faulty}
-        return [f"{files.faulty} of {files.count} recordings in {column!r} could not be read and counted as missing."
-                for column, files in faulty.items()]  # fmt: skip
 
     def train_tower(self, trainable):
         return dataclasses.replace(self, trainable=True) if self.pretrained and trainable is True else self

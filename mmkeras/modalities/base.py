@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+import warnings
 
 import keras
 
@@ -241,6 +242,20 @@ class EncodedModality(Modality):
     family = usual = None
     # See `Text` and `Image`.
     trainable, lora_rank = False, None
+
+    # What its files hold, in a word; None where cells are no files.
+    things = None
+
+    def notes(self, df):
+        if self.things is None:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it was said when the rows were read
+            faulty = {column: files for column, files in raw_values(df, [self]).items() if files.faulty}
+        return [
+            f"{files.faulty} of {files.count} {self.things} in {column!r} could not be read and counted as missing."
+            for column, files in faulty.items()
+        ]
 
     @classmethod
     def encoder_class(cls, encoder):

@@ -2,12 +2,10 @@
 
 import dataclasses
 import os
-import warnings
 
 import keras
 
 from mmkeras import layers
-from mmkeras.data.columns import raw_values
 from mmkeras.data.file_lists import MAX_FILES
 from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.images import ImageColumn
@@ -98,6 +96,7 @@ class Image(EncodedModality):
     max_files: int = MAX_FILES
 
     family, usual = ImageEncoder, Application
+    things = "images"
     preparing = "heavy"
     option = "image"
     advice = (
@@ -180,13 +179,6 @@ class Image(EncodedModality):
     def limits(self):
         """(most pixels, scans, blocks) of an image."""
         return self.max_pixels, self.max_scans, self.max_blocks
-
-    def notes(self, df):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it was said when the rows were read
-            faulty = {column: files for column, files in raw_values(df, [self]).items() if files.faulty}
-        return [f"{files.faulty} of {files.count} images in {column!r} could not be read and counted as missing."
-                for column, files in faulty.items()]  # fmt: skip
 
     def presence(self, raw):
         look = layers.FilesPresent if self.several else layers.Present
