@@ -38,7 +38,7 @@ def learnt(train, seed=0, beside=(), **settings):
     import mmkeras as mm
 
     modalities = [mm.Audio("file", **{**SOUND, **settings}), *beside]
-    pipe = mm.Pipeline(modalities, mm.MultiClass("digit"))
+    pipe = mm.Pipeline(modalities, mm.MultiClass("digit"), dropout=0.3)
     pipe.fit(train, seed=seed, **TRAINING)
     return pipe
 
@@ -158,8 +158,8 @@ def memory(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    for name in ("speakers", "official", "choice", "beside", "exact", "memory"):
-        parser.add_argument(f"--{name}", action="store_true")
+    for option in ("--speakers", "--official", "--choice", "--beside", "--exact", "--memory"):
+        parser.add_argument(option, action="store_true")
     parser.add_argument("--memory-of", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -76,6 +76,7 @@ from mmkeras.layers import (
     TermWeights,
     Tokenize,
     Units,
+    VaryBands,
     VarySound,
     WeightedMean,
     count_words,
@@ -180,6 +181,7 @@ CASES = {
         lambda **k: VarySound(0.1, 0.2, seed=3, **k),
         [np.arange(8, dtype="float32").reshape(2, 4), np.array([[0.5], [1.0]], "float32")],
     ),
+    VaryBands: (lambda **k: VaryBands(0.5, 3, seed=3, **k), [SEQUENCE]),
     MaskBands: (lambda **k: MaskBands(0.3, 0.4, times=1, seed=3, **k), [SEQUENCE]),
     PoolFrames: (PoolFrames, [SEQUENCE, MASK]),
     JoinChannels: (

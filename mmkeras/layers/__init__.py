@@ -21,10 +21,11 @@ from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.series import JoinChannels, PoolSteps
 from mmkeras.layers.sound import DecodeSound
-from mmkeras.layers.spectrum import FramesPresent, LogMel, MaskBands, PoolFrames, StandardizeFrames, VarySound
+from mmkeras.layers.spectrum import FramesPresent, LogMel, PoolFrames, StandardizeFrames
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermVector, TermWeights, Tokenize
 from mmkeras.layers.units import RisingQuantiles, Units
+from mmkeras.layers.variation import MaskBands, VaryBands, VarySound
 from mmkeras.layers.words import (
     SPECIAL,
     CaptionText,
@@ -82,6 +83,7 @@ __all__ = [
     "TermWeights",
     "Tokenize",
     "Units",
+    "VaryBands",
     "VarySound",
     "WeightedMean",
     "count_words",

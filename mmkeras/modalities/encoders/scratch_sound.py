@@ -21,6 +21,8 @@ class ScratchSound(SoundEncoder):
         if settings.augment:
             samples, filled = layers.VarySound(name=f"{name}_vary")(samples, filled)
         x = layers.LogMel(settings.sampling_rate, settings.bands, name=f"{name}_mel")(samples)
+        if settings.augment:
+            x = layers.VaryBands(name=f"{name}_microphone")(x)
         there = layers.FramesPresent(x.shape[1], name=f"{name}_frames")(filled)
         x = layers.StandardizeFrames(name=f"{name}_standard_frames")(x, there)
         x = keras.layers.Identity(name=f"{name}_standard")(x)
