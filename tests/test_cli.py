@@ -109,9 +109,9 @@ def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     out = tmp_path / "q"
     assert main(["quickstart", "--out", str(out), "--rows", "60"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("Beside its baselines") == 4 and printed.count("  predicted:") == 10
+    assert printed.count("Beside its baselines") == 5 and printed.count("  predicted:") == 15
     assert "image alone" in printed and "text alone" in printed and "all right in" in printed
-    tasks = ("genre", "entailment", "captions", "retrieval")
+    tasks = ("genre", "entailment", "captions", "retrieval", "sound")
     for task in tasks:
         assert all((out / task / name).exists() for name in ("model", "served", "report.html"))
     page = (out / "index.html").read_text(encoding="utf-8")
@@ -175,7 +175,7 @@ def test_options_are_those_that_tasks_modalities_and_fusions_offer(capsys):
             main([command, "--help"])
         text = " ".join(capsys.readouterr().out.split())
         ours = [cls for cls in subclasses(Task) if cls.__module__.startswith("mmkeras.") and vars(cls).get("option")]
-        assert {cls.option for cls in ours} == {"labels", "label", "number", "caption"}
+        assert {cls.option for cls in ours} == {"labels", "label", "number", "caption", "answer"}
         for cls in ours:
             assert f"--{cls.option} {cls.option.upper()} {cls.option_help}" in text
         for option in ("text", "text-encoder", "image", "image-weights", "numeric", "datetime", "zero-is-missing"):
