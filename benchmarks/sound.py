@@ -120,9 +120,9 @@ def exact(df):
     pipe = learnt(some)
     with tempfile.TemporaryDirectory() as folder:
         pipe.export(folder)
-        served = tf.saved_model.load(folder).serve
+        served = tf.saved_model.load(folder)
         files = tf.constant([pathlib.Path(path).read_bytes() for path in some["file"]])
-        apart = np.abs(served(file=files)["digit"].numpy() - pipe.predict(some).to_numpy()).max()
+        apart = np.abs(served.serve({"file": files})["digit"].numpy() - pipe.predict(some).to_numpy()).max()
     print(f"  served model from bytes of WAV files: {apart:.1e} from pipe.predict")
 
 
