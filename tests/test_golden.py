@@ -256,6 +256,11 @@ def assert_alike(found, stored, atol, rtol=0.0, score=None):
 every_task = pytest.mark.parametrize("name", TASKS)
 
 
+def without_later_scores(found, stored):
+    """A report without the scores that 0.1.0 had not: METEOR, where nltk is installed."""
+    return found.drop(columns=[column for column in found if column == "meteor" and column not in stored])
+
+
 @every_task
 def test_the_same_rows_and_seed_give_the_same_predictions(name):
     found, stored = learnt(name), stored_facts(name)
@@ -275,7 +280,7 @@ def test_the_same_rows_and_seed_give_the_same_predictions(name):
 def test_the_report_is_the_same(name):
     found, stored = frame_of(learnt(name)["report"]), frame_of(stored_facts(name)["report"])
     assert set(found.index) - set(stored.index) <= {"boosted trees"}  # a rival that came later
-    assert_alike(found.loc[stored.index], stored, atol=5e-3, rtol=2e-4)
+    assert_alike(without_later_scores(found.loc[stored.index], stored), stored, atol=5e-3, rtol=2e-4)
 
 
 @every_task
@@ -305,7 +310,8 @@ def test_a_saved_pipeline_still_loads_and_answers_the_same(name, tmp_path):
     assert found["labels"] == (pytest.approx(stored["labels"], rel=1e-5) if name == "price" else stored["labels"])
     assert found["thresholds"] == stored["thresholds"]
     assert len(stored["report"]["index"]) > 2  # baselines, too
-    assert_alike(frame_of(found["report"]), frame_of(stored["report"]), atol=1e-4, rtol=1e-4)
+    report, kept = frame_of(found["report"]), frame_of(stored["report"])
+    assert_alike(without_later_scores(report, kept), kept, atol=1e-4, rtol=1e-4)
 
 
 def test_cached_features_are_found_under_the_same_keys(tmp_path):

@@ -27,12 +27,13 @@ def dilations_of(length, features=10_000):
 
     Example:
         >>> dilations_of(33, 840), sum(count for _, count in dilations_of(100)) * 84
-        ([(1, 5), (2, 4), (3, 1)], 9996)
+        ([(1, 5), (2, 3), (3, 1), (4, 1)], 9996)
     """
     each = max(1, features // KERNELS)
     count = min(each, MOST_DILATIONS)
     widest = max(0.0, np.log2(max(1, length - 1) / (TAPS - 1)))
-    dilations, shares = np.unique(np.logspace(0, widest, count, base=2).astype(int), return_counts=True)
+    grown = np.logspace(0, widest, count, base=2) + 1e-9  # machines differ in the last digit, which would move the widest
+    dilations, shares = np.unique(grown.astype(int), return_counts=True)
     counts = shares * each // count
     counts[np.arange(each - counts.sum()) % len(counts)] += 1
     return [(int(dilation), int(own)) for dilation, own in zip(dilations, counts, strict=True)]

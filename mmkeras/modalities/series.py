@@ -103,7 +103,7 @@ class Series(EncodedModality):
             >>> import mmkeras as mm
             >>> lines = pd.DataFrame({"machine": ["a", "a", "b"], "second": [0, 1, 0], "speed": [1.0, 2.0, 3.0], "broken": [True, True, False]})
             >>> df = mm.Series.rows(lines, "machine", "second", "speed")
-            >>> df["broken"].tolist(), df["speed"].map(list).tolist()
+            >>> df["broken"].tolist(), [speeds.tolist() for speeds in df["speed"]]
             ([True, False], [[1.0, 2.0], [3.0]])
         """
         return rows_of_steps(df, id, time, channels)
