@@ -189,19 +189,28 @@ def test_paths_bytes_arrays_lists_and_dictionaries_together(tmp_path):
     path.write_bytes(wav(integers(NOISE, 16)))
     cells = [
         str(path), path, path.read_bytes(), NOISE, NOISE.astype("float64"), NOISE.tolist(), NOISE[:, None],
-        np.round(NOISE * 2**15).astype("int16"), {"array": NOISE, "sampling_rate": RATE}, "", None,
+        np.round(NOISE * 2**15).astype("int16"), np.round(NOISE * 2**15).astype(">i2"), NOISE.astype(">f4"),
+        {"array": NOISE, "sampling_rate": RATE}, "", None,
     ]  # fmt: skip
     series = pd.Series(cells, name="sound")
     data = np.asarray(SoundColumn(sampling_rate=RATE).values(series))
-    assert [bool(cell) for cell in data] == [True] * 9 + [False] * 2
-    for cell in data[:9]:
+    assert [bool(cell) for cell in data] == [True] * 11 + [False] * 2
+    for cell in data[:11]:
         np.testing.assert_allclose(decoded(cell)[0], NOISE, atol=2e-5)
 
 
-@pytest.mark.parametrize("cell", [np.array([5, 70_000]), np.zeros((2, 2, 2)), ["a", "b"], np.zeros((4, 100))])
+@pytest.mark.parametrize(
+    "cell", [np.array([5, 70_000]), np.zeros((2, 2, 2)), ["a", "b"], np.zeros((4, 100)), np.array([0.5j])]
+)
 def test_what_are_no_samples_is_refused(cell):
     with pytest.raises(ValueError, match=r"Samples of 'sound' must be numbers \(N,\) or \(N, C\)"):
         SoundColumn().values(pd.Series([cell], name="sound"))
+
+
+@pytest.mark.parametrize("rate", [-1, 2**40, None, "8000", float("nan")])
+def test_a_rate_beside_samples_must_be_one(rate):
+    with pytest.raises(ValueError, match="'sampling_rate' beside samples of 'sound' must be a number"):
+        SoundColumn().values(pd.Series([{"array": NOISE, "sampling_rate": rate}], name="sound"))
 
 
 @pytest.mark.parametrize("form", ["FLAC", "OGG", "MP3"])
@@ -233,6 +242,7 @@ def test_without_soundfile_the_error_names_the_extra(monkeypatch):
         ({"windows": 0}, "`windows` must be an int from 1 to 1,000. Received: 0"),
         ({"sampling_rate": 10}, "`sampling_rate` must be an int from 1,000"),
         ({"seconds": 0}, "`seconds` must be a number from 0.2 to 3600"),
+        ({"seconds": "3"}, "`seconds` must be a number from 0.2 to 3600, or None. Received: '3'"),
         ({"on_error": "skip"}, "`on_error` must be one of"),
         ({"encoder": "image:MobileNotV2"}, "Did you mean 'MobileNetV2'"),
         ({"encoder": "image:scratch"}, "must be a pretrained one of `Image`"),

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import functools
 import io
+import numbers
 import re
 import struct
 
@@ -118,7 +119,7 @@ def as_wav(data):
         )
     try:
         import soundfile
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the package, or the library below it
         raise _refused(
             "FLAC, OGG and MP3 files need the package soundfile. Received: one of them. Install it with pip install 'mmkeras[audio]', or give WAV files."
         ) from error
@@ -143,7 +144,7 @@ def wav_bytes(samples, sampling_rate, name="a sound"):
         name: of the column, for messages.
 
     Raises:
-        TypeError, ValueError: samples that are no numbers, or of another shape or type.
+        ValueError: samples that are no numbers, or of another shape or type; a rate that is no number.
 
     Example:
         >>> len(wav_bytes([0.0, 0.5], 8000))
@@ -152,7 +153,8 @@ def wav_bytes(samples, sampling_rate, name="a sound"):
     what = "Samples of {} must be numbers (N,) or (N, C): floats from −1 to 1, or integers of 8 (without a sign), 16 or 32 bits."
     try:
         array = np.asarray(samples)
-        if array.dtype.name not in FORMS and (array.dtype.kind in "fO" or np.abs(array).max(initial=0) <= 1):
+        small = array.dtype.kind in "biu" and np.abs(array).max(initial=0) <= 1
+        if array.dtype.name not in FORMS and (small or array.dtype.kind in "fO"):
             array = array.astype("float32")
     except (TypeError, ValueError):
         array = np.zeros((), "O")
@@ -160,8 +162,14 @@ def wav_bytes(samples, sampling_rate, name="a sound"):
         raise ValueError(
             f"{what.format(repr(name))} Received: {shortened(samples)}. Convert them, with the channels last."
         )
+    if not isinstance(sampling_rate, numbers.Real) or not 0 <= sampling_rate < 2**32:
+        raise ValueError(
+            f"'sampling_rate' beside samples of {name!r} must be a number of samples a second. Received: {shortened(sampling_rate)}. "
+            "Give it, such as 16000."
+        )
     kind, bits = FORMS[array.dtype.name]
-    channels, data = array.shape[1] if array.ndim == 2 else 1, array.tobytes()
+    channels = array.shape[1] if array.ndim == 2 else 1
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
     width, rate = channels * bits // 8, int(sampling_rate)
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, kind, channels, rate, min(rate * width, 2**32 - 1), width, bits)
     head = struct.pack("<4sI4s", b"RIFF", 28 + len(form) + len(data) - 16, b"WAVE")

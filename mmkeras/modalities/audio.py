@@ -1,6 +1,7 @@
 """Audio: recordings through a small network trained from scratch, a pretrained one, or one of your own."""
 
 import dataclasses
+import numbers
 import os
 
 import numpy as np
@@ -110,7 +111,8 @@ class Audio(EncodedModality):
                 until = f" to {most:,}" if most else ""
                 raise ValueError(f"`{setting}` must be an int from {least:,}{until}. Received: {value!r}.")
         seconds = self.seconds
-        if seconds is not None and (isinstance(seconds, bool) or not SHORTEST <= seconds <= 3600):
+        known = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+        if seconds is not None and not (known and SHORTEST <= seconds <= 3600):
             raise ValueError(f"`seconds` must be a number from {SHORTEST} to 3600, or None. Received: {seconds!r}.")
         for setting, choices in (
             ("on_error", ("raise", "missing")),
