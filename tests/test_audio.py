@@ -1,5 +1,6 @@
 """Audio: what is read of a recording, what is refused, and that a model of sounds learns, tells, is saved and served."""
 
+import dataclasses
 import io
 import math
 import struct
@@ -17,6 +18,7 @@ import mmkeras as mm
 from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sounds import SoundColumn, wav_bytes
 from mmkeras.layers import DecodeSound, LogMel, MaskBands, PoolFrames, StandardizeFrames, VarySound
+from mmkeras.modalities.encoders import lora
 
 RATE = 8000
 RNG = np.random.default_rng(0)
@@ -262,13 +264,13 @@ def test_the_window_is_what_most_recordings_have():
 
 def test_windows_of_a_long_recording_are_pooled():
     low, high = tone(300, 0.25), tone(1500, 0.25)
-    df = pd.DataFrame({"sound": [low, high, np.concatenate([low, high]), low]})
+    df = pd.DataFrame({"sound": [low, high[:500], np.concatenate([low, high[:500]]), low]})
     adapted = audio(seconds=0.25, windows=3).adapt(df)
     tensors, features = heard(adapted, df)
     assert tensors["audio.samples"].shape == (4, 3, 2000)
-    np.testing.assert_allclose(tensors["audio.filled"], [[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+    np.testing.assert_allclose(tensors["audio.filled"], [[1, 0, 0], [0.25, 0, 0], [1, 0.25, 0], [1, 0, 0]])
     features = np.asarray(features["audio"])
-    np.testing.assert_allclose(features[2], (features[0] + features[1]) / 2, atol=1e-4)
+    np.testing.assert_allclose(features[2], 0.8 * features[0] + 0.2 * features[1], atol=1e-4)
 
 
 # === Layers ===
@@ -301,6 +303,12 @@ def test_a_spectrum_is_standardised_over_its_sound_alone():
     assert given[:4].std() == pytest.approx(1, abs=1e-2) and not given[4:].any()
     louder = np.asarray(StandardizeFrames()(spectrum + 5, there))[0]
     np.testing.assert_allclose(louder, given, atol=1e-4)
+
+
+def test_long_spectra_are_standardised_and_pooled_in_single_precision():
+    spectrum, there = RNG.normal(-13, 1, (1, 1000, 64)).astype("float32"), np.ones((1, 1000), "float32")
+    for layer in (StandardizeFrames(dtype="mixed_float16"), PoolFrames(dtype="mixed_float16")):
+        assert np.isfinite(layer(spectrum * 10, there)).all()
 
 
 def test_variation_is_of_training_alone():
@@ -419,13 +427,25 @@ def test_a_model_of_ones_own(own_model, calls):
         audio(encoder=own_model, seconds=1.0)
 
 
+def test_silence_behind_a_sound_counts_in_no_mean_over_time(tmp_path):
+    waves = keras.Input((1999,))  # no multiple of what explanations tell of
+    frames = keras.layers.Conv1D(4, 80, 40)(keras.layers.Reshape((1999, 1))(waves))
+    keras.Model(waves, frames).save(tmp_path / "odd.keras")
+    df = pd.DataFrame({"sound": [tone(440), tone(440, 0.1)]})
+    tensors, features = heard(audio(encoder=str(tmp_path / "odd.keras")).adapt(df), df)
+    frames = np.asarray(keras.models.load_model(tmp_path / "odd.keras")(tensors["audio.samples"][:, 0]))
+    np.testing.assert_allclose(features["audio"], [frames[0].mean(axis=0), frames[1, :20].mean(axis=0)], atol=1e-6)
+
+
 def test_a_frozen_model_is_stored_and_explained(own_model, calls, tmp_path):
     pipe = mm.Pipeline([audio(encoder=own_model)], mm.MultiClass("high"), units=8)
     pipe.fit(calls, epochs=2, validation_data=False, verbose=0, cache_dir=tmp_path / "cache")
     assert mm.explain(pipe, calls.head(1)).pieces["audio"][0]
 
 
-def test_whisper_and_moonshine_hear(tmp_path, calls):
+@pytest.fixture(scope="module")
+def presets(tmp_path_factory):
+    """{name: folder} of a Whisper and a Moonshine that are very small."""
     import keras_hub
 
     keras.utils.set_random_seed(0)
@@ -434,18 +454,35 @@ def test_whisper_and_moonshine_hear(tmp_path, calls):
     heads = {"encoder_num_layers": 1, "decoder_num_layers": 1, "encoder_num_heads": 2, "decoder_num_heads": 2}
     moonshine = keras_hub.models.MoonshineBackbone(filter_dim=8, **heads, **size)
     converters = keras_hub.layers.WhisperAudioConverter(), keras_hub.layers.MoonshineAudioConverter()
-    for name, parts in {"whisper": (whisper, converters[0]), "moonshine": (moonshine, converters[1])}.items():
+    folders = {name: str(tmp_path_factory.mktemp(name)) for name in ("whisper", "moonshine")}
+    for folder, parts in zip(folders.values(), ((whisper, converters[0]), (moonshine, converters[1])), strict=True):
         for part in parts:
-            part.save_to_preset(str(tmp_path / name))
-        modality = mm.Audio("sound", encoder=str(tmp_path / name), seconds=0.5)
-        if name == "whisper":
-            mm.testing.check_encoder(modality, calls.head(12))
-        else:
-            assert np.asarray(heard(modality.adapt(calls), calls.head(2))[1]["audio"]).shape == (2, 8)
+            part.save_to_preset(folder)
+    return folders
+
+
+def test_whisper_and_moonshine_hear(presets, calls):
+    mm.testing.check_encoder(mm.Audio("sound", encoder=presets["whisper"], seconds=0.5), calls.head(12))
+    modality = mm.Audio("sound", encoder=presets["moonshine"], seconds=0.5).adapt(calls)
+    assert np.asarray(heard(modality, calls.head(2))[1]["audio"]).shape == (2, 8)
     with pytest.raises(ValueError, match="`sampling_rate` of .* must be 16000. Received: 8000"):
-        stages(audio(encoder=str(tmp_path / "whisper")).adapt(calls))
+        stages(audio(encoder=presets["whisper"]).adapt(calls))
+    with pytest.raises(ValueError, match="`seconds` of .* must be at most 2. Received: 3. Hear a long recording"):
+        stages(mm.Audio("sound", encoder=presets["whisper"], seconds=3).adapt(calls))
     with pytest.raises(ValueError, match="must be loadable by KerasHub as an audio converter|as a speech backbone"):
         stages(audio(encoder="no_such_preset").adapt(calls))
+
+
+def test_a_pretrained_tower_trains_by_lora(presets, calls, tmp_path):
+    modality = mm.Audio("sound", encoder=presets["whisper"], seconds=0.25)
+    assert modality.train_tower("lora").trainable == "lora" and modality.train_tower(3) is modality
+    pipe = mm.Pipeline([dataclasses.replace(modality, trainable="lora", lora_rank=2)], mm.MultiClass("high"), units=8)
+    pipe.fit(calls.head(8), epochs=1, learning_rate=0.05, validation_data=False, verbose=0)
+    adapters = [weight for weight in pipe.encode.get_layer("audio_tower").weights if lora.is_adapter(weight)]
+    assert len(adapters) == 4 and all(np.abs(weight).max() > 0.01 for weight in adapters)
+    pipe.save(tmp_path / "model")
+    wanted = pipe.predict(calls.tail(4)).to_numpy()
+    np.testing.assert_allclose(mm.load(tmp_path / "model").predict(calls.tail(4)).to_numpy(), wanted, atol=1e-6)
 
 
 def test_a_saved_model_such_as_yamnet(tmp_path, calls):
@@ -455,6 +492,10 @@ def test_a_saved_model_such_as_yamnet(tmp_path, calls):
     wave = tone(440)
     wanted = np.mean(Frames()(wave)[1], axis=0)
     np.testing.assert_allclose(hear(wave[None])[0], wanted, atol=1e-6)
+    part = hear(wave[None], np.array([[0.3]], "float32"))[0]  # of silence behind a sound nothing counts
+    np.testing.assert_allclose(
+        part, np.mean(Frames()(wave)[1][: math.ceil(0.3 * len(Frames()(wave)[1]))], axis=0), atol=1e-6
+    )
     pipe = mm.Pipeline([modality], mm.MultiClass("high"), units=8)
     pipe.fit(calls, epochs=1, validation_data=False, verbose=0)
     pipe.export(tmp_path / "served")
@@ -463,6 +504,7 @@ def test_a_saved_model_such_as_yamnet(tmp_path, calls):
     np.testing.assert_allclose(given["high"], pipe.predict(calls).to_numpy(), atol=1e-5)
     with pytest.raises(ValueError, match="A sound encoder of TF-Hub is frozen"):
         audio(encoder=folder, trainable=True)
+    assert modality.train_tower(True) is modality
 
 
 def test_a_spectrum_as_a_picture(tmp_path, calls):

@@ -85,7 +85,7 @@ from mmkeras.layers import (
     teacher_forcing,
 )
 from mmkeras.modalities.encoders.characters import CharacterWeights
-from mmkeras.modalities.encoders.hub_sounds import StepsPresent, WhisperMel
+from mmkeras.modalities.encoders.hub_sounds import WhisperMel
 from mmkeras.modalities.encoders.whole import Whole
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "e", "f", "g", "h", "##b", "."]
@@ -175,7 +175,7 @@ CASES = {
         [strings(tf.audio.encode_wav(np.full((160, 1), 0.5, "float32"), 8000).numpy(), b"")],
     ),
     LogMel: (lambda **k: LogMel(8000, bands=12, **k), [np.sin(np.arange(1600, dtype="float32")).reshape(2, 800)]),
-    FramesPresent: (lambda **k: FramesPresent(4, **k), [np.array([[0.5], [0.0]], "float32")]),
+    FramesPresent: (FramesPresent, [SEQUENCE, np.array([[0.5], [1.0]], "float32")]),
     StandardizeFrames: (StandardizeFrames, [SEQUENCE, MASK]),
     VarySound: (
         lambda **k: VarySound(0.1, 0.2, seed=3, **k),
@@ -280,7 +280,6 @@ CASES = {
         lambda **k: WhisperMel({"max_audio_length": 1, "num_mels": 8}, **k),
         [np.sin(np.arange(800, dtype="float32")).reshape(2, 400)],
     ),
-    StepsPresent: (StepsPresent, [SEQUENCE, np.array([[0.5], [1.0]], "float32")]),
     HubPreprocessor: (
         lambda **k: HubPreprocessor(shared("preprocessor"), sequence_length=8, **k),
         [strings("a b", "c d e f")],
@@ -308,12 +307,15 @@ EXACT = {
     CalendarParts,
     DecodeCaptions,
     DecodeSound,
+    FramesPresent,
     HubSoundEncoder,
     JoinChannels,
     LogMel,
     MiniRocket,
+    PoolFrames,
     ReadNumbers,
     RisingQuantiles,
+    StandardizeFrames,
     Units,
     VarySound,
     WhisperMel,

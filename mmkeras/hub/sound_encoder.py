@@ -10,7 +10,7 @@ NAMED = ("embedding", "embeddings")  # what a SavedModel may call its features
 
 @keras.saving.register_keras_serializable("mmkeras")
 class HubSoundEncoder(SavedModelLayer):
-    """A frozen sound encoder of TensorFlow Hub, such as YAMNet or VGGish: samples (B, N) → (B, D), the mean over its frames.
+    """A frozen sound encoder of TensorFlow Hub, such as YAMNet or VGGish: samples (B, N) → (B, D), the mean over its frames of sound.
 
     The SavedModel must be callable with the samples (N,) float32 of one sound. Of what it gives, the features are what it calls
     "embedding" or "embeddings", or the widest of those with one axis of frames, (T, D); YAMNet's are 1,024 wide.
@@ -21,6 +21,7 @@ class HubSoundEncoder(SavedModelLayer):
 
     Call arguments:
         samples: (B, N) float32.
+        filled: (B, 1), the share of each row that is sound; None where all is.
 
     Returns:
         (B, D) float32.
@@ -55,14 +56,19 @@ class HubSoundEncoder(SavedModelLayer):
         self._folder, self._loaded = folder, loaded
         self._remember({"digest": folder.finish(), "width": frames.shape[-1]})
 
-    def call(self, samples):
+    def call(self, samples, filled=None):
         self._check_loaded()
-        spec = tf.TensorSpec((self.stored["width"],), tf.float32)
-        return tf.map_fn(
-            lambda wave: tf.reduce_mean(_features(self._loaded(wave)), axis=0), samples, fn_output_signature=spec
-        )
+        filled = tf.ones([tf.shape(samples)[0], 1]) if filled is None else filled
 
-    def compute_output_spec(self, samples):
+        def heard(row):
+            frames = _features(self._loaded(row[0]))
+            count = tf.math.ceil(row[1][0] * tf.cast(tf.shape(frames)[0], tf.float32))
+            return tf.reduce_mean(frames[: tf.maximum(tf.cast(count, tf.int32), 1)], axis=0)
+
+        spec = tf.TensorSpec((self.stored["width"],), tf.float32)
+        return tf.map_fn(heard, (samples, filled), fn_output_signature=spec)
+
+    def compute_output_spec(self, samples, filled=None):
         return keras.KerasTensor((samples.shape[0], self.stored["width"]), "float32")
 
 

@@ -76,38 +76,32 @@ def _mel(frequencies):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FramesPresent(keras.layers.Layer):
-    """Which frames hold sound: (B, 1), the share of a row that does → (B, T) of 0. and 1.; the first always does.
-
-    Args:
-        frames: int, T.
+    """Which frames hold sound: (B, T, …) and (B, 1), the share of a row that does → (B, T) of 0. and 1.; the first always does.
 
     Example:
         >>> import numpy as np
         >>> import mmkeras as mm
-        >>> mm.layers.FramesPresent(4)(np.array([[0.5], [0.0], [1.0]])).numpy().tolist()
+        >>> mm.layers.FramesPresent()(np.ones((3, 4, 2)), np.array([[0.5], [0.0], [1.0]])).numpy().tolist()
         [[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     """
 
-    def __init__(self, frames, **kwargs):
-        super().__init__(**kwargs)
-        self.frames = frames
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def call(self, filled):
-        ends = ops.maximum(ops.ceil(ops.cast(filled, "float32") * self.frames), 1)
-        return ops.cast(ops.arange(self.frames, dtype="float32") < ends, self.compute_dtype)
+    def call(self, frames, filled):
+        count = ops.shape(frames)[1]
+        ends = ops.maximum(ops.ceil(ops.cast(filled, "float32") * ops.cast(count, "float32")), 1)
+        return ops.cast(ops.arange(count, dtype="float32") < ends, self.compute_dtype)
 
-    def compute_output_shape(self, shape):
-        return (shape[0], self.frames)
-
-    def get_config(self):
-        return {**super().get_config(), "frames": self.frames}
+    def compute_output_shape(self, frames_shape, filled_shape):
+        return tuple(frames_shape[:2])
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class StandardizeFrames(keras.layers.Layer):
     """A spectrum of mean 0 and variance 1 over the frames of its sound, all bands together; 0 behind its end.
 
-    So how loud a recording is says nothing, and what it holds of each band still does.
+    So how loud a recording is says nothing, and what it holds of each band still does. In single precision: half cannot hold the sum.
 
     Call arguments:
         spectrum: (B, T, M).
@@ -120,6 +114,9 @@ class StandardizeFrames(keras.layers.Layer):
         >>> mm.layers.StandardizeFrames()(spectrum, np.array([[1, 1, 0]])).numpy().round(2).tolist()
         [[[-1.0], [1.0], [0.0]]]
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, spectrum, there):
         weights = ops.cast(there, spectrum.dtype)[:, :, None]
@@ -134,7 +131,7 @@ class StandardizeFrames(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PoolFrames(keras.layers.Layer):
-    """Mean and maximum over the frames that hold sound, side by side: (B, T, D) and (B, T) → (B, 2 · D).
+    """Mean and maximum over the frames that hold sound, side by side, in single precision: (B, T, D) and (B, T) → (B, 2 · D).
 
     Example:
         >>> import numpy as np
@@ -142,6 +139,9 @@ class PoolFrames(keras.layers.Layer):
         >>> mm.layers.PoolFrames()(np.array([[[1.0], [3.0], [9.0]]]), np.array([[1, 1, 0]])).numpy().tolist()
         [[2.0, 3.0]]
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, features, there):
         weights = ops.cast(there, features.dtype)[:, :, None]

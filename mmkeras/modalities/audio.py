@@ -12,8 +12,7 @@ from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sounds import SoundColumn, seconds_of
 from mmkeras.layers.sound import RATES
 from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, unique_names
-from mmkeras.modalities.encoders import HubSound, SoundEncoder
-from mmkeras.modalities.encoders.sounds import MOMENTS
+from mmkeras.modalities.encoders import HubSound, SoundEncoder, lora
 
 MEASURED = 200  # recordings of which lengths are learnt
 USUAL = 0.95  # share of them that is heard whole
@@ -29,7 +28,7 @@ class Audio(EncodedModality):
     a list; or {"array": samples, "sampling_rate": …}. '' and missing values mean "no sound". A served model reads WAV files alone.
 
     Channels are mixed to one, and the rate is changed by a polyphase filter, see `layers.DecodeSound`. A recording is heard up to its first
-    `windows` · `seconds`; what is shorter is followed by silence, which no encoder counts as sound.
+    `windows` · `seconds`; what is shorter is followed by silence, which means over time leave out.
 
     Args:
         columns: a column name.
@@ -44,15 +43,17 @@ class Audio(EncodedModality):
             - the path of a `.keras` file: a model of your own, from samples (B, N) to (B, D) or (B, T, D).
         seconds: float, the length of a window; None for what 95% of the training recordings have, at most 10, or what a model of your own
             is made for.
-        windows: int, the most windows of a recording, one after another; its feature is the mean of those that hold sound.
+        windows: int, the most windows of a recording, one after another; its feature is their mean, weighed by how much sound each holds.
         sampling_rate: int, samples a second that the encoder hears; also of cells that are samples and do not say so themselves.
         bands: int, of frequencies in the spectrum of "scratch" and of pictures.
-        trainable: False (frozen) or True; not for "scratch", which always trains.
+        trainable: False (frozen), True, or "lora", which trains small matrices beside the tower's own weights (Hu et al., 2021,
+            https://arxiv.org/abs/2106.09685); not for "scratch", which always trains.
         weights: of a picture's encoder, see `Image`.
         augment: whether "scratch" varies what it hears in training.
         on_error: "raise", or "missing" to take a recording that cannot be read for none.
         max_bytes: int; a longer file is not read.
         name: str, name of the modality.
+        lora_rank: int, the rank of the matrices of "lora"; None for 8.
 
     Features: (B, D) float32; zeros for an absent recording.
 
@@ -75,12 +76,13 @@ class Audio(EncodedModality):
     windows: int = 1
     sampling_rate: int = 16_000
     bands: int = 64
-    trainable: bool = False
+    trainable: bool | str = False
     weights: str | None = "imagenet"
     augment: bool = True
     on_error: str = "raise"
     max_bytes: int = MAX_BYTES
     name: str = "audio"
+    lora_rank: int | None = None
 
     family, usual = SoundEncoder, HubSound
     things = "recordings"
@@ -116,12 +118,13 @@ class Audio(EncodedModality):
             raise ValueError(f"`seconds` must be a number from {SHORTEST} to 3600, or None. Received: {seconds!r}.")
         for setting, choices in (
             ("on_error", ("raise", "missing")),
-            ("trainable", (False, True)),
+            ("trainable", (False, True, "lora")),
             ("augment", (False, True)),
         ):
             if getattr(self, setting) not in choices:
                 raise ValueError(f"`{setting}` must be one of {choices}. Received: {getattr(self, setting)!r}.")
         self.made_encoder().check()
+        lora.check(self)
 
     @property
     def columns_read(self):
@@ -130,8 +133,7 @@ class Audio(EncodedModality):
     @property
     def samples(self):
         """Samples of a window."""
-        usual = self.made_encoder().usual_samples
-        return usual or MOMENTS * round(self.seconds_heard * self.sampling_rate / MOMENTS)
+        return self.made_encoder().usual_samples or round(self.seconds_heard * self.sampling_rate)
 
     @property
     def seconds_heard(self):
@@ -161,7 +163,13 @@ class Audio(EncodedModality):
         return {f"{self.name}{PRESENT}": present}
 
     def train_tower(self, trainable):
-        return dataclasses.replace(self, trainable=True) if self.pretrained and trainable is True else self
+        if not self.pretrained or trainable is False:
+            return self
+        try:
+            rank = self.lora_rank if trainable == "lora" else None
+            return dataclasses.replace(self, trainable=trainable, lora_rank=rank)
+        except ValueError:  # one of TF-Hub, or a number of blocks
+            return self
 
     @classmethod
     def claims(cls, sample):

@@ -35,17 +35,26 @@ class HubSound(SoundEncoder):
         samples, filled = inputs["samples"], inputs["filled"]
         if FEATURES in backbone.input:
             heard = keras.Model(backbone.input[FEATURES], backbone.output["encoder_sequence_output"])
-            seconds = math.ceil(length / converter.sampling_rate)
+            seconds = self._checked_seconds(math.ceil(length / converter.sampling_rate), backbone, converter)
             form = {**converter.get_config(), "max_audio_length": seconds, "dtype": "float32", "name": "mel"}
             steps = heard(WhisperMel(form, name="whisper_mel")(samples))
             filled = filled * (length / (seconds * converter.sampling_rate))
         else:
             reads = {name: backbone.input[name] for name in (VALUES, "encoder_padding_mask")}
             heard = keras.Model(reads, backbone.output["encoder_sequence_output"])
-            there = keras.ops.cast(layers.FramesPresent(length, name="values_present")(filled), "bool")
+            there = keras.ops.cast(layers.FramesPresent(name="values_present")(samples, filled), "bool")
             steps = heard({VALUES: samples[:, :, None], "encoder_padding_mask": there})
-        there = StepsPresent(name="steps_present")(steps, filled)
+        there = layers.FramesPresent(name="steps_present")(steps, filled)
         return keras.Model(inputs, layers.MaskedMean(name="steps_mean")(steps, there), name=f"{self.name}_tower")
+
+    def _checked_seconds(self, seconds, backbone, converter):
+        most = backbone.max_encoder_sequence_length * converter.stride // converter.sampling_rate
+        if seconds > most:
+            raise ValueError(
+                f"`seconds` of {self.modality.encoder!r} must be at most {most}. Received: {self.modality.seconds_heard:g}. "
+                "Hear a long recording in several `windows`."
+            )
+        return seconds
 
     def _check_rate(self, rate):
         if rate != self.modality.sampling_rate:
@@ -111,21 +120,3 @@ class WhisperMel(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "form": self.form}
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class StepsPresent(keras.layers.Layer):
-    """Which steps are of sound, where their number is known only when they are there: (B, T, D) and (B, 1), the share → (B, T).
-
-    Example:
-        >>> StepsPresent()(keras.ops.zeros((1, 4, 2)), keras.ops.array([[0.5]])).numpy().tolist()
-        [[1.0, 1.0, 0.0, 0.0]]
-    """
-
-    def call(self, steps, filled):
-        count = keras.ops.shape(steps)[1]
-        ends = keras.ops.maximum(keras.ops.ceil(keras.ops.cast(filled, "float32") * count), 1)
-        return keras.ops.cast(keras.ops.arange(count, dtype="float32") < ends, self.compute_dtype)
-
-    def compute_output_shape(self, steps_shape, filled_shape):
-        return tuple(steps_shape[:2])

@@ -2,12 +2,13 @@
 
 import keras
 
+from mmkeras import layers
 from mmkeras.modalities.encoders.own_images import open_model
 from mmkeras.modalities.encoders.sounds import SoundEncoder
 
 
 class OwnSound(SoundEncoder):
-    """The path of a `.keras` file: a model from samples (B, N) to (B, D), or to (B, T, D), whose mean over time is taken."""
+    """The path of a `.keras` file: a model from samples (B, N) to (B, D), or to (B, T, D), whose mean over what is sound is taken."""
 
     pretrained = True
 
@@ -29,10 +30,11 @@ class OwnSound(SoundEncoder):
     def features(self, samples, filled):
         model = load_model(self.modality.encoder)
         waves = keras.Input(samples.shape[1:])
-        features = model(waves)
-        if len(features.shape) == 3:
-            features = keras.ops.mean(features, axis=1)
-        return keras.Model(waves, features, name=f"{self.name}_tower")(samples)
+        features = keras.Model(waves, model(waves), name=f"{self.name}_tower")(samples)
+        if len(features.shape) == 2:
+            return features
+        there = layers.FramesPresent(name=f"{self.name}_steps")(features, filled)
+        return layers.MaskedMean(name=f"{self.name}_steps_mean")(features, there)
 
 
 def load_model(path):

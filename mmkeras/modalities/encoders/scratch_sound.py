@@ -23,7 +23,7 @@ class ScratchSound(SoundEncoder):
         x = layers.LogMel(settings.sampling_rate, settings.bands, name=f"{name}_mel")(samples)
         if settings.augment:
             x = layers.VaryBands(name=f"{name}_microphone")(x)
-        there = layers.FramesPresent(x.shape[1], name=f"{name}_frames")(filled)
+        there = layers.FramesPresent(name=f"{name}_frames")(x, filled)
         x = layers.StandardizeFrames(name=f"{name}_standard_frames")(x, there)
         x = keras.layers.Identity(name=f"{name}_standard")(x)
         if settings.augment:
@@ -38,5 +38,5 @@ class ScratchSound(SoundEncoder):
             x = keras.layers.Activation("relu", name=f"{name}_relu_{number}")(x)
         x = keras.layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{name}_bands")(x)
         x = keras.layers.Dense(WIDTH, activation="relu", name=f"{name}_dense")(x)
-        there = layers.FramesPresent(x.shape[1], name=f"{name}_steps")(filled)
+        there = layers.FramesPresent(name=f"{name}_steps")(x, filled)
         return layers.PoolFrames(name=f"{name}_pool")(x, there)

@@ -56,7 +56,7 @@ class SoundPicture(SoundEncoder):
         image, name = self.image, self.name
         height, width = image.image_size
         heard = layers.LogMel(self.modality.sampling_rate, self.modality.bands, name=f"{name}_mel")(samples)
-        there = layers.FramesPresent(heard.shape[1], name=f"{name}_frames")(filled)
+        there = layers.FramesPresent(name=f"{name}_frames")(heard, filled)
         heard = layers.StandardizeFrames(name=f"{name}_standard_frames")(heard, there)
         heard = keras.layers.Identity(name=f"{name}_standard")(heard)
         grey = keras.ops.clip((heard / DEVIATIONS + 1) * 127.5, 0, 255)

@@ -32,13 +32,12 @@ class SoundEncoder(Encoder):
 
     def encode(self, tensors):
         filled, (_, count, length) = tensors["filled"], tensors["samples"].shape
-        moments = keras.layers.Reshape((MOMENTS, length // MOMENTS), name=f"{self.name}_moments")
+        moments = keras.layers.Reshape((length, 1), name=f"{self.name}_moments")
         samples = keras.ops.reshape(moments(keras.ops.reshape(tensors["samples"], (-1, length))), (-1, length))
         features = self.features(samples, keras.ops.reshape(filled, (-1, 1)))
         features = keras.ops.reshape(keras.ops.cast(features, "float32"), (-1, count, features.shape[-1]))
-        return layers.MeanOfFiles(dtype="float32", name=f"{self.name}_mean")(
-            features, keras.ops.cast(filled > 0, "float32")
-        )
+        shares = filled / keras.ops.maximum(keras.ops.sum(filled, axis=1, keepdims=True), 1e-9)
+        return layers.MeanOfFiles(dtype="float32", name=f"{self.name}_mean")(features, shares)
 
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)} if self.pretrained else {}

@@ -21,4 +21,4 @@ class TfHubSound(SoundEncoder):
             )
 
     def features(self, samples, filled):
-        return hub.HubSoundEncoder(self.modality.encoder, name=f"{self.name}_tower")(samples)
+        return hub.HubSoundEncoder(self.modality.encoder, name=f"{self.name}_tower")(samples, filled)
