@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -72,7 +73,13 @@ def fewer_features():
 # === Cells ===
 
 
-@pytest.mark.parametrize("cell", [[1, None, 3], (1.0, NAN, 3.0), np.array([1, NAN, 3]), "[1, nan, 3]", "1, nan, 3"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [1, None, 3], (1.0, NAN, 3.0), np.array([1, NAN, 3]), [1, pd.NA, 3], np.array([1, pd.NA, 3], object),
+        "[1, nan, 3]", "1, nan, 3", "[1.0, None, 3.0]", "[1, null, 3]", "[1 <NA> 3]",
+    ],
+)  # fmt: skip
 def test_a_series_is_read_however_it_is_written(cell):
     rows, told = read(cell, [7.0])
     np.testing.assert_equal(rows, [[1, NAN, 3], [7]])
@@ -81,7 +88,7 @@ def test_a_series_is_read_however_it_is_written(cell):
 
 @pytest.mark.parametrize(
     ("cell", "sentence"),
-    [("broken", "no lists of numbers"), (3.5, "no lists of numbers"), ([[1.0], [2.0]], "no lists of numbers"), (["a"], "no lists of numbers")],
+    [("broken", "no lists of numbers"), (3.5, "no lists of numbers"), ([[1.0], [2.0]], "no lists of numbers"), (["a"], "no lists of numbers"), ("[1, two]", "no lists of numbers"), ([pd.NA, "a"], "no lists of numbers")],
 )  # fmt: skip
 def test_a_cell_that_is_no_series_is_missing_and_told(cell, sentence):
     rows, (told,) = read(cell, [7.0])
@@ -142,6 +149,16 @@ def test_means_that_training_never_saw_are_told():
     assert column.drift(column.values(known)).findings == ()
     ((told, matters), *_) = column.drift(column.values(known.map(lambda row: [step + 50 for step in row]))).findings
     assert matters and "300 of 300 means of series lie outside the range of training" in told
+
+
+def test_one_long_series_takes_its_own_memory_alone():
+    cells = pd.Series([np.ones(100_000, "float32"), *[np.ones(5, "float32")] * 1_000])
+    tracemalloc.start()
+    column = SeriesColumn().adapt(cells).remember(cells)
+    column.drift(column.values(cells))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # 400 MB, were they padded
 
 
 def test_lists_of_different_length_are_suggested_as_series_and_equally_long_ones_are_not():
@@ -326,6 +343,13 @@ def test_rows_of_no_step_a_step_and_nothing_known_are_encoded(encoder):
     given = features(adapted, odd)
     assert given["series.present"].ravel().tolist() == [0, 1, 0, 1]
     assert np.isfinite(given["series"]).all()
+
+
+def test_convolutions_learn_from_rows_that_hold_something(monkeypatch):
+    monkeypatch.setattr(minirocket, "MOST_ROWS", 2)
+    df = pd.DataFrame({"x": [*[None] * 30, [1.0, 2.0, 3.0], [NAN]]})
+    adapted = mm.Series("x", encoder="minirocket").adapt(df)
+    assert np.isfinite(features(adapted, df)["series"]).all()
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,8 @@ class Column(abc.ABC):
         with quiet():
             values = self.values(sample)
         gaps = self.gaps(values)
-        usual = {"rows": len(series), "looked": len(sample), "missing": int(gaps.sum()), **self.summary(values[~gaps])}
+        usual = {"rows": len(series), "looked": len(sample), "missing": int(gaps.sum())}
+        usual |= self.summary(self.measured(values)[~gaps])
         object.__setattr__(twin, "usual", usual)
         return twin
 
@@ -137,12 +138,16 @@ class Column(abc.ABC):
     # What the training cells held, for people; '' where nobody knows.
     held = ""
 
+    def measured(self, values):
+        """(rows, …) array of what `summary` and `differs` look at: as a rule raw values as they are."""
+        return values
+
     def summary(self, known):
-        """{name: plain value} about known raw values of training cells, which `differs` compares others with, and a model is saved with."""
+        """{name: plain value} about known training cells as `measured`, which `differs` compares others with, and a model is saved with."""
         return {}
 
     def differs(self, known):
-        """`drift.Drift` of known raw values from what `usual` holds."""
+        """`drift.Drift` of known cells as `measured` from what `usual` holds."""
         return Drift()
 
     def drift(self, values):
@@ -150,7 +155,7 @@ class Column(abc.ABC):
         if self.usual is None:
             return Drift()
         gaps = self.gaps(values)
-        drift, missing = self.differs(values[~gaps]), int(gaps.sum())
+        drift, missing = self.differs(self.measured(values)[~gaps]), int(gaps.sum())
         before = self.usual["missing"], self.usual["looked"]
         if not exceeds(missing, len(values), *before, least=LEAST_MISSING):
             return drift

@@ -61,9 +61,12 @@ class SeriesColumn(Column):
         return values.lengths
 
     def gaps(self, values):
+        return _sums(values, np.isfinite(values.values)) == 0
+
+    def measured(self, values):
+        """(rows,) means of what is known."""
         known = np.isfinite(values.values)
-        rows = np.repeat(np.arange(len(values)), values.lengths)
-        return np.bincount(rows, weights=known, minlength=len(values)) == 0
+        return _sums(values, np.where(known, values.values, 0)) / np.maximum(_sums(values, known), 1)
 
     def html(self, cell):
         """An SVG of a line from the first step to the last, with gaps where nothing was measured."""
@@ -84,12 +87,10 @@ class SeriesColumn(Column):
         known = self.usual or {}
         return f"series whose means lie from {known['low']:.4g} to {known['high']:.4g}" if "low" in known else ""
 
-    def summary(self, known):
-        means = np.nanmean(known, axis=1)
+    def summary(self, means):
         return {**range_of(means), **bins_of(means)}
 
-    def differs(self, known):
-        means = np.nanmean(known, axis=1)
+    def differs(self, means):
         outside, told = beyond(self.usual, means, "means of series", _written)
         index, more = shift(self.usual, means, _written)
         return Drift(outside, index, told + more)
@@ -100,6 +101,12 @@ class SeriesColumn(Column):
         if len(lengths) < NEARLY * len(cells) or len(set(lengths)) < 2 or np.median(lengths) < FEWEST:
             return None
         return Claim(0.9, f"lists of {min(lengths):,} to {max(lengths):,} numbers each", self.reads)
+
+
+def _sums(values, steps):
+    """(rows,) sums of a number for each step of `Ragged` values."""
+    rows = np.repeat(np.arange(len(values)), values.lengths)
+    return np.bincount(rows, weights=steps, minlength=len(values))
 
 
 def _written(number):

@@ -1,8 +1,10 @@
 """Vectors: cells that hold a list of numbers, such as features that were computed elsewhere."""
 
 import dataclasses
+import math
 
 import numpy as np
+import pandas as pd
 
 from mmkeras.data.column import Claim, Column
 from mmkeras.data.numbers import is_gap, tell_missing
@@ -15,6 +17,7 @@ FEWEST, FEWEST_BARE = (
 NEARLY = 0.95  # share of cells that makes "nearly all"
 BRACKETS = ("[]", "()")
 NOTHING = np.zeros(0, "float32")
+UNKNOWN = ("none", "null", "na", "<na>")  # how None, JSON and pandas stand in lists that were written as text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +122,20 @@ def _vector(cell):
     if isinstance(cell, str | bytes | bytearray):
         cell = _entries(cell if isinstance(cell, str) else bytes(cell).decode("utf-8", "replace"))
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            vector = np.asarray(cell, dtype="float32")
-    except (TypeError, ValueError, OverflowError):
+        vector = _array(cell)
+    except TypeError:  # perhaps of pandas' NA, as lists of its nullable integers have them
+        try:
+            vector = _array([None if entry is pd.NA else entry for entry in cell])
+        except (TypeError, ValueError, OverflowError):
+            return None
+    except (ValueError, OverflowError):
         return None
     return vector if vector.ndim == 1 else None
+
+
+def _array(cell):
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(cell, dtype="float32")
 
 
 def _entries(text):
@@ -135,6 +147,10 @@ def _entries(text):
     parts = text.rstrip(", \t\n").split(",") if "," in text else text.split()
     try:
         return [float(part) for part in parts]
+    except ValueError:
+        parts = [math.nan if part.strip().lower() in UNKNOWN else part for part in parts]
+    try:
+        return list(map(float, parts))
     except ValueError:
         return None
 

@@ -19,12 +19,13 @@ class MiniRocketSeries(SeriesEncoder):
     trains = False
 
     def adapt(self, df):
-        rows = np.random.default_rng(SEED).permutation(len(df))[:MOST_ROWS]
-        raw = raw_values(df.iloc[np.sort(rows)], [self.modality])
-        tensors = self.prepare({column: tf.convert_to_tensor(values) for column, values in raw.items()})
-        there = tensors["present"].numpy()[:, 0] > 0
+        raw = raw_values(df, [self.modality])
+        gaps = [column.gaps(raw[name]) for name, column in self.modality.readers.items()]
+        known = np.flatnonzero(~np.all(gaps, axis=0))
+        rows = np.sort(np.random.default_rng(SEED).permutation(known)[:MOST_ROWS])
+        tensors = self.prepare({name: tf.convert_to_tensor(values[rows]) for name, values in raw.items()})
         rocket = self._layer()
-        rocket.learn(tensors["steps"].numpy()[there, ..., 0], tensors["padding_mask"].numpy()[there])
+        rocket.learn(tensors["steps"].numpy()[..., 0], tensors["padding_mask"].numpy())
         return {"rocket": rocket.get_weights()}
 
     def _layer(self):
