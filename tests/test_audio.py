@@ -422,6 +422,7 @@ def own_model(tmp_path_factory):
 def test_a_model_of_ones_own(own_model, calls):
     modality = audio(encoder=own_model)
     mm.testing.check_encoder(modality, calls.head(12))
+    assert modality.choices() == {"dropout_audio": [0.5, 0.8]} and audio().choices() == {}  # what a search tries
     assert modality.adapt(calls).samples == 2000
     with pytest.raises(ValueError, match="takes 2,000 samples is known. Received: 1.0"):
         audio(encoder=own_model, seconds=1.0)

@@ -85,6 +85,7 @@ class Audio(EncodedModality):
     lora_rank: int | None = None
 
     family, usual = SoundEncoder, HubSound
+    dropouts = 0.5, 0.8
     things = "recordings"
     preparing = "heavy"
     option = "audio"

@@ -245,6 +245,8 @@ class EncodedModality(Modality):
 
     # What its files hold, in a word; None where cells are no files.
     things = None
+    # Shares of dropout that a search tries on a pretrained tower's features, of which there are many.
+    dropouts = ()
 
     def notes(self, df):
         if self.things is None:
@@ -265,6 +267,9 @@ class EncodedModality(Modality):
     def made_encoder(self):
         """The encoder, with these settings and this state."""
         return self.encoder_class(self.encoder)(self)
+
+    def choices(self):
+        return {f"dropout_{self.name}": list(self.dropouts)} if self.pretrained and self.dropouts else {}
 
     @property
     def pretrained(self):

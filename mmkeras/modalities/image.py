@@ -22,7 +22,6 @@ from mmkeras.modalities.base import (
 from mmkeras.modalities.encoders import Application, ImageEncoder, lora
 
 SMALL = (96, 96)  # pixels, for a network that trains with the head
-WIDE_DROPOUT = [0.93, 0.5, 0.8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Image(EncodedModality):
     max_files: int = MAX_FILES
 
     family, usual = ImageEncoder, Application
+    dropouts = 0.93, 0.5, 0.8
     things = "images"
     preparing = "heavy"
     option = "image"
@@ -190,9 +190,6 @@ class Image(EncodedModality):
         towers = [layer for layer in encode.layers if layer.name == f"{self.name}_tower"]
         shape = towers[0].output.shape if towers and len(self.columns) == 1 else ()
         return tuple(shape[1:3]) if len(shape) == 4 else None
-
-    def choices(self):
-        return {f"dropout_{self.name}": WIDE_DROPOUT} if self.pretrained else {}
 
     def train_tower(self, trainable):
         if not self.pretrained or trainable not in (True, "lora"):

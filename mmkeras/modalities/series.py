@@ -14,7 +14,6 @@ from mmkeras.registry import names
 
 USUAL = 0.99  # share of the training rows that are read whole
 LONGEST = 5_000  # steps, where nothing else is asked for
-DROPOUTS = [0.5, 0.8, 0.93]  # that a search tries where features are many
 TAILS = (0.001, 0.999)  # quantiles beyond which a value does not widen the scale of its channel
 
 
@@ -58,6 +57,7 @@ class Series(EncodedModality):
     name: str = "series"
 
     family, usual = SeriesEncoder, ScratchSeries
+    dropouts = 0.5, 0.8, 0.93
     option = "series"
     option_help = "columns of lists of numbers over time, the channels of one series"
     advice = (
@@ -141,9 +141,6 @@ class Series(EncodedModality):
 
     def presence(self, raw):
         return {}  # which the encoder tells, with the steps
-
-    def choices(self):
-        return {f"dropout_{self.name}": DROPOUTS} if self.pretrained else {}
 
     @classmethod
     def add_options(cls, parser, towers=True):
