@@ -4,6 +4,7 @@ import functools
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mmkeras import layers
@@ -91,7 +92,9 @@ def load_converter(encoder):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class WhisperMel(keras.layers.Layer):
-    """Samples → the logarithms of a mel spectrum that Whisper reads: (B, N) → (B, T, M), by KerasHub's own converter.
+    """Samples → the logarithms of a mel spectrum that Whisper reads: (B, N) → (B, T, M), what KerasHub's converter gives.
+
+    Written anew, of operations that every engine knows.
 
     Args:
         form: dict, the configuration of a `keras_hub.layers.WhisperAudioConverter`, as `get_config` tells it.
@@ -111,8 +114,15 @@ class WhisperMel(keras.layers.Layer):
         self._convert = keras_hub.layers.WhisperAudioConverter.from_config(form)
 
     def call(self, samples):
-        convert = tf.function(lambda sound: self._convert(sound), autograph=False)  # what it does in a graph
-        return tf.ensure_shape(convert(samples), self.compute_output_spec(samples).shape)
+        like = self._convert
+        size, half = like.num_fft_bins, like.num_fft_bins // 2
+        samples = tf.pad(samples, [[0, 0], [0, like.num_samples - samples.shape[1]]])
+        ends = samples[:, 1 : half + 1], samples[:, -half - 1 : -1]  # which are reflected
+        samples = tf.concat([ends[0][:, ::-1], samples, ends[1][:, ::-1]], axis=1)
+        waves = tf.signal.stft(samples, size, like.stride, size)[:, :-1]
+        power = tf.matmul(tf.square(tf.abs(waves)), tf.constant(like.mel_filters))
+        heard = tf.math.log(tf.maximum(power, 1e-10)) / np.log(10)
+        return (tf.maximum(heard, tf.reduce_max(heard, axis=(1, 2), keepdims=True) - 8) + 4) / 4
 
     def compute_output_spec(self, samples):
         frames = self._convert.num_samples // self._convert.stride
