@@ -38,7 +38,7 @@ def test_a_card_of_a_judged_model(films, tmp_path):
         "### By decade",
         "In which languages texts are was not looked at",
         "`conformalize` was not called",
-        "taught it also: thresholds, ",
+        "From the rows that validated it, it learnt: thresholds, ",
     ):
         assert told in card
     numbers = re.search(r"runtime \| .* numbers from ([\d.]+) to ([\d.]+)", card)
@@ -53,7 +53,8 @@ def test_what_is_not_known_is_said(films, tmp_path):
     pipe.save(tmp_path / "model")
     card = mm.model_card(mm.load(tmp_path / "model"), tmp_path / "card.html").read_text()
     for told in (
-        "How many rows it learnt from is not known: the model was loaded",
+        "How many rows it learnt from is not known: a loaded model, or one of several, keeps no rows",
+        "It answers MultiLabel: &#x27;genres&#x27;, from &#x27;words&#x27;, &#x27;tabular&#x27;, joined by",
         f"its columns were read by {len(pipe._fitted.rows.df)} rows.",
         "<li class=bad>NOT judged: no rows were given.",
         "How it does without some of its modalities was not checked.",
@@ -79,9 +80,22 @@ def test_a_card_that_cannot_be_written_leaves_the_old(films, tmp_path):
 
 def test_markdown_holds_whatever_names_there_are(tmp_path):
     df = mm.samples.movies(40, seed=0).rename(columns={"budget": "a|b <script>\nc"})
-    pipe = mm.Pipeline([mm.Tabular(["a|b <script>\nc"])], mm.MultiLabel("genres"))
+    df["<script>\nkind"] = df["genres"]
+    pipe = mm.Pipeline([mm.Tabular(["a|b <script>\nc"])], mm.MultiLabel("<script>\nkind"))
     pipe.fit(df, epochs=1, verbose=0)
-    card = mm.model_card(pipe, tmp_path / "card.md").read_text()
+    card = mm.model_card(pipe, tmp_path / "card.md", df, by="<script>\nkind").read_text()
     assert "| a\\|b &lt;script> c | tabular | Tabular |" in card
+    assert card.startswith("# Model card of “&lt;script> kind”\n")
+    assert "\n### By &lt;script> kind\n" in card
+    assert "<script>" not in card
+    assert "from 'tabular'.\n" in card
     assert "<script>" in mm.model_card(pipe, tmp_path / "card.html").read_text().replace("&lt;script&gt;", "<script>")
     assert "<script>" not in (tmp_path / "card.html").read_text()
+
+
+def test_a_card_of_pairs_names_no_target(tmp_path):
+    df = mm.samples.movies(40, seed=0)
+    sides = [mm.Text("overview", encoder="lexical", name="words"), mm.Tabular(["budget", "runtime"])]
+    pipe = mm.Pipeline(sides, mm.Retrieval(query="words", items="tabular", width=4))
+    pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    assert "- It answers Retrieval, from 'words', 'tabular'" in mm.model_card(pipe, tmp_path / "card.md").read_text()

@@ -11,7 +11,7 @@ from mmkeras.data.telling import clean, shortened
 from mmkeras.evaluation.pages import html_note, html_page, html_table
 from mmkeras.persistence import VERSION, write_text
 
-UNKNOWN = "not known: the model was loaded, and a saved one keeps no rows"
+UNKNOWN = "not known: a loaded model, or one of several, keeps no rows"
 INTERVALS = "Low and high: 95% bootstrap intervals over the judged rows."
 
 
@@ -69,10 +69,12 @@ def model_card(pipe, path, df=None, by=None):
 
 def _model(pipe):
     fitted = pipe.check_fitted()
-    names = ", ".join(repr(modality.name) for modality in fitted.trunk.modalities)
+    names = [repr(modality.name) for modality in fitted.trunk.modalities]
+    target = f": {', '.join(map(repr, fitted.task.columns))}" if fitted.task.columns else ""
+    joined = f", joined by the fusion {pipe.fusion!r}" if len(names) > 1 else ""
     weights = fitted.trunk.encode.count_params() + fitted.head.count_params()
     sentences = [
-        f"It answers {type(fitted.task).__name__}: {', '.join(map(repr, fitted.task.columns))}, from {names}, joined by the fusion {pipe.fusion!r}.",
+        f"It answers {type(fitted.task).__name__}{target}, from {', '.join(names)}{joined}.",
         f"It has {weights:,} weights, and was made by mmkeras {VERSION} on Keras {keras.__version__}, as far as this program knows.",
         "Who made it, what it is meant for and what not, under which licence, and whom its errors may harm is not known here: add it.",
     ]
@@ -150,7 +152,7 @@ def _limits(fitted, report, several, by):
     if files:
         told.append(f"What files hold was not looked at: {', '.join(map(repr, files))}.")
     if task.tuned and (fitted.validation is not None or fitted.rows is None):
-        told.append(f"Rows that validated it taught it also: {', '.join(task.tuned)}.")
+        told.append(f"From the rows that validated it, it learnt: {', '.join(task.tuned)}.")
     if task.sets is not None:
         told.append(
             f"Its sets hold the truth {task.sets['coverage']:.0%} of the time on rows like the {task.sets['rows']:,} held-out ones, and on no others."
@@ -182,7 +184,7 @@ def _html(title, parts):
 
 
 def _markdown(title, parts):
-    lines = [f"# {title}", ""]
+    lines = [f"# {_line(title)}", ""]
     for part in parts:
         lines += [f"## {part.title}", "", *(f"- {_line(sentence)}" for sentence in part.sentences), ""]
         for heading, table in part.tables.items():
@@ -191,7 +193,7 @@ def _markdown(title, parts):
                 [index, *row] for index, row in zip(table.index, table.itertuples(index=False, name=None), strict=True)
             ]
             lines += [
-                *([f"### {heading}", ""] if heading else []),
+                *([f"### {_line(heading)}", ""] if heading else []),
                 *(f"| {' | '.join(map(_cell, row))} |" for row in cells),
                 "",
             ]
