@@ -235,7 +235,7 @@ def test_sets_of_classes_hold_the_truth_and_the_likeliest(with_sets, rows):
     assert all(one in some for one, some in zip(likely, sets, strict=True))
     held = np.mean([one in some for one, some in zip(rows[2]["kind"], sets, strict=True)])
     assert held == pytest.approx(0.8, abs=0.08)
-    wide = with_sets.predict_sets(rows[2], 0.97)
+    wide = with_sets.predict_sets(rows[2], np.float32(0.97))
     assert wide.map(len).mean() > sets.map(len).mean()
     report = with_sets.evaluate(rows[2], verbose=0)
     assert report.table("sets").loc["coverage", "value"] == pytest.approx(held)
@@ -271,6 +271,15 @@ def test_intervals_of_numbers_hold_the_truth(rows, quantiles):
     held = ((rows[2]["size"] >= ends["size_low"]) & (rows[2]["size"] <= ends["size_high"])).mean()
     assert held == pytest.approx(0.9, abs=0.06)
     assert pipe.evaluate(rows[2], verbose=0).table("sets").loc["coverage", "value"] == pytest.approx(held)
+
+
+def test_an_interval_that_is_shortened_does_not_turn_round(rows):
+    pipe = mm.Pipeline([mm.Tabular(numeric=list("abcdef"))], mm.Regression("size", quantiles=(0.01, 0.99)))
+    pipe.fit(rows[0], epochs=4, verbose=0)
+    pipe.conformalize(rows[1], 0.9)
+    for coverage in (0.02, 0.5, 0.999):
+        ends = pipe.predict_sets(rows[2], coverage)
+        assert (ends["size_low"] <= ends["size_high"]).all()
 
 
 def test_sets_of_labels_hold_each_label():

@@ -3,6 +3,8 @@
 How badly each of n held-out rows fits its truth is its score; what fits a new row no worse than `coverage` of them is in its set.
 """
 
+import numbers
+
 import numpy as np
 
 from mmkeras.evaluation import metrics
@@ -38,7 +40,7 @@ def bound(scores, coverage):
 
 def check_coverage(coverage):
     """The coverage; raises a ValueError unless it lies between 0 and 1."""
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+    if isinstance(coverage, bool) or not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(f"`coverage` must lie between 0 and 1, such as 0.9. Received: {coverage!r}.")
     return coverage
 

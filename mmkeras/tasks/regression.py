@@ -314,7 +314,11 @@ class Regression(Decisions):
     def within(self, predictions, bounds):
         """{"_low", "_high": (B, K)} ends of intervals, in the units of the columns."""
         low, high = self._ends(predictions)
-        return {"_low": low - np.array(bounds), "_high": high + np.array(bounds)}
+        middle, bounds = (low + high) / 2, np.array(bounds)  # where ends meet that come nearer
+        return {
+            "_low": keras.ops.minimum(low - bounds, middle),
+            "_high": keras.ops.maximum(high + bounds, middle),
+        }
 
     def _ends(self, predictions):
         """(B, K) lowest and highest of what is predicted of each column."""
