@@ -1,11 +1,14 @@
 """Explanations: Shapley values against a definition of their own, gradients against models solved by hand, and pictures of both."""
 
+import dataclasses
 import itertools
+import logging
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.evaluation.shapley import shapley
@@ -35,6 +38,7 @@ def test_a_loaded_model_explains_as_it_did(films, explained, tmp_path):
     pipe.save(tmp_path / "model")
     again = mm.explain(mm.load(tmp_path / "model"), df.head(6))
     assert again.notes == explained.notes
+    assert list(sanity(mm.load(tmp_path / "model"), df.head(6), again).index) == ["words", "text", "tabular"]
     assert again.pieces.keys() == explained.pieces.keys()
     for name, rows in explained.pieces.items():
         for row, other in zip(rows, again.pieces[name], strict=True):
@@ -160,13 +164,19 @@ def test_words_that_are_said_to_matter_matter(judge):
     chances = deletion(pipe, rows, explanation, "text", probability=True)
     assert 0.02 < chances.loc["difference", "low"] < chances.loc["said", "area"] <= 1
     assert table.loc["said", "area"] - table.loc["random", "area"] == pytest.approx(table.loc["difference", "area"])
-    with pytest.raises(ValueError, match="`df` must hold the 12 rows of the explanation. Received: 3 rows"):
-        deletion(pipe, df.head(3), explanation, "text")
+    for others in (df.head(3), df.tail(12)):
+        with pytest.raises(
+            ValueError, match=rf"`df` must hold the 12 rows of the explanation. Received: {len(others)} rows"
+        ):
+            deletion(pipe, others, explanation, "text")
+        with pytest.raises(ValueError, match=f"of the rows that are given. Received: .* and {len(others)} rows"):
+            sanity(pipe, others, explanation)
+    with pytest.raises(ValueError, match="`draws` must be 1 or more. Received: 0"):
+        deletion(pipe, rows, explanation, "text", draws=0)
 
 
 def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():
     rng = np.random.default_rng(0)
-    import tensorflow as tf
 
     def picture(colour, at):
         pixels = np.full((32, 32, 3), 230, "uint8")
@@ -193,7 +203,7 @@ def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():
     table = sanity(pipe, df.head(8), explanation)
     assert table.loc["image", "high"] < 0.8 and table.loc["image", "rows"] == 8
     pd.testing.assert_frame_equal(pipe.predict(df.head(8)), before)
-    assert explanation.pictures["image"] == df["picture"].head(8).tolist()
+    assert explanation.pictures["image"] == [(cell,) for cell in df["picture"].head(8)]
 
 
 def test_parts_of_words_become_words():
@@ -215,6 +225,9 @@ def test_several_choices_are_as_each_by_itself(films):
         assert alone.pieces["words"][0] == [
             (term, pytest.approx(value, abs=1e-4)) for term, value in both.pieces["words"][3 * part]
         ]
+    pd.testing.assert_frame_equal(
+        both.to_frame().tail(3), mm.explain(pipe, rows, "War", inside=False).to_frame(), atol=1e-5
+    )
     with pytest.raises(ValueError, match="an empty list"):
         mm.explain(pipe, rows, [])
 
@@ -255,6 +268,51 @@ def test_frames_pictures_and_pages(explained, tmp_path):
     assert len(figure.axes) == 4
     page = explained.to_html(tmp_path / "why.html", most=2).read_text()
     assert page.count("data:image/png") == 2 and "What decided 2 of 6 rows" in page and "<span style=" in page
+
+
+def test_a_frame_has_a_line_for_each_row_whatever_names_there_are(explained):
+    shares = explained.modalities.rename(columns={"words": "nothing"}).set_axis([0, 1, 1, 2, 2, 2])
+    frame = dataclasses.replace(explained, modalities=shares, index=shares.index).to_frame()
+    assert list(frame.columns) == ["outcome", "log-odds", "nothing", "nothing", "text", "tabular"]
+    assert frame.index.tolist() == [0, 1, 1, 2, 2, 2]
+    np.testing.assert_array_equal(frame[["text", "tabular"]], explained.modalities[["text", "tabular"]])
+
+
+def test_no_word_of_a_page_is_left_out_and_a_picture_counts_those_that_it_leaves_out(explained, tmp_path):
+    pieces = {"text": [[(f"word{number}", 1.0) for number in range(160)]] * 6}
+    long = dataclasses.replace(explained, pieces=pieces, texts=("text",))
+    assert "word159</span>" in long.to_html(tmp_path / "long.html", most=1).read_text()
+    told = [text.get_text() for text in long.plot(0).axes[1].texts]
+    assert told[-2:] == ["word149", "… 10 more"]
+
+
+def test_pictures_of_several_columns_lie_below_their_own_parts_of_the_map(explained):
+    def picture(level, width):
+        return tf.io.encode_png(np.full((20, width, 3), level, "uint8")).numpy()
+
+    heat = np.concatenate([np.zeros((8, 8)), np.ones((8, 8))], axis=1)
+    cells = [(picture(50, 30), picture(200, 60)), (None, picture(200, 60)), *[(None, None)] * 4]
+    drawn = dataclasses.replace(explained, pieces={"image": [heat] * 6}, pictures={"image": cells}, texts=())
+    for row, levels, ends in ((0, [50, 200], [30, 60]), (1, [200], [60, 120]), (2, [], [8, 16])):
+        *below, above = drawn.plot(row).axes[1].images
+        assert [image.get_array().mean() for image in below] == levels
+        assert above.get_extent()[1] == ends[1]
+        assert all(image.get_extent()[1] in ends for image in below)
+
+
+def test_explaining_row_by_row_warns_of_no_tracing():
+    df = pd.DataFrame({"a": np.arange(40.0), "y": np.arange(40.0)})
+    pipe = mm.Pipeline([mm.Tabular(numeric="a")], mm.Regression("y"), units=4)
+    pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+    told, handler = [], logging.Handler()
+    handler.emit = told.append
+    logging.getLogger("tensorflow").addHandler(handler)
+    try:
+        for row in range(7):
+            mm.explain(pipe, df.iloc[[row]])
+    finally:
+        logging.getLogger("tensorflow").removeHandler(handler)
+    assert not told
 
 
 def test_a_pair_of_retrieval_is_explained():
@@ -305,8 +363,9 @@ def test_what_cannot_be_explained_is_told(films, captioner):
         mm.explain(pipe, df.head(0))
     with pytest.raises(KeyError, match="overview"):
         mm.explain(pipe, df.drop(columns="overview"))
-    with pytest.raises(ValueError, match="`row` must be a number from 0 to 0. Received: 1"):
-        mm.explain(pipe, df.head(1), inside=False).plot(1)
+    for row in (1, -1, 0.5, "a"):
+        with pytest.raises(ValueError, match=f"`row` must be a number from 0 to 0. Received: {row!r}"):
+            mm.explain(pipe, df.head(1), inside=False).plot(row)
     nothing = df.head(1).assign(overview="", title="", budget=np.nan, runtime=np.nan, release_date=None)
     explanation = mm.explain(pipe, nothing)
     np.testing.assert_allclose(explanation.modalities, 0, atol=1e-6)

@@ -32,7 +32,7 @@ def deletion(pipe, df, explanation, modality, *, draws=5, seed=0, probability=Fa
         DataFrame with the rows "said", "random" and "difference", and the columns area, low, high (95% bootstrap intervals over rows, paired).
 
     Raises:
-        ValueError: a modality of none of these; other rows than those of the explanation; a probability of what is none.
+        ValueError: a modality of none of these; other rows than those of the explanation; no draws; a probability of what is none.
 
     Example:
         >>> import mmkeras as mm
@@ -46,10 +46,13 @@ def deletion(pipe, df, explanation, modality, *, draws=5, seed=0, probability=Fa
     import pandas as pd
 
     fitted, df = pipe.check_fitted(), as_frame(df)
-    if len(df) != len(explanation):
+    if not df.index.equals(explanation.index):
         raise ValueError(
-            f"`df` must hold the {len(explanation):,} rows of the explanation. Received: {len(df):,} rows."
+            f"`df` must hold the {len(explanation):,} rows of the explanation. Received: {len(df):,} rows, whose index is another. "
+            "Give those that were explained, once for each choice."
         )
+    if draws < 1:
+        raise ValueError(f"`draws` must be 1 or more. Received: {draws!r}. Use for example 5.")
     if probability and explanation.worth_name != "log-odds":
         raise ValueError(f"`probability` goes with log-odds. Received: an explanation of the {explanation.worth_name}.")
     values, without = _parts(fitted, df, explanation, modality)
@@ -87,7 +90,7 @@ def _parts(fitted, df, explanation, modality):
     if len(columns) == 1 and modality in explanation.texts:
         return _words(df, columns[0], pieces)
     if len(columns) == 1 and modality in explanation.pictures:
-        return _squares(df, columns[0], pieces, explanation.pictures[modality])
+        return _squares(df, columns[0], pieces, [cell for (cell,) in explanation.pictures[modality]])
     if pieces and not isinstance(pieces[0], np.ndarray) and {name for row in pieces for name, _ in row} <= set(columns):
         return _columns(df, pieces)
     raise ValueError(

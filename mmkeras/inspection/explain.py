@@ -25,7 +25,7 @@ class Explanation:
         pieces: {modality: list of R}: [(word or column, number), …], or an array (H, W) of a picture; {} where they were not asked for.
         missed: (R,) by how much the pieces miss the difference that they divide, as a share of it; None without pieces.
         steps: int, places on the way from rows that say nothing at which gradients were taken, the most of any row; None without pieces.
-        pictures: {modality: (R,) cells} of the pictures that pieces are of.
+        pictures: {modality: list of R tuples with a cell of each column} of the pictures that pieces are of.
         texts: names of the modalities whose pieces are words in their order.
         notes: sentences that belong to it.
 
@@ -64,7 +64,7 @@ class Explanation:
 
         told = {} if self.outcomes is None else {"outcome": list(self.outcomes)}
         told |= {self.worth_name: self.worth, "nothing": self.nothing}
-        return pd.DataFrame(told, index=self.index).join(self.modalities)
+        return pd.concat([pd.DataFrame(told, index=self.index), self.modalities], axis=1)
 
     def plot(self, row=0):
         """A matplotlib Figure of one row: the modalities' values on top, then words, columns and the picture, coloured by what they gave.
@@ -75,7 +75,7 @@ class Explanation:
         Raises:
             ValueError: there is no such row.
         """
-        if not 0 <= row < len(self):
+        if row not in range(len(self)):
             raise ValueError(f"`row` must be a number from 0 to {len(self) - 1}. Received: {row!r}.")
         return draw_row(self, row)
 
@@ -163,10 +163,7 @@ def explain(pipe, df, choice=None, *, inside=True, verbose=0):
 
 def _looked_inside(explanation, fitted, df, chosen):
     """The same with pieces."""
-    modalities = fitted.trunk.modalities
-    fitted.trunk.modalities = [m.recalled(fitted.trunk.prepare) if m.state is None else m for m in modalities]
-    gradients, notes = Gradients(fitted), []
-    found = gradients.inside(df, chosen)
+    found, notes = Gradients(fitted).inside(df, chosen), []
     missed = found.error / np.maximum(np.abs(found.difference), NOTHING)
     if found.closed:
         notes.append(f"Not differentiable, so that only what they gave as a whole is told: {', '.join(found.closed)}.")
@@ -177,7 +174,8 @@ def _looked_inside(explanation, fitted, df, chosen):
     for modality in fitted.trunk.modalities:
         shown = [name for name, column in modality.readers.items() if column.picture]
         if shown and modality.name in found.pieces:
-            pictures[modality.name] = [modality.readers[shown[0]].shown(cell) for cell in df[shown[0]]]
+            columns = [map(modality.readers[name].shown, df[name]) for name in shown]
+            pictures[modality.name] = list(zip(*columns, strict=True))
     texts = tuple(m.name for m in fitted.trunk.modalities if m.name in found.pieces and m.reads_in_order)
     more = {
         "texts": texts,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from mmkeras.data.columns import raw_values
 from mmkeras.graph import compiled, with_layers
 from mmkeras.trunk.stages import chain
+from mmkeras.trunk.training import quiet_tracing
 
 STEPS = (16, 32, 64, 128, 256)  # places on the way that are tried, until the error is small
 ENOUGH = 0.02  # of the difference, for which no more steps are made
@@ -78,9 +79,10 @@ class Gradients:
 
     def __init__(self, fitted):
         trunk, (model, self._worth_of) = fitted.trunk, fitted.task.explained(fitted.head)
-        self._modalities, self._prepare, self._way = trunk.modalities, compiled(trunk.prepare), Way()
+        self._modalities = [m.recalled(trunk.prepare) if m.state is None else m for m in trunk.modalities]
+        self._prepare, self._way = compiled(trunk.prepare), Way()
         self._entrances = {
-            (m.name, name): entrance for m in trunk.modalities for name, entrance in m.entrances(trunk.encode).items()
+            (m.name, name): entrance for m in self._modalities for name, entrance in m.entrances(trunk.encode).items()
         }
         wrapped = {
             id(entrance.place): OnTheWay(entrance.place, self._way, name, entrance)
@@ -109,9 +111,10 @@ class Gradients:
             steps: numbers of places on the way that are tried, until the pieces add up.
         """
         parts = []
-        for start in range(0, len(df), batch_size):
-            rows = slice(start, start + batch_size)
-            parts.append(self._batch(df.iloc[rows], outcomes[rows], steps))
+        with quiet_tracing("Gradients"):
+            for start in range(0, len(df), batch_size):
+                rows = slice(start, start + batch_size)
+                parts.append(self._batch(df.iloc[rows], outcomes[rows], steps))
         pieces = {name: [row for part in parts for row in part[0][name]] for name in parts[0][0]}
         return Inside(pieces, *(np.concatenate(some) for some in list(zip(*parts, strict=True))[1:]), self.closed)
 

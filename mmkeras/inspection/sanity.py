@@ -39,7 +39,7 @@ def sanity(pipe, df, explanation, *, seed=0):
     import pandas as pd
 
     fitted, df = pipe.check_fitted(), as_frame(df)
-    if not explanation.pieces or len(df) != len(explanation):
+    if not explanation.pieces or not df.index.equals(explanation.index):
         raise ValueError(
             f"A sanity check needs an explanation with pieces, of the rows that are given. Received: {explanation!r} with "
             f"{len(explanation.pieces)} modalities of pieces, and {len(df):,} rows. Use mm.explain(pipe, df)."

@@ -12,18 +12,20 @@ from mmkeras.persistence import write_text
 
 FOR, AGAINST = (31, 111, 235), (209, 73, 58)  # colours of what spoke for an outcome, and against it
 LINE = 84  # characters of a line of words
-MOST_WORDS, MOST_BARS = 150, 12
+MOST_WORDS, MOST_BARS = 150, 12  # of a picture
 CONTEXT_SIZE = 320  # pixels a side of a picture
 
 
 def draw_row(explanation, row):
     """A matplotlib Figure: modalities on top, then what is within each of them."""
     shares = explanation.modalities.iloc[row]
-    panels = [(_bars, (list(shares.items()), "what each modality gave"), _tall(shares))]
+    panels = [
+        (_bars, (list(shares.items()), "what each modality gave; blue spoke for it, red against it"), _tall(shares))
+    ]
     for name, rows in explanation.pieces.items():
         if isinstance(rows[row], np.ndarray):
-            cell = explanation.pictures.get(name, {row: None})[row]
-            panels.append((_picture, (rows[row], cell, name), 3.2))
+            cells = explanation.pictures[name][row] if name in explanation.pictures else (None,)
+            panels.append((_picture, (rows[row], cells, name), 3.2))
         elif rows[row] and name in explanation.texts:
             panels.append((_words, (rows[row], name), 0.5 + 0.26 * len(_lines(rows[row]))))
         elif rows[row]:
@@ -40,7 +42,7 @@ def title(explanation, row):
     """What is explained of a row, in a line."""
     outcome = "" if explanation.outcomes is None else f"{explanation.outcomes[row]}: "
     worth, nothing = explanation.worth[row], explanation.nothing[row]
-    return f"{outcome}{explanation.worth_name} {worth:.3g}, of nothing {nothing:.3g}"
+    return f"{outcome}{explanation.worth_name} {worth:.3g}, without any modality {nothing:.3g}"
 
 
 def write_rows(explanation, path, most):
@@ -83,8 +85,8 @@ def _bars(axes, bars, what):
 
 def _lines(pieces):
     """[[(word, number), …], …] of lines that are not too long."""
-    lines, length = [[]], 0
-    for word, value in pieces[:MOST_WORDS]:
+    lines, length, more = [[]], 0, len(pieces) - MOST_WORDS
+    for word, value in [*pieces[:MOST_WORDS], *([(f"… {more:,} more", 0.0)] if more > 0 else [])]:
         word = textwrap.shorten(word, 40, placeholder="…") or " "
         if length and length + len(word) > LINE:
             lines.append([])
@@ -109,16 +111,17 @@ def _words(axes, pieces, name):
             place += len(word) + 1
 
 
-def _picture(axes, heat, cell, name):
-    pixels = None if cell is None else read_pixels(cell, CONTEXT_SIZE)
-    height, width = heat.shape if pixels is None else pixels.shape[:2]
-    if pixels is not None:
-        axes.imshow(np.asarray(pixels).mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+def _picture(axes, heat, cells, name):
+    pixels = [read_pixels(cell, CONTEXT_SIZE) for cell in cells]  # each below its own part of the map
+    shapes = [picture.shape[:2] for picture in pixels if picture is not None]
+    height, width = shapes[0] if shapes else (len(heat), heat.shape[1] // len(cells))
+    for place, picture in enumerate(pixels):
+        if picture is not None:
+            extent = (place * width, (place + 1) * width, height, 0)
+            axes.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255, extent=extent)
     smooth = _smoothed(heat)
-    most = np.abs(smooth).max() or 1.0
-    axes.imshow(
-        smooth, cmap="RdBu", vmin=-most, vmax=most, alpha=0.55, extent=(0, width, height, 0), interpolation="bilinear"
-    )
+    most, extent = np.abs(smooth).max() or 1.0, (0, len(cells) * width, height, 0)
+    axes.imshow(smooth, cmap="RdBu", vmin=-most, vmax=most, alpha=0.55, extent=extent, interpolation="bilinear")
     axes.axis("off")
     axes.set_title(label(name), fontsize=9, loc="left")
 
@@ -133,7 +136,7 @@ def _smoothed(heat):
 def _spans(words):
     """Words as HTML, coloured."""
     most, spans = max(abs(value) for _, value in words) or 1.0, []
-    for word, value in words[:MOST_WORDS]:
+    for word, value in words:
         colour = FOR if value >= 0 else AGAINST
         style = f"background: rgba({colour[0]}, {colour[1]}, {colour[2]}, {0.85 * abs(value) / most:.2f})"
         spans.append(f"<span style='{style}' title='{value:+.3g}'>{html.escape(word)}</span>")

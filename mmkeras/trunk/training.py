@@ -274,11 +274,11 @@ class PlainLogs(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def quiet_tracing():
-    """Every fit has a training step of its own, which TensorFlow takes for one that is traced again and again."""
+def quiet_tracing(whose="TensorFlowTrainer"):
+    """Every fit has a training step of its own, which TensorFlow takes for one that is traced again and again; `whose` is its class."""
 
     def other(record):
-        return not ("TensorFlowTrainer" in str(record.msg) + str(record.args) and "retracing" in str(record.msg))
+        return not (whose in str(record.msg) + str(record.args) and "retracing" in str(record.msg))
 
     logger = logging.getLogger("tensorflow")
     logger.addFilter(other)
