@@ -141,8 +141,10 @@ def test_members_that_were_loaded(pipes, rows, tmp_path):
     loaded = [mm.load(tmp_path / str(number)) for number in range(2)]
     with pytest.raises(ValueError, match="were loaded. Give `validation_data`, or `weights`"):
         mm.Ensemble(loaded)
+    loaded[0].conformalize(rows[1])
     both = mm.Ensemble(loaded, weights=[1, 1], average="predictions")
     pd.testing.assert_frame_equal(both.predict(rows[1]), shared(loaded, rows[1], [1, 1]), atol=1e-5)
+    assert both.task.sets is None and loaded[0].task.sets is not None  # what holds of a member does not of the whole
 
 
 def test_a_frozen_tower_of_several_members_is_one_and_runs_once(rows, tiny_bert, tmp_path):

@@ -60,6 +60,16 @@ def test_what_explains_the_rest_is_added_and_kept(target, tmp_path):
     np.testing.assert_allclose(one, after.iloc[3:4][columns], atol=1e-5, rtol=1e-4)
 
 
+def test_sets_of_the_model_before_are_not_those_of_the_model_with_more():
+    df = made(400)
+    pipe = mm.Pipeline([mm.Tabular(numeric="x")], TASKS["number"], units=16)
+    pipe.fit(df, epochs=4, validation_data=False, verbose=0)
+    pipe.conformalize(made(100, seed=1))
+    more = mm.add_modality(pipe, mm.Vector("vector"), df, folds=2, verbose=0)
+    assert "vector" in [modality.name for modality in more.modalities]
+    assert more.task.sets is None and pipe.task.sets is not None
+
+
 def test_noise_is_not_added_and_the_pipeline_is_left_as_it_was():
     df = made(200)
     pipe = fitted(TASKS["number"], df)

@@ -85,7 +85,8 @@ def add_modality(pipe, modality, df, *, folds=3, seed=0, verbose=1):
     whole, _ = one_trunk([fitted.trunk, trunk])
     head = _with_addition(fitted.head, trunk, modality.name, scale)
     head.get_layer(f"add_{modality.name}").set_weights(features.folded(kernel))
-    more = dataclasses.replace(fitted, trunk=whole, head=head, rows=learnt, validation=validation, rivals={})
+    task = fitted.task.uncalibrated()
+    more = dataclasses.replace(fitted, task=task, trunk=whole, head=head, rows=learnt, validation=validation, rivals={})
     note = f"{modality.name!r} was added with a penalty of {penalty:g}, chosen on training rows left out"
     if validation is not None:
         more.tune(calibrate=False)  # rows without the modality keep what they were told

@@ -86,7 +86,8 @@ def merge(members, weights, scale):
     head = joined([first.head, *models], [float(weight) for weight in weights], scale)
     learnt = common_rows(first.task, [member.rows for member in members])
     validation = common_rows(first.task, [member.validation for member in members])
-    return dataclasses.replace(first, trunk=trunk, head=head, rows=learnt, validation=validation, rivals={})
+    task = first.task.uncalibrated()
+    return dataclasses.replace(first, task=task, trunk=trunk, head=head, rows=learnt, validation=validation, rivals={})
 
 
 def scales_of(task, average):
