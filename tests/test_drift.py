@@ -140,6 +140,15 @@ def test_predict_warns_where_a_tenth_differs(pipe):
         pipe.predict(df.assign(x=some(df.x, 120, 99.0).astype(float)))
 
 
+def test_a_table_that_cannot_be_looked_at_is_told_by_rule(pipe):
+    pipe, df = pipe
+    with pytest.raises(KeyError, match="the model needs the column 'day'. Received the columns: "):
+        pipe.check(df.drop(columns="day"))
+    with pytest.raises(ValueError, match="Column names must be unique. Received 'x' twice"):
+        pipe.check(pd.concat([df, df[["x"]]], axis=1))
+    assert (pipe.check(df.head(0))[["rows", "missing", "finding"]] == [0, 0, ""]).all(axis=None)
+
+
 def test_it_is_saved_and_models_saved_before_say_nothing(pipe, tmp_path):
     pipe, df = pipe
     changed = df.assign(x=df.x + 9, c=some(df.c, 120, "mauve"))

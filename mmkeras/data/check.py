@@ -4,6 +4,7 @@ import warnings
 
 import pandas as pd
 
+from mmkeras.data.columns import check_frame
 from mmkeras.data.drift import spread
 from mmkeras.data.telling import quiet
 
@@ -29,10 +30,15 @@ def check_columns(df, modalities):
         DataFrame on the columns' names with "modality", "read as", "rows", "missing" (empty cells), "unread" (cells that count as
         missing because they are not what they should be), "different" (values as they were read), "outside" (a share), "shift" (the index, of
         numbers), and "finding": a sentence, or ''. The two numbers are NaN where training cells are not known, as of models saved long ago.
+
+    Raises:
+        KeyError, ValueError: a column that is not there, or twice.
     """
-    df = spread(df)
+    df, columns = spread(df), _columns(modalities)
+    if len(df):
+        check_frame(df, [name for _, name, _ in columns])
     rows, names = [], []
-    for modality, name, column in _columns(modalities):
+    for modality, name, column in columns:
         names.append(name)
         read = f"{column.reads}, {column.how}" if column.how else column.reads
         *facts, findings = _look(column, df[name])
