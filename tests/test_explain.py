@@ -110,7 +110,7 @@ def test_pieces_add_up_to_the_difference(explained):
 
 def test_linear_models_are_told_exactly():
     rng = np.random.default_rng(0)
-    df = pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200), "v": list(rng.normal(size=(200, 3)))})
+    df = pd.DataFrame({"a": rng.normal(size=200), "b": rng.normal(size=200)})
     df["y"] = 3 * df["a"] - 2 * df["b"]
     pipe = mm.Pipeline([mm.Tabular(numeric=["a", "b"])], mm.Regression("y"), depth=1, dropout=0.0)
     pipe.fit(df, validation_data=False, epochs=60, learning_rate=1e-2, verbose=0)
@@ -204,6 +204,21 @@ def test_pixels_of_the_shape_that_decides_weigh_more_than_paper():
     assert table.loc["image", "high"] < 0.8 and table.loc["image", "rows"] == 8
     pd.testing.assert_frame_equal(pipe.predict(df.head(8)), before)
     assert explanation.pictures["image"] == [(cell,) for cell in df["picture"].head(8)]
+
+
+def test_what_is_not_differentiable_is_told_as_a_whole_and_why(tmp_path):
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"a": rng.normal(size=60), "v": list(rng.normal(size=(60, 3)))})
+    df["y"] = df["a"] + df["v"].str[0]
+    for modalities, told in (([mm.Tabular(numeric="a"), mm.Vector("v")], ["tabular"]), ([mm.Vector("v")], [])):
+        pipe = mm.Pipeline(modalities, mm.Regression("y"))
+        pipe.fit(df, validation_data=False, epochs=1, verbose=0)
+        explanation = mm.explain(pipe, df.head(3))
+        total = explanation.nothing + explanation.modalities.sum(axis=1)
+        np.testing.assert_allclose(total, explanation.worth, atol=1e-5)
+        assert list(explanation.pieces) == told and explanation.missed.max() <= 0.02
+        why = "Not differentiable, so that only what they gave as a whole is told: vector."
+        assert explanation.notes == [why] and why in explanation.to_html(tmp_path / "why.html").read_text()
 
 
 def test_parts_of_words_become_words():

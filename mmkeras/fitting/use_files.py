@@ -13,7 +13,6 @@ import pandas as pd
 from mmkeras.data.check import check_columns
 from mmkeras.data.frames import column_label
 from mmkeras.data.targets import Values
-from mmkeras.evaluation.conformal import sets_section
 from mmkeras.evaluation.report import Judgement
 from mmkeras.evaluation.sections import Section
 from mmkeras.fitting.row_files import SAMPLE, RowFiles, features_of, placed
@@ -74,10 +73,7 @@ def evaluate_files(fitted, rows, *, features=None, train_data=None, by=None, riv
     sections = [Section("columns", what, check_columns(sample, modalities))]
     if by is not None:
         sections.append(judgement.groups(np.concatenate(seen.groups), by))
-    if task.sets is not None:
-        hits, sizes = task.covered(judgement.target, task.in_sets(judgement.predictions))
-        told = {"hits": hits, "sizes": sizes, "what": task.set_unit}
-        sections.append(sets_section(task.sets["coverage"], task.sets["rows"], **told))
+    sections += judgement.sets()
     return judgement.report(
         rivals={name: (rival.task, np.concatenate(said[name])) for name, rival in every.items()},
         without={name: rival.without for name, rival in every.items() if rival.without},
