@@ -301,6 +301,7 @@ def test_minirocket_is_the_same_in_every_batch_and_for_every_draw():
         ({"columns": []}, "`columns` of `Series` must name a column"),
         ({"columns": "x", "encoder": "minirokcet"}, "must be one of .*'minirocket'.* Received: 'minirokcet'"),
         ({"columns": "x", "length": 0}, "`length` must be an int of at least 1, or None. Received: 0"),
+        ({"columns": "x", "windows": 0}, "`windows` must be an int from 1 to 1,000. Received: 0"),
     ],
 )
 def test_settings_are_checked(settings, message):
@@ -321,6 +322,7 @@ def test_the_length_is_that_of_nearly_all_training_rows():
     df = pd.DataFrame({"x": [[1.0] * n for n in [5, 10, 20]]})
     assert mm.Series("x").adapt(df).length == 20
     assert mm.Series("x", length=7).adapt(df).length == 7
+    assert mm.Series("x", windows=3).adapt(df).length == 7
     assert mm.Series("x").adapt(pd.DataFrame({"x": [[1.0] * 9_000]})).length == 5_000
 
 
@@ -350,6 +352,18 @@ def test_convolutions_learn_from_rows_that_hold_something(monkeypatch):
     df = pd.DataFrame({"x": [*[None] * 30, [1.0, 2.0, 3.0], [NAN]]})
     adapted = mm.Series("x", encoder="minirocket").adapt(df)
     assert np.isfinite(features(adapted, df)["series"]).all()
+
+
+@pytest.mark.parametrize("encoder", ["scratch", "gru", "minirocket"])
+def test_windows_of_a_long_series_are_pooled(encoder):
+    first, second = np.sin(np.arange(10.0)), np.cos(np.arange(5.0))
+    long = [*[9.0] * 20, *first, *second, *[0.5] * 5, *first]  # of which three windows are read
+    df = pd.DataFrame({"x": [first, second, [*first, *second], long, long[20:], None]})
+    adapted = mm.Series("x", 10, encoder, windows=3).adapt(df)
+    given = features(adapted, df)["series"]
+    np.testing.assert_allclose(given[2], (2 * given[0] + given[1]) / 3, atol=1e-5)
+    np.testing.assert_allclose(given[3], given[4], atol=1e-6)
+    assert np.isfinite(given).all()
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def dilations_of(length, features=10_000):
     each = max(1, features // KERNELS)
     count = min(each, MOST_DILATIONS)
     widest = max(0.0, np.log2(max(1, length - 1) / (TAPS - 1)))
-    grown = np.logspace(0, widest, count, base=2) + 1e-9  # machines differ in the last digit, which would move the widest
+    # Machines differ in the last digit, which would move the widest.
+    grown = np.logspace(0, widest, count, base=2) + 1e-9
     dilations, shares = np.unique(grown.astype(int), return_counts=True)
     counts = shares * each // count
     counts[np.arange(each - counts.sum()) % len(counts)] += 1

@@ -18,6 +18,7 @@ class JoinChannels(keras.layers.Layer):
     Args:
         length: int, the most steps of a row.
         mean, deviation: lists of C floats, of each channel.
+        whole: bool, whether T is always `length`, and not what the longest row of a batch has.
 
     Call arguments:
         channels: list of C tensors (B, T_c), NaN behind the end of a row.
@@ -34,9 +35,10 @@ class JoinChannels(keras.layers.Layer):
         ([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]], [[1, 1, 1]])
     """
 
-    def __init__(self, length, mean, deviation, **kwargs):
+    def __init__(self, length, mean, deviation, whole=False, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.length, self.mean, self.deviation = int(length), list(map(float, mean)), list(map(float, deviation))
+        self.whole = whole
         self.supports_jit = False  # how many values are known is seen when it runs
 
     def call(self, channels):
@@ -58,7 +60,7 @@ class JoinChannels(keras.layers.Layer):
         lengths = tf.reduce_max(tf.where(tf.reduce_any(known, axis=2), steps, 0), axis=1)
         lengths = tf.maximum(lengths, 0)  # of no steps at all, the largest is the smallest int
         kept = tf.minimum(lengths, self.length)
-        width = tf.maximum(tf.reduce_max(kept), 1)
+        width = self.length if self.whole else tf.maximum(tf.reduce_max(kept), 1)
         places = tf.range(width) + (lengths - kept)[:, None]
         inside = tf.range(width) < kept[:, None]
         raw = tf.pad(raw, [[0, 0], [0, 1], [0, 0]])
@@ -67,15 +69,16 @@ class JoinChannels(keras.layers.Layer):
         return raw, known, kept
 
     def compute_output_spec(self, channels):
-        rows = channels[0].shape[0]
+        rows, steps = channels[0].shape[0], self.length if self.whole else None
         return {
-            "steps": keras.KerasTensor((rows, None, len(self.mean), 2), "float32"),
-            "padding_mask": keras.KerasTensor((rows, None), "int32"),
+            "steps": keras.KerasTensor((rows, steps, len(self.mean), 2), "float32"),
+            "padding_mask": keras.KerasTensor((rows, steps), "int32"),
             "present": keras.KerasTensor((rows, 1), "float32"),
         }
 
     def get_config(self):
-        return {**super().get_config(), "length": self.length, "mean": self.mean, "deviation": self.deviation}
+        own = {"length": self.length, "mean": self.mean, "deviation": self.deviation, "whole": self.whole}
+        return {**super().get_config(), **own}
 
 
 def _side_by_side(channels):

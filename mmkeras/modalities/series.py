@@ -25,18 +25,19 @@ class Series(EncodedModality):
     may not. NaN, None and infinities are steps at which nothing was measured: a straight line stands in their place, with a mask beside
     it. A channel that is missing in a row is unknown at all of its steps. Steps are read as if they were even in time.
 
-    Each channel is standardised with the mean and deviation of the training rows, and cut at 10 deviations. Of rows longer than `length` the last
-    steps are kept; steps behind the last known one are left out.
+    Each channel is standardised with the mean and deviation of the training rows, and cut at 10 deviations. Of rows longer than
+    `windows` · `length` the last steps are kept; steps behind the last known one are left out.
 
     Args:
         columns: a column name, or several, which are channels of the same series.
-        length: int, the most steps that are read of a row; None for what 99% of the training rows have, at most 5,000.
+        length: int, the most steps of a window; None for what 99% of the training rows have, divided by `windows`, at most 5,000.
         encoder: what turns steps into features:
             - "scratch": five dilated convolutions with residual connections, trained with the head;
             - "minirocket": shares of positive values behind 9,996 fixed convolutions, which are stored once (Dempster et al., 2021,
               https://arxiv.org/abs/2012.08791); often the best for few rows;
             - "gru": a gated recurrent layer in both directions, trained with the head.
         name: str, name of the modality.
+        windows: int, the most windows of a row, one after another, each encoded by itself; its feature is their mean, weighed by their steps.
 
     Features: (B, 128) float32; of "minirocket" (B, 9996).
 
@@ -55,6 +56,7 @@ class Series(EncodedModality):
     length: int | None = None
     encoder: str = "scratch"
     name: str = "series"
+    windows: int = 1
 
     family, usual = SeriesEncoder, ScratchSeries
     dropouts = 0.5, 0.8, 0.93
@@ -74,6 +76,8 @@ class Series(EncodedModality):
             raise ValueError(
                 f"`encoder` of `Series` must be one of {names(SeriesEncoder)}. Received: {self.encoder!r}."
             )
+        if type(self.windows) is not int or not 1 <= self.windows <= 1000:
+            raise ValueError(f"`windows` must be an int from 1 to 1,000. Received: {self.windows!r}.")
         if self.length is not None and (type(self.length) is not int or self.length < 1):
             raise ValueError(f"`length` must be an int of at least 1, or None. Received: {self.length!r}.")
 
@@ -131,7 +135,7 @@ class Series(EncodedModality):
         longest = np.max([values.lengths for values in raw.values()], axis=0)
         usual = int(np.quantile(longest[longest > 0], USUAL, method="higher")) if (longest > 0).any() else 1
         mean, deviation = zip(*(_scale(values.values) for values in raw.values()), strict=True)
-        length = self.settings.length or min(usual, LONGEST)
+        length = self.settings.length or min(-(-usual // self.windows), LONGEST)
         known = reading.learn(length=length, mean=list(mean), deviation=list(deviation))
         return known.learn(**known.made_encoder().adapt(df))
 

@@ -123,12 +123,26 @@ class SeriesEncoder(Encoder):
     normalise = True  # maxima are of any size: a head that begins with them as they are learns slowly
 
     def prepare(self, raw):
-        state = self.modality.state
-        join = layers.JoinChannels(self.modality.length, state["mean"], state["deviation"], name=f"{self.name}_join")
+        state, windows = self.modality.state, self.modality.windows
+        settings = {"mean": state["mean"], "deviation": state["deviation"], "whole": windows > 1}
+        join = layers.JoinChannels(self.modality.length * windows, **settings, name=f"{self.name}_join")
         return join(list(raw.values()))
 
     def encode(self, tensors):
-        return self.vectors(tensors["steps"], tensors["padding_mask"])
+        steps, mask = self.windows(tensors)
+        features = self.vectors(steps, mask)
+        if self.modality.windows == 1:
+            return features
+        held = keras.ops.reshape(keras.ops.sum(mask, axis=1), (-1, self.modality.windows))
+        return mean_of_windows(features, held, self.name)
+
+    def windows(self, tensors):
+        """(steps, mask) of the windows of all rows, or of rows that are one."""
+        steps, mask = tensors["steps"], tensors["padding_mask"]
+        if self.modality.windows == 1:
+            return steps, mask
+        length = self.modality.length
+        return keras.ops.reshape(steps, (-1, length, *steps.shape[2:])), keras.ops.reshape(mask, (-1, length))
 
     @abc.abstractmethod
     def vectors(self, steps, mask):
@@ -242,6 +256,14 @@ def find_encoder(family, encoder, default):
 def _one_colour(frames):
     """(F, H, W, 3) pictures, each of its own mean colour."""
     return keras.ops.zeros_like(frames) + keras.ops.mean(frames, axis=(1, 2), keepdims=True)
+
+
+def mean_of_windows(features, held, name):
+    """(B · W, D) features of windows and (B, W), how much each holds → (B, D) their mean, weighed by that; zeros where none holds anything."""
+    held = keras.ops.cast(held, "float32")
+    shares = held / keras.ops.maximum(keras.ops.sum(held, axis=1, keepdims=True), 1e-9)
+    features = keras.ops.reshape(keras.ops.cast(features, "float32"), (-1, held.shape[1], features.shape[-1]))
+    return layers.MeanOfFiles(dtype="float32", name=f"{name}_mean")(features, shares)
 
 
 def strings(raw):

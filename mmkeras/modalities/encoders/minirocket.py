@@ -24,8 +24,9 @@ class MiniRocketSeries(SeriesEncoder):
         known = np.flatnonzero(~np.all(gaps, axis=0))
         rows = np.sort(np.random.default_rng(SEED).permutation(known)[:MOST_ROWS])
         tensors = self.prepare({name: tf.convert_to_tensor(values[rows]) for name, values in raw.items()})
-        rocket = self._layer()
-        rocket.learn(tensors["steps"].numpy()[..., 0], tensors["padding_mask"].numpy())
+        steps, mask = (np.asarray(tensor) for tensor in self.windows(tensors))
+        held, rocket = mask.any(axis=1), self._layer()
+        rocket.learn(steps[held, ..., 0], mask[held])
         return {"rocket": rocket.get_weights()}
 
     def _layer(self):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from mmkeras import layers
-from mmkeras.modalities.encoders.base import Encoder
+from mmkeras.modalities.encoders.base import Encoder, mean_of_windows
 from mmkeras.modalities.entrances import Entrance
 
 MOMENTS = 20  # of a window, which explanations tell of
@@ -31,13 +31,11 @@ class SoundEncoder(Encoder):
         return {"samples": keras.ops.reshape(sound["samples"], (-1, count, length)), "filled": filled}
 
     def encode(self, tensors):
-        filled, (_, count, length) = tensors["filled"], tensors["samples"].shape
+        filled, length = tensors["filled"], tensors["samples"].shape[2]
         moments = keras.layers.Reshape((length, 1), name=f"{self.name}_moments")
         samples = keras.ops.reshape(moments(keras.ops.reshape(tensors["samples"], (-1, length))), (-1, length))
         features = self.features(samples, keras.ops.reshape(filled, (-1, 1)))
-        features = keras.ops.reshape(keras.ops.cast(features, "float32"), (-1, count, features.shape[-1]))
-        shares = filled / keras.ops.maximum(keras.ops.sum(filled, axis=1, keepdims=True), 1e-9)
-        return layers.MeanOfFiles(dtype="float32", name=f"{self.name}_mean")(features, shares)
+        return mean_of_windows(features, filled, self.name)
 
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)} if self.pretrained else {}
