@@ -1,6 +1,6 @@
 """Questions about drawn pictures: easy-VQA, scenes of our own, and how many passes of a frozen tower many questions cost.
 
-    python benchmarks/answers.py DATA_FOLDER [--free] [--text lexical|scratch] [--epochs 12] [--rivals]
+    python benchmarks/answers.py DATA_FOLDER [--free] [--text gru|lexical|scratch] [--fusion film] [--epochs 12] [--rivals FILE]
     python benchmarks/answers.py --scenes 6000 [--free]
     python benchmarks/answers.py --photos FOLDER [--weights FILE] [--questions 10000] [--images 1400]
 
@@ -22,7 +22,9 @@ from mmkeras.trunk.store import open_store
 
 CHOOSES = {"units": 128, "dropout": 0.1}
 WRITES = {"width": 128, "dropout": 0.1}
+RATES = {"gru": 2e-3, "lexical": 4e-3, "scratch": 1e-3}
 HELD = 0.1  # of the train images
+SCENE = 128  # pixels, of which the small network leaves a grid of 8 × 8
 
 
 def easy_vqa(folder):
@@ -34,27 +36,27 @@ def easy_vqa(folder):
 
 
 def scenes(count, folder):
-    df = mm.samples.questions(count, seed=0, directory=folder)
-    rest, test = mm.split_frame(df, 0.1, seed=0, by="image")
-    return *mm.split_frame(rest, HELD, seed=0, by="image"), test
+    """(train rows, validation rows, test rows); the last are drawn with a seed of their own."""
+    df, test = (mm.samples.questions(n, seed, folder, SCENE) for seed, n in ((0, count), (1, count // 10)))
+    return *mm.split_frame(df, HELD, seed=0, by="image"), test
 
 
 def pipeline(options, *, free, kind):
-    tokens = {"pooling": None, "sequence_length": 24} if free else {}
-    encoder = "scratch" if free else options.text
-    settings = tokens if encoder == "scratch" and free else {"sequence_length": 24} if encoder == "scratch" else {}
+    encoder = "gru" if free and options.text == "lexical" else options.text
+    settings = {} if encoder == "lexical" else {"pooling": None, "sequence_length": 24}
+    size = (SCENE, SCENE) if options.scenes else (64, 64)
     modalities = [
         mm.Text("question", encoder=encoder, name="question", **settings),
-        mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False),
+        mm.Image("image", encoder="scratch", image_size=size, pooling=None, augment=False),
     ]
-    return mm.Pipeline(modalities, mm.Answer("answer", free=free, question_kind=kind), **(WRITES if free else CHOOSES))
+    task = mm.Answer("answer", free=free, question_kind=kind)
+    return mm.Pipeline(modalities, task, options.fusion, **(WRITES if free else CHOOSES))
 
 
 def learn(options, rows, *, free, kind):
     train, held, _ = rows
     pipe, start = pipeline(options, free=free, kind=kind), time.perf_counter()
-    rate = 1e-3 if free or options.text == "scratch" else 4e-3
-    settings = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": rate}
+    settings = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": RATES[options.text]}
     pipe.fit(train, validation_data=held, verbose=2, **settings)
     print(
         f"{'written' if free else 'chosen'}: fitted on {len(train):,} questions in {time.perf_counter() - start:.0f} s",
@@ -108,7 +110,8 @@ def main():
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--questions", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=1_400)
-    parser.add_argument("--text", choices=["lexical", "scratch"], default="lexical")
+    parser.add_argument("--text", choices=list(RATES), default="gru")
+    parser.add_argument("--fusion", help="left out, the usual one")
     parser.add_argument("--free", action="store_true")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=128)

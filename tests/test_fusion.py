@@ -280,7 +280,7 @@ def test_head_trains_and_knows_only_what_is_there(fusion):
 
 def test_the_fusions_are_those_of_the_package_and_every_one_of_ones_own():
     first = {"concat", "early", "gated", "bilinear", "cross_attention", "late", "hybrid"}
-    assert set(FUSIONS) == first | {"film", "stacked_attention"}
+    assert set(FUSIONS) == first | {"film", "stacked_attention", "word_attention"}
 
     class Second(ConcatFusion):
         label = "second"

@@ -5,22 +5,26 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
-from mmkeras.fusion import FilmFusion, StackedAttentionFusion
+from mmkeras.fusion import FilmFusion, StackedAttentionFusion, WordAttentionFusion
 
 BOTH = pytest.mark.parametrize("fusion", [FilmFusion, StackedAttentionFusion])
+ALL = pytest.mark.parametrize("fusion", [FilmFusion, StackedAttentionFusion, WordAttentionFusion])
 TASK = mm.MultiClass("y", classes=["u", "v", "w"])
 
 
-def arguments(rows=3):
-    """Four patches, the last of which is not there, and a question."""
+def arguments(fusion=FilmFusion, rows=3):
+    """Four patches, the last of which is not there, and a question; its three words, the last of which is padding, where a fusion reads words."""
     rng = np.random.default_rng(0)
-    patches, question = (rng.normal(size=size).astype("float32") for size in ((rows, 4, 5), (rows, 3)))
-    return [patches, np.tile([1.0, 1, 1, 0], (rows, 1)), np.ones((rows, 1), "float32"), question]
+    sizes = (rows, 4, 5), (rows, 3, 3) if fusion is WordAttentionFusion else (rows, 3)
+    patches, question = (rng.normal(size=size).astype("float32") for size in sizes)
+    values = [patches, np.tile([1.0, 1, 1, 0], (rows, 1)), np.ones((rows, 1), "float32"), question]
+    words = [np.tile([1.0, 1, 0], (rows, 1)), np.ones((rows, 1), "float32")]
+    return values + words * (fusion is WordAttentionFusion)
 
 
 def layer_of(fusion, values, units=2):
     """The layer with weights drawn at random, biases and places too."""
-    layer, rng = fusion(units), np.random.default_rng(1)
+    layer, rng = fusion(units, 1 if fusion is WordAttentionFusion else 2), np.random.default_rng(1)
     layer(*values)
     layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
     return layer
@@ -53,7 +57,7 @@ def test_film_by_hand():
 
 
 def test_stacked_attention_by_hand():
-    values = arguments()
+    values = arguments(StackedAttentionFusion)
     layer = layer_of(StackedAttentionFusion, values)
     hidden, asked, taken = patches_of(layer, values[0][0]), np.tanh(dense(layer.ask, values[3][0])), []
     for look in layer.looks:
@@ -66,9 +70,38 @@ def test_stacked_attention_by_hand():
     np.testing.assert_allclose(layer.look(*values)[1].numpy()[0], taken, atol=1e-5)
 
 
-@BOTH
+def test_word_attention_by_hand():
+    values = arguments(WordAttentionFusion)
+    layer = layer_of(WordAttentionFusion, values)
+    places = np.array([[-1, -1], [1, -1], [-1, 1]])
+    hidden, words = patches_of(layer, np.concatenate([values[0][0, :3], places], axis=1)), values[3][0, :2]
+    scores = dense(layer.queries, words) @ dense(layer.keys, hidden).T / np.sqrt(2)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    seen = weights @ np.concatenate([dense(layer.seen, hidden), places], axis=1)
+    much = (1 / (1 + np.exp(2 - scores))).sum(axis=1, keepdims=True) / np.sqrt(3)
+    met = np.maximum(dense(layer.meet, np.concatenate([words, seen, much], axis=1)), 0)
+    wanted = np.concatenate([layer.read(met[None].astype("float32")).numpy()[0], hidden.mean(axis=0)])
+    np.testing.assert_allclose(layer(*values).numpy()[0], wanted, rtol=1e-4)
+    np.testing.assert_allclose(layer.looked(*values).numpy()[0], [*weights.mean(axis=0), 0], rtol=1e-4)
+
+
+def test_words_that_are_padding_or_absent_say_nothing():
+    values = arguments(WordAttentionFusion)
+    layer = layer_of(WordAttentionFusion, values)
+    values[5][1] = 0
+    before = layer(*values).numpy()
+    words = values[3].copy()
+    words[:, 2], words[1] = 99.0, np.nan
+    np.testing.assert_array_equal(layer(*values[:3], words, *values[4:]).numpy(), before)
+    assert np.isfinite(before).all() and (before[1, :2] == 0).all() and (before[1, 2:] != 0).all()  # the picture speaks
+    np.testing.assert_array_equal(layer.looked(*values).numpy()[1], 0)
+    turned = layer(*values[:3], values[3][:, [1, 0, 2]], *values[4:]).numpy()
+    assert np.abs(turned[0] - before[0]).max() > 1e-3  # the order of words counts
+
+
+@ALL
 def test_what_is_not_there_is_not_looked_at(fusion):
-    values = arguments()
+    values = arguments(fusion)
     values[2][2] = 0
     layer = layer_of(fusion, values)
     before = layer(*values).numpy()
@@ -76,15 +109,15 @@ def test_what_is_not_there_is_not_looked_at(fusion):
     changed[0][:, 3], changed[0][2] = np.nan, 99.0
     np.testing.assert_array_equal(layer(*changed), before)
     # Without a picture the question alone answers, whether patches are hidden or the picture is absent.
-    blind = [values[0], np.zeros_like(values[1]), np.ones_like(values[2]), values[3]]
+    blind = [values[0], np.zeros_like(values[1]), np.ones_like(values[2]), *values[3:]]
     np.testing.assert_allclose(layer(*blind).numpy()[2], before[2], rtol=1e-6)
-    other = [*values[:3], values[3] + 1]
+    other = [*values[:3], values[3] + 1, *values[4:]]
     assert np.isfinite(before).all() and np.abs(layer(*other).numpy()[2] - before[2]).max() > 1e-3
 
 
-@BOTH
+@ALL
 def test_looks_add_up_to_one_over_what_is_there(fusion):
-    values = arguments()
+    values = arguments(fusion)
     values[2][2] = 0
     weights = layer_of(fusion, values).looked(*values).numpy()
     np.testing.assert_allclose(weights.sum(axis=1), [1, 1, 0], rtol=1e-5)
@@ -92,25 +125,27 @@ def test_looks_add_up_to_one_over_what_is_there(fusion):
 
 
 def test_where_film_looks_by_hand():
-    values = arguments(1)
+    values = arguments(rows=1)
     layer = layer_of(FilmFusion, values)
     hidden = layer.modulated(*values)[0].numpy()[0, :3]
     wanted = np.bincount(hidden.argmax(axis=0), minlength=4) / 2  # of two units
     np.testing.assert_allclose(layer.looked(*values).numpy()[0], wanted)
 
 
-@BOTH
+@ALL
 def test_rows_do_not_see_each_other(fusion):
-    values = arguments()
+    values = arguments(fusion)
     layer = layer_of(fusion, values)
     whole = layer(*values).numpy()
     for row in range(3):
-        np.testing.assert_allclose(layer(*(x[row : row + 1] for x in values)).numpy()[0], whole[row], atol=1e-6)
+        np.testing.assert_allclose(
+            layer(*(x[row : row + 1] for x in values)).numpy()[0], whole[row], rtol=1e-5, atol=1e-6
+        )
 
 
-@BOTH
+@ALL
 def test_the_order_of_places_counts(fusion):
-    values = arguments()
+    values = arguments(fusion)
     layer = layer_of(fusion, values)
     swapped = [values[0][:, [1, 0, 2, 3]], *values[1:]]
     assert np.abs(layer(*swapped).numpy() - layer(*values).numpy()).max() > 1e-3
@@ -164,3 +199,26 @@ def test_errors(fusion):
             fusion(4, value)
     with pytest.raises(ValueError, match="needs a modality that gives sequences .*'flat': \\(None, 5\\).*pooling=None"):
         mm.build_head(inputs(flat=(5,), wide=(7,)), TASK, fusion.label)
+
+
+def test_word_attention_needs_words_and_heads_that_divide():
+    with pytest.raises(ValueError, match=r"reads words \(B, T, Q\). Received shape: .* Use pooling=None in `Text`"):
+        WordAttentionFusion(4)(*arguments(), *arguments(WordAttentionFusion)[4:])
+    for value in (0, 3, True, 1.5):
+        with pytest.raises(
+            ValueError, match=rf"`heads` must be a positive int that divides `units`, 4. Received: {value}"
+        ):
+            WordAttentionFusion(4, value)
+    with pytest.raises(ValueError, match="'word_attention' needs two modalities that give sequences"):
+        mm.build_head(inputs(grid=(4, 3), flat=(5,)), TASK, "word_attention")
+
+
+@pytest.mark.parametrize(("shapes", "grid", "width"), [
+    ({"words": (None, 6), "grid": (4, 3), "table": (2,)}, (4, 2), 18),
+    ({"grid": (6, 3), "words": (None, 6)}, (6, 1), 16),  # no square: a row of places
+    ({"words": (None, 6), "more": (None, 5)}, (1, 0), 16),  # of two texts the first is looked at
+])  # fmt: skip
+def test_words_look_at_the_picture_and_others_join_afterwards(shapes, grid, width):
+    masks = {f"{name}.padding_mask": keras.Input((None,)) for name in ("words", "more") if name in shapes}
+    head = mm.build_head(inputs(**shapes) | masks, TASK, "word_attention", units=8)
+    assert head.get_layer("fusion").grid.shape == grid and head.get_layer("hidden_0").input.shape[-1] == width

@@ -27,6 +27,7 @@ from mmkeras.fusion import (
     ModalityDropout,
     NormalizePresent,
     StackedAttentionFusion,
+    WordAttentionFusion,
 )
 from mmkeras.hub import HubEncoder, HubPreprocessor, HubSoundEncoder
 from mmkeras.inspection.gradients import OnTheWay
@@ -263,6 +264,10 @@ CASES = {
         lambda **k: StackedAttentionFusion(4, **k),
         [SEQUENCE, MASK, PRESENCE[0], FEATURES[0]],
     ),
+    WordAttentionFusion: (
+        lambda **k: WordAttentionFusion(4, 2, **k),
+        [SEQUENCE, MASK, PRESENCE[0], SEQUENCE[:, :2] - 5, np.ones((2, 2), "int32"), PRESENCE[1]],
+    ),
     CrossAttentionFusion: (
         lambda **k: CrossAttentionFusion(4, heads=2, dropout=0.1, **k),
         [[SEQUENCE, SEQUENCE[:, :2] - 5], [MASK, np.ones((2, 2), "int32")], PRESENCE],
@@ -293,6 +298,7 @@ RANDOM = {
     CrossAttentionFusion,
     FilmFusion,
     StackedAttentionFusion,
+    WordAttentionFusion,
     CaptionDecoder,
     DecodeCaptions,
     PatchPositions,
@@ -339,7 +345,7 @@ TRAINED = [
     MemberDense,
     MemberScale,
     TermBag, FillMissing, ConcatFusion, LateFusion, GatedFusion, BilinearFusion, CrossAttentionFusion, FilmFusion, NormalizePresent,
-    StackedAttentionFusion,
+    StackedAttentionFusion, WordAttentionFusion,
     CaptionDecoder, HubEncoder, PatchPositions,
 ]  # fmt: skip
 ids = {"ids": lambda layer_class: layer_class.__name__}

@@ -125,7 +125,7 @@ def test_tower_layers_of_a_whole_tower(tiny_bert, trainable, expected):
 
 
 def test_encoders_without_pretraining_are_never_frozen():
-    for encoder in ("lexical", "scratch"):
+    for encoder in ("lexical", "scratch", "gru"):
         assert Text("a", encoder=encoder).tower_layers(True) == {} and not Text("a", encoder=encoder).normalise
 
 
@@ -143,15 +143,34 @@ def test_mixed_precision_tower_gives_float32(tiny_bert, bert_cls):
     np.testing.assert_allclose(got, features(bert_cls, WORDS)["text"], atol=0.2)
 
 
-def test_scratch_learns_its_vocabulary_from_the_training_rows():
+@pytest.mark.parametrize("encoder", ["scratch", "gru"])
+def test_a_vocabulary_is_learnt_from_the_training_rows(encoder):
     train = pd.DataFrame({"a": ["Red fox", "red fox"] * 20})
-    model = stages(Text("a", encoder="scratch", sequence_length=16), train)
+    model = stages(Text("a", encoder=encoder, sequence_length=16), train)
     words = model[0].state["tokenizer"].get_vocabulary()
     assert "red" in words and "fox" in words and "##z" not in words
     got = features(model, pd.DataFrame({"a": ["RED FOX", "red fox", "zebra 🙂", ""]}))["text"]
     assert got.shape == (4, 128) and np.isfinite(got).all()
     np.testing.assert_allclose(got[0], got[1], atol=1e-6)
     assert model[2].trainable_weights
+
+
+def test_gru_reads_in_order_in_both_directions():
+    train, df = (
+        pd.DataFrame({"a": texts})
+        for texts in (["red fox runs", "blue fox"] * 20, ["red fox", "fox red", "red fox runs"])
+    )
+    got = {}
+    for pooling in (None, "cls", "mean"):
+        text = Text("a", encoder="gru", sequence_length=16, pooling=pooling)
+        keras.utils.set_random_seed(0)
+        got[pooling] = features(stages(text, train), df)["text"]
+    tokens, mask = got[None], prepared(text, train, df)["text.padding_mask"].astype(bool)[:, : got[None].shape[1]]
+    assert not mask.all() and (tokens[~mask] == 0).all() and np.abs(tokens[0] - tokens[1]).max() > 1e-3
+    for row in range(3):
+        there = tokens[row][mask[row]]
+        np.testing.assert_allclose(got["cls"][row], [*there[-1, :64], *there[0, 64:]], atol=1e-6)
+        np.testing.assert_allclose(got["mean"][row], there.mean(axis=0), atol=1e-6)
 
 
 def test_lexical_gives_a_trained_bag():
@@ -171,7 +190,7 @@ def test_lexical_idf_by_hand():
         assert idf[words.index(word)] == pytest.approx(np.log(5 / (1 + rows)) + 1)
 
 
-@pytest.mark.parametrize("encoder", ["tiny", "scratch", "lexical"])
+@pytest.mark.parametrize("encoder", ["tiny", "scratch", "gru", "lexical"])
 def test_texts_of_every_kind(encoder, tiny_bert, movies):
     encoder = str(tiny_bert) if encoder == "tiny" else encoder
     model = stages(Text("overview", encoder=encoder, sequence_length=32), movies)
@@ -181,7 +200,7 @@ def test_texts_of_every_kind(encoder, tiny_bert, movies):
     got = features(model, odd)
     assert np.isfinite(got["text"]).all() and len(got["text"]) == len(odd)
     np.testing.assert_array_equal(got["text.present"][:, 0], [0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
-    if encoder not in ("scratch", "lexical"):
+    if encoder not in ("scratch", "gru", "lexical"):
         tokens = model[1]({"overview": keras.ops.convert_to_tensor(raw_values(odd, [model[0]])["overview"])})
         assert tokens["text.token_ids"].shape == (10, 32)
 

@@ -394,6 +394,7 @@ def test_our_modalities_keep_the_contract(tmp_path, tiny_bert):
         ("lexical", {}),
         ("terms", {}),
         ("scratch", {"pooling": "mean"}),
+        ("gru", {}),
         (tiny_bert, {"pooling": None, "sequence_length": 32}),
     ):
         testing.check_encoder(mm.Text("description", encoder=encoder, **settings), offers)

@@ -10,7 +10,8 @@ from mmkeras import samples
 from mmkeras.samples import scenes
 from mmkeras.samples.questions import ask
 
-KINDS = ["count", "presence", "colour", "shape", "relation"]
+KINDS = ["count", "presence", "colour", "shape", "relation", "place"]
+SIDES = {"left": 0, "top": 0, "right": 1, "bottom": 1}
 NAMES = {name: shape for shape, names in scenes.SHAPES.items() for name in names}
 KIND = re.compile(rf"({'|'.join(scenes.COLOURS)}) ({'|'.join(NAMES)})")
 TURNED = {"right": ("left of", 1), "below": ("above", 1), "under": ("above", 1), "left": ("left of", 0),
@@ -47,6 +48,9 @@ def truth(content, question, kind):
         relation, side = next(TURNED[word] for word in words if word in TURNED)
         assert relation == content["relation"] and set(told) == set(kinds)
         return "yes" if kinds.index(told[0]) == side else "no"
+    if kind == "place":
+        (group,) = (groups[SIDES[word]] for word in words if word in SIDES)
+        return group["colour" not in words]
     if kind == "colour":
         shape = next(NAMES[w.removesuffix("s")] for w in words if w.removesuffix("s") in NAMES)
         (answer,) = (c for c, s in kinds if s == shape)
@@ -93,12 +97,12 @@ def test_what_a_question_names_is_drawn(drawn):
 def test_each_scene_has_one_question_of_each_kind_that_it_can_answer(asked):
     counts = asked.groupby("scene")["kind"].agg(list)
     assert all(len(set(kinds)) == len(kinds) and {"count", "presence"} <= set(kinds) for kinds in counts)
-    assert set(asked["kind"]) == set(KINDS) and 4 < len(asked) / 2000 < 5
+    assert set(asked["kind"]) == set(KINDS) and 5 < len(asked) / 2000 < 5.5
     alone = ask(np.random.default_rng(0), {"colours": "red", "shapes": "star", "counts": "2", "relation": ""})
     assert [question["kind"] for question in alone] == KINDS[:4]
     alike = {"colours": "red|blue", "shapes": "star|star", "counts": "2|1", "relation": "above"}
     kinds = [question["kind"] for question in ask(np.random.default_rng(0), alike)]
-    assert kinds == ["count", "presence", "shape", "relation"]  # no colour: there are stars of two
+    assert kinds == ["count", "presence", "shape", "relation", "place"]  # no colour: there are stars of two
 
 
 def test_answers_of_every_form_of_question_are_balanced(asked):
@@ -106,9 +110,10 @@ def test_answers_of_every_form_of_question_are_balanced(asked):
     form = form.str.replace(rf"\b({'|'.join([*NAMES, *(f'{n}s' for n in NAMES), *scenes.COLOURS])})\b", "#", regex=True)
     sizes = {"count": 4, "presence": 2, "colour": 6, "shape": 4, "relation": 2}
     for (kind, words), answers in asked.groupby(["kind", form])["answer"]:
+        size = sizes[words.split()[1] if kind == "place" else kind]
         shares = answers.value_counts(normalize=True)
-        spread = 4 * np.sqrt(1 / sizes[kind] * (1 - 1 / sizes[kind]) / len(answers))
-        assert len(shares) == sizes[kind] and (abs(shares - 1 / sizes[kind]) < spread).all(), (words, shares.to_dict())
+        spread = 4 * np.sqrt(1 / size * (1 - 1 / size) / len(answers))
+        assert len(shares) == size and (abs(shares - 1 / size) < spread).all(), (words, shares.to_dict())
 
 
 def test_questions_alone_tell_nothing(asked):
@@ -120,7 +125,14 @@ def test_questions_alone_tell_nothing(asked):
     model = LogisticRegression(max_iter=50).fit(terms.transform(train["question"]), train["answer"])
     right = pd.Series(model.predict(terms.transform(test["question"])) == test["answer"], index=test.index)
     assert right.mean() < 0.4
-    for kind, chance in {"count": 0.25, "presence": 0.5, "colour": 1 / 6, "shape": 0.25, "relation": 0.5}.items():
+    for kind, chance in {
+        "count": 0.25,
+        "presence": 0.5,
+        "colour": 1 / 6,
+        "shape": 0.25,
+        "relation": 0.5,
+        "place": 5 / 24,
+    }.items():
         some = right[test["kind"] == kind]
         assert some.mean() < chance + 4 * np.sqrt(chance * (1 - chance) / len(some)), kind
 

@@ -230,23 +230,23 @@ def answers(out, rows, seed, finish):
     """Answers to questions about made-up scenes, by networks that learn to see and to read from nothing.
 
     Args:
-        out, rows, seed, finish: see `genre`; rows are scenes, drawn into out/images, each with four or five questions.
+        out, rows, seed, finish: see `genre`; rows are scenes, drawn into out/images, each with two to six questions.
     """
     start = time.monotonic()
-    df = mm.samples.questions(rows, seed=seed, directory=out / "images")
+    df = mm.samples.questions(rows, seed=seed, directory=out / "images", size=128)
     train_rows, test_rows = mm.split_frame(df, 0.1, seed=seed, by="image")
     print(f"{len(train_rows)} questions to learn from, {len(test_rows)} about other scenes. Those about one of them:\n")
     print(df[df["image"] == df["image"].iloc[0]].drop(columns="image").to_string(index=False), "\n")
     pipe = mm.Pipeline(
         [
-            mm.Text("question", encoder="lexical", name="question"),
-            mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False),
+            mm.Text("question", encoder="gru", pooling=None, sequence_length=24, name="question"),
+            mm.Image("image", encoder="scratch", image_size=(128, 128), pooling=None, augment=False),
         ],
         mm.Answer("answer", question_kind="kind"),
         units=128,
         dropout=0.1,
     )
-    settings = {"epochs": 12, "batch_size": 64, "learning_rate": 4e-3}
+    settings = {"epochs": 12, "batch_size": 64, "learning_rate": 2e-3}
     pipe.fit(train_rows, validation_data=0.05, seed=seed, verbose=2, **settings)
     report = finish(pipe, test_rows, out)
     shown = test_rows.head(5)

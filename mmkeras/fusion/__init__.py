@@ -10,6 +10,7 @@ from mmkeras.fusion.decisions import HybridFusion, LateFusion
 from mmkeras.fusion.film import FilmFusion
 from mmkeras.fusion.joint import BilinearFusion, ConcatFusion, EarlyFusion, GatedFusion
 from mmkeras.fusion.stacked_attention import StackedAttentionFusion
+from mmkeras.fusion.word_attention import WordAttentionFusion
 
 __all__ = [
     "BilinearFusion",
@@ -24,4 +25,5 @@ __all__ = [
     "ModalityDropout",
     "NormalizePresent",
     "StackedAttentionFusion",
+    "WordAttentionFusion",
 ]

@@ -35,6 +35,8 @@ def build_head(
           give sequences (`pooling=None`), and modalities that give vectors join afterwards;
         - "stacked_attention", "film": the patches of one modality, such as an image of `pooling=None`, looked at as all others, such
           as a question, tell: by attention, or by scaling and shifting what is seen in each patch;
+        - "word_attention": each word of a question looks for its patches, and the words are read with what they saw; two modalities must
+          give sequences, and others join afterwards;
         - "late": each modality decides by a hidden layer of its own; a learned mean of the logits;
         - "hybrid": the joint decision of "concat", and a linear one of each modality, trained by a loss each; a learned mean
           of the logits;

@@ -29,6 +29,8 @@ class Text(EncodedModality):
             - the path of a `.keras` file: a model of your own from strings to (B, D), cut where its weights begin; no Lambda;
             - "scratch": a small transformer (2 layers, 128 wide) with a WordPiece vocabulary learnt from the
               training rows, trained with the head;
+            - "gru": a gated recurrent layer in both directions over such a vocabulary, trained with the head: it learns what the order
+              of words says from fewer rows ("cls" is what both directions know at their ends);
             - "lexical": a bag of the 30,000 most frequent words and word pairs of the training rows, weighted by
               TF-IDF, times an embedding trained with the head;
             - "characters": the same of 3 to 5 characters in a row, which know endings, and words spelled wrong;

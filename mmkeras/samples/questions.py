@@ -9,6 +9,10 @@ _PRESENCE = ("Is there a {thing}?", "Do you see a {thing}?", "Does the picture s
 _COLOUR = ("What colour {is_are} the {name}?", "In which colour {is_are} the {name} drawn?")
 _SHAPE = ("What shape is {colour}?", "Which shape is drawn in {colour}?")
 _RELATION = ("{is_are} {first} {place} {second}?", "{is_are} {first} drawn {place} {second}?")
+_PLACE = {"colour": ("What colour is {where}?", "Which colour do you see {where}?"),
+          "shape": ("What shape is {where}?", "Which shape do you see {where}?")}  # fmt: skip
+# relation → where its first group is, and its second
+_SIDES = {"left of": ("on the left", "on the right"), "above": ("at the top", "at the bottom")}
 # relation → what may be said of the first group, and of the second
 _PLACES = {
     "left of": (("left of", "to the left of"), ("right of", "to the right of")),
@@ -17,13 +21,13 @@ _PLACES = {
 
 
 def questions(n=600, seed=0, directory=None, size=64):
-    """Made-up scenes, drawn, with four or five questions each: "Are the red circles left of the blue star?"
+    """Made-up scenes, drawn, with two to six questions each: "Are the red circles left of the blue star?"
 
     The scenes are those of `captions`, of one group of equal shapes or of two. Every scene is asked how many shapes of a kind there are, whether
     there is a shape of a kind, what colour a shape is, what shape a colour has (each where there is only one answer), and, of two groups,
-    whether one is left of, right of, above or below the other. Answers are drawn before the words of a question are, and colours and
-    shapes are as frequent under each answer: whoever reads questions without pictures answers yes or no by chance, and the others
-    as often as there are answers.
+    whether one is left of, right of, above or below the other, and what colour or shape is on one side. Answers are drawn before the words
+    of a question are, and colours and shapes are as frequent under each answer: whoever reads questions without pictures answers yes or no
+    by chance, and the others as often as there are answers.
 
     A picture is written to `directory`/question_{seed}_{number}.jpg or .png, beside its place and then renamed; one that is
     there already and would not change is left alone.
@@ -37,7 +41,7 @@ def questions(n=600, seed=0, directory=None, size=64):
 
     Returns:
         DataFrame with the questions of each scene, one after the other, and the columns image (a path), question, answer ("0" to "3",
-        "yes", "no", a colour or a shape) and kind ("count", "presence", "colour", "shape" or "relation").
+        "yes", "no", a colour or a shape) and kind ("count", "presence", "colour", "shape", "relation" or "place").
 
     Raises:
         ValueError: n below 1, seed below 0, size below 32, or no directory.
@@ -104,7 +108,14 @@ def ask(rng, content):
         asked.append(_filled(rng, "shape", _SHAPE, shape, colour=colour))
     if content["relation"]:
         asked.append(_relation(rng, groups, content["relation"]))
+        asked.append(_place(rng, groups, content["relation"]))
     return asked
+
+
+def _place(rng, groups, relation):
+    """What colour or what shape is on one side."""
+    side, what = int(rng.integers(2)), int(rng.integers(2))
+    return _filled(rng, "place", list(_PLACE.values())[what], groups[side][what], where=_SIDES[relation][side])
 
 
 def _relation(rng, groups, relation):

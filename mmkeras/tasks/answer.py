@@ -212,10 +212,13 @@ class Answer(Task):
         return {what: df[self._told(what)].to_numpy(dtype=dtype) for what, dtype in dtypes.items()}
 
     def usual_fusion(self, modalities):
-        """ "film" where there are patches to look at as the others tell, else "bilinear"."""
+        """ "word_attention" where there are words and patches, "film" where patches alone are there, else "bilinear"."""
         if len(modalities) < 2:
             return "concat"
-        return "film" if any(modality.sequence for modality in modalities) else "bilinear"
+        sequences = sum(modality.sequence for modality in modalities)
+        if sequences > 1:
+            return "word_attention"
+        return "film" if sequences else "bilinear"
 
     # --- judgement
 

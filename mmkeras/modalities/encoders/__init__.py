@@ -7,6 +7,7 @@ from mmkeras.modalities.encoders.applications import Application
 from mmkeras.modalities.encoders.base import Encoder, ImageEncoder, SeriesEncoder, TextEncoder
 from mmkeras.modalities.encoders.characters import Characters
 from mmkeras.modalities.encoders.gru import GRUSeries
+from mmkeras.modalities.encoders.gru_text import GRUText
 from mmkeras.modalities.encoders.hub_images import HubImage
 from mmkeras.modalities.encoders.hub_sounds import HubSound
 from mmkeras.modalities.encoders.keras_hub import KerasHub
@@ -26,7 +27,7 @@ from mmkeras.modalities.encoders.tf_hub import TfHub
 from mmkeras.modalities.encoders.tf_hub_sounds import TfHubSound
 
 __all__ = [
-    "Application", "Characters", "Encoder", "GRUSeries", "HubImage", "HubSound", "ImageEncoder", "KerasHub", "Lexical",
+    "Application", "Characters", "Encoder", "GRUSeries", "GRUText", "HubImage", "HubSound", "ImageEncoder", "KerasHub", "Lexical",
     "MiniRocketSeries", "OwnImage", "OwnSound", "OwnText", "ScratchImage", "ScratchSeries", "ScratchSound", "ScratchText", "SeriesEncoder", "SoundEncoder", "SoundPicture",
     "Terms", "TextEncoder", "TfHub", "TfHubSound",
 ]  # fmt: skip
