@@ -45,6 +45,16 @@ def fitted():
     return pipe, rows(60, seed=1)
 
 
+def test_the_usual_fusion_is_that_of_what_the_modalities_give():
+    task, tokens = mm.Answer("answer"), mm.Text("question", "gru", pooling=None)
+    vector, whole = mm.Text("question", "gru"), mm.Image("image", "scratch")
+    patches = mm.Image("image", "scratch", pooling=None)
+    for given, fusion in (
+        ([tokens, patches], "word_attention"), ([vector, patches], "film"), ([vector, whole], "bilinear"), ([vector], "concat"),
+    ):  # fmt: skip
+        assert task.usual_fusion(given) == fusion == mm.Pipeline(given, task).fusion
+
+
 # --- answers
 
 

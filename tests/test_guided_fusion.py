@@ -183,6 +183,23 @@ def test_a_question_counts_what_it_asks_for(fusion):
     assert (head(values)["y"].numpy().argmax(axis=1) == answers).mean() > 0.95
 
 
+def test_words_find_where_a_thing_is():
+    """Words name a colour and a side: what counts is the place of that colour alone."""
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.permutation(4)[:2] for _ in range(600)])  # of both colours, in a grid of 2 × 2
+    asked, side = rng.integers(2, size=600), rng.integers(2, size=600)
+    patches = np.stack([places[:, [colour]] == np.arange(4) for colour in range(2)], axis=-1).astype("float32")
+    words = np.stack([np.eye(4)[asked], np.eye(4)[2 + side]], axis=1).astype("float32")
+    values = {"grid": patches, "words": words, "words.padding_mask": np.ones((600, 2), "int32")}
+    values |= {f"{name}.present": np.ones((600, 1)) for name in ("grid", "words")}
+    answers = (places[np.arange(600), asked] % 2 == side).astype(int)
+    features = inputs(grid=(4, 2), words=(None, 4)) | {"words.padding_mask": keras.Input((None,))}
+    head = mm.build_head(features, TASK, "word_attention", units=16, dropout=0.0)
+    head.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", jit_compile=False)
+    head.fit(values, answers, batch_size=50, epochs=12, verbose=0)
+    assert (head(values)["y"].numpy().argmax(axis=1) == answers).mean() > 0.95
+
+
 @BOTH
 def test_errors(fusion):
     patches, there, present, question = arguments()
