@@ -301,6 +301,20 @@ def test_no_word_of_a_page_is_left_out_and_a_picture_counts_those_that_it_leaves
     assert told[-2:] == ["word149", "… 10 more"]
 
 
+def test_bars_of_columns_tell_what_they_held_and_drawn_values_their_error(films, explained):
+    _, df = films
+    assert list(explained.cells) == ["tabular"]
+    rows = explained.cells["tabular"].assign(budget=[None, *df["budget"].iloc[1:6]])
+    errors = explained.modalities * 0 + 0.25
+    drawn = dataclasses.replace(explained, cells={"tabular": rows}, errors=errors)
+    for row in range(2):
+        axes = drawn.plot(row).axes
+        names = [text.get_text() for text in axes[-1].get_yticklabels()]
+        wanted = "missing" if row == 0 else f"{df['budget'].iloc[row]:.6g}"
+        assert f"budget = {wanted}" in names and f"release_date = {df['release_date'].iloc[row]}" in names
+        assert [text.get_text() for text in axes[0].get_yticklabels()] == [f"{n} (± 0.25)" for n in errors]
+
+
 def test_pictures_of_several_columns_lie_below_their_own_parts_of_the_map(explained):
     def picture(level, width):
         return tf.io.encode_png(np.full((20, width, 3), level, "uint8")).numpy()

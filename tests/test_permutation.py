@@ -88,7 +88,10 @@ def test_a_task_with_sides_falls_to_chance():
 
 def test_settings_that_cannot_work(fitted):
     pipe, df = fitted
-    with pytest.raises(ValueError, match=r"`repeats` must be 1 or more. Received: 0. Use for example 5."):
-        mm.permutation_importance(pipe, df, repeats=0)
+    for repeats in (0, 2.5, True):
+        with pytest.raises(
+            ValueError, match=rf"`repeats` must be an int of at least 1. Received: {repeats}. Use for example 5."
+        ):
+            mm.permutation_importance(pipe, df, repeats=repeats)
     with pytest.raises(KeyError, match="needs the column 'price'"):
         mm.permutation_importance(pipe, df.drop(columns="price"))

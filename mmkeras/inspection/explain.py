@@ -26,6 +26,7 @@ class Explanation:
         missed: (R,) by how much the pieces miss the difference that they divide, as a share of it; None without pieces.
         steps: int, places on the way from rows that say nothing at which gradients were taken, the most of any row; None without pieces.
         pictures: {modality: list of R tuples with a cell of each column} of the pictures that pieces are of.
+        cells: {modality: DataFrame (R, columns)} of the modalities whose pieces are columns, what these held.
         texts: names of the modalities whose pieces are words in their order.
         notes: sentences that belong to it.
 
@@ -49,6 +50,7 @@ class Explanation:
     missed: np.ndarray | None = None
     steps: int | None = None
     pictures: dict = dataclasses.field(default_factory=dict)
+    cells: dict = dataclasses.field(default_factory=dict)
     texts: tuple = ()
     notes: list = dataclasses.field(default_factory=list)
 
@@ -170,8 +172,12 @@ def _looked_inside(explanation, fitted, df, chosen):
     many = (missed > ENOUGH).sum()
     if many:
         notes.append(f"The pieces of {many:,} of {len(df):,} rows miss more than {ENOUGH:.0%} of what they divide.")
-    pictures = {}
+    pictures, cells = {}, {}
     for modality in fitted.trunk.modalities:
+        columns, rows = list(modality.all_columns), found.pieces.get(modality.name, [])
+        names = {name for row in rows if isinstance(row, list) for name, _ in row}
+        if names and names <= set(columns):
+            cells[modality.name] = df[columns]
         shown = [name for name, column in modality.readers.items() if column.picture]
         if shown and modality.name in found.pieces:
             columns = [map(modality.readers[name].shown, df[name]) for name in shown]
@@ -183,5 +189,6 @@ def _looked_inside(explanation, fitted, df, chosen):
         "missed": missed,
         "steps": int(found.steps.max()),
         "pictures": pictures,
+        "cells": cells,
     }
     return dataclasses.replace(explanation, **more, notes=notes)

@@ -49,8 +49,8 @@ def permutation_importance(pipe, df, repeats=5, seed=0):
     """
     import pandas as pd
 
-    if repeats < 1:
-        raise ValueError(f"`repeats` must be 1 or more. Received: {repeats!r}. Use for example 5.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
+        raise ValueError(f"`repeats` must be an int of at least 1. Received: {repeats!r}. Use for example 5.")
     fitted, df = pipe.check_fitted(), as_frame(df)
     judge = _Judge(fitted, df)
     orders = [np.random.default_rng([seed, number]).permutation(len(judge.df)) for number in range(repeats)]

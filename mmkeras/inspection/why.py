@@ -18,10 +18,11 @@ CONTEXT_SIZE = 320  # pixels a side of a picture
 
 def draw_row(explanation, row):
     """A matplotlib Figure: modalities on top, then what is within each of them."""
-    shares = explanation.modalities.iloc[row]
-    panels = [
-        (_bars, (list(shares.items()), "what each modality gave; blue spoke for it, red against it"), _tall(shares))
-    ]
+    shares = list(explanation.modalities.iloc[row].items())
+    if explanation.errors is not None:
+        errors = explanation.errors.iloc[row]
+        shares = [(f"{name} (± {errors[name]:.2g})", value) for name, value in shares]
+    panels = [(_bars, (shares, "what each modality gave; blue spoke for it, red against it"), _tall(shares))]
     for name, rows in explanation.pieces.items():
         if isinstance(rows[row], np.ndarray):
             cells = explanation.pictures[name][row] if name in explanation.pictures else (None,)
@@ -29,7 +30,11 @@ def draw_row(explanation, row):
         elif rows[row] and name in explanation.texts:
             panels.append((_words, (rows[row], name), 0.5 + 0.26 * len(_lines(rows[row]))))
         elif rows[row]:
-            panels.append((_bars, (_strongest(rows[row]), f"within {name}"), _tall(_strongest(rows[row]))))
+            bars = _strongest(rows[row])
+            if name in explanation.cells:
+                cells = explanation.cells[name].iloc[row]
+                bars = [(f"{column} = {_shown(cells[column])}", value) for column, value in bars]
+            panels.append((_bars, (bars, f"within {name}"), _tall(bars)))
     heights = [height for *_, height in panels]
     figure, axes = new_figure(8.4, 0.5 + sum(heights), heights)
     for (draw, what, _), place in zip(panels, axes, strict=True):
@@ -67,6 +72,15 @@ def _tall(bars):
 def _strongest(pieces):
     """The pieces of most weight, strongest first."""
     return sorted(pieces, key=lambda piece: -abs(piece[1]))[:MOST_BARS]
+
+
+def _shown(cell):
+    """A cell in a few signs."""
+    import pandas as pd
+
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return "missing"
+    return f"{cell:.6g}" if isinstance(cell, float | np.floating) else str(cell)
 
 
 def _bars(axes, bars, what):
