@@ -80,7 +80,7 @@ def _shown(cell):
 
     if pd.api.types.is_scalar(cell) and pd.isna(cell):
         return "missing"
-    return f"{cell:.6g}" if isinstance(cell, float | np.floating) else str(cell)
+    return f"{cell:.6g}" if isinstance(cell, float | np.floating) else str(cell).strip() or "missing"
 
 
 def _bars(axes, bars, what):
