@@ -44,15 +44,19 @@ def patches_of(layer, patches):
     return hidden + layer.places.numpy()[:3]
 
 
-def test_film_by_hand():
-    values = arguments()
-    layer = layer_of(FilmFusion, values)
-    hidden, question = patches_of(layer, values[0][0]), values[3][0]
+def modulated(layer, hidden, question):
+    """Mean and maximum of patches, by hand, as a question has them."""
     for step in layer.steps:
         scale, shift = np.split(dense(step["modulate"], question), 2)
         seen = normal(dense(step["weigh"], np.maximum(dense(step["see"], hidden), 0)))
         hidden = hidden + np.maximum((1 + scale) * seen + shift, 0)
-    wanted = np.concatenate([hidden.mean(0), hidden.max(0), question])
+    return [*hidden.mean(0), *hidden.max(0)]
+
+
+def test_film_by_hand():
+    values = arguments()
+    layer = layer_of(FilmFusion, values)
+    wanted = [*modulated(layer, patches_of(layer, values[0][0]), values[3][0]), *values[3][0]]
     np.testing.assert_allclose(layer(*values).numpy()[0], wanted, rtol=1e-4)
 
 
@@ -80,7 +84,8 @@ def test_word_attention_by_hand():
     seen = weights @ np.concatenate([dense(layer.seen, hidden), places], axis=1)
     much = (1 / (1 + np.exp(2 - scores))).sum(axis=1, keepdims=True) / np.sqrt(3)
     met = np.maximum(dense(layer.meet, np.concatenate([words, seen, much], axis=1)), 0)
-    wanted = np.concatenate([layer.read(met[None].astype("float32")).numpy()[0], hidden.mean(axis=0)])
+    read = layer.read(met[None].astype("float32")).numpy()[0]
+    wanted = [*read, *modulated(layer, hidden, words.mean(axis=0))]
     np.testing.assert_allclose(layer(*values).numpy()[0], wanted, rtol=1e-4)
     np.testing.assert_allclose(layer.looked(*values).numpy()[0], [*weights.mean(axis=0), 0], rtol=1e-4)
 
@@ -94,6 +99,7 @@ def test_words_that_are_padding_or_absent_say_nothing():
     words[:, 2], words[1] = 99.0, np.nan
     np.testing.assert_array_equal(layer(*values[:3], words, *values[4:]).numpy(), before)
     assert np.isfinite(before).all() and (before[1, :2] == 0).all() and (before[1, 2:] != 0).all()  # the picture speaks
+    np.testing.assert_array_equal(layer.looked(*values[:3], words, *values[4:]).numpy(), layer.looked(*values).numpy())
     np.testing.assert_array_equal(layer.looked(*values).numpy()[1], 0)
     turned = layer(*values[:3], values[3][:, [1, 0, 2]], *values[4:]).numpy()
     assert np.abs(turned[0] - before[0]).max() > 1e-3  # the order of words counts
@@ -127,7 +133,7 @@ def test_looks_add_up_to_one_over_what_is_there(fusion):
 def test_where_film_looks_by_hand():
     values = arguments(rows=1)
     layer = layer_of(FilmFusion, values)
-    hidden = layer.modulated(*values)[0].numpy()[0, :3]
+    hidden = layer.modulated(layer.patches(*values[:3])[0], values[3]).numpy()[0, :3]
     wanted = np.bincount(hidden.argmax(axis=0), minlength=4) / 2  # of two units
     np.testing.assert_allclose(layer.looked(*values).numpy()[0], wanted)
 
@@ -226,14 +232,16 @@ def test_word_attention_needs_words_and_heads_that_divide():
             ValueError, match=rf"`heads` must be a positive int that divides `units`, 4. Received: {value}"
         ):
             WordAttentionFusion(4, value)
+    with pytest.raises(ValueError, match="`blocks` of WordAttentionFusion must be a positive int. Received: 0"):
+        WordAttentionFusion(4, 2, 0)
     with pytest.raises(ValueError, match="'word_attention' needs two modalities that give sequences"):
         mm.build_head(inputs(grid=(4, 3), flat=(5,)), TASK, "word_attention")
 
 
 @pytest.mark.parametrize(("shapes", "grid", "width"), [
-    ({"words": (None, 6), "grid": (4, 3), "table": (2,)}, (4, 2), 18),
-    ({"grid": (6, 3), "words": (None, 6)}, (6, 1), 16),  # no square: a row of places
-    ({"words": (None, 6), "more": (None, 5)}, (1, 0), 16),  # of two texts the first is looked at
+    ({"words": (None, 6), "grid": (4, 3), "table": (2,)}, (4, 2), 26),
+    ({"grid": (6, 3), "words": (None, 6)}, (6, 1), 24),  # no square: a row of places
+    ({"words": (None, 6), "more": (None, 5)}, (1, 0), 24),  # of two texts the first is looked at
 ])  # fmt: skip
 def test_words_look_at_the_picture_and_others_join_afterwards(shapes, grid, width):
     masks = {f"{name}.padding_mask": keras.Input((None,)) for name in ("words", "more") if name in shapes}

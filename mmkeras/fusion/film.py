@@ -39,7 +39,9 @@ class FilmFusion(Guided):
     def __init__(self, units, blocks=2, **kwargs):
         super().__init__(units, **kwargs)
         if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
-            raise ValueError(f"`blocks` of FilmFusion must be a positive int. Received: {blocks!r}. Use for example 2.")
+            raise ValueError(
+                f"`blocks` of {type(self).__name__} must be a positive int. Received: {blocks!r}. Use for example 2."
+            )
         self.blocks = blocks
 
     def build(self, patches_shape, there_shape, present_shape, question_shape):
@@ -56,27 +58,31 @@ class FilmFusion(Guided):
                 "modulate": self.own(keras.layers.Dense, f"modulate_{number}", question_shape, units=2 * self.units),
             })  # fmt: skip
 
-    def modulated(self, patches, there, present, question):
-        """((B, P, U) patches as the question has them, (B, P, 1) which of them are there)."""
-        hidden, live = self.patches(patches, there, present)
+    def modulated(self, hidden, question):
+        """(B, P, U) patches as the question has them."""
         for step in self.steps:
             # γ = 1 + what is learnt, so that nothing is lost at the start.
             scale, shift = keras.ops.split(step["modulate"](question)[:, None], 2, axis=-1)
             seen = step["normalise"](step["weigh"](step["see"](hidden)))
             hidden = hidden + keras.ops.relu((1 + scale) * seen + shift)
-        return hidden, live
+        return hidden
 
-    def call(self, patches, there, present, question):
-        hidden, live = self.modulated(patches, there, present, question)
+    def pooled(self, hidden, live):
+        """(B, 2 · U), mean and maximum of the patches that are there; zeros where there is none."""
         count = keras.ops.sum(keras.ops.cast(live, hidden.dtype), axis=1)
         mean = keras.ops.sum(keras.ops.where(live, hidden, 0.0), axis=1) / keras.ops.maximum(count, 1)
         most = keras.ops.max(keras.ops.where(live, hidden, -1e4), axis=1)
         most = keras.ops.where(count > 0, most, keras.ops.zeros_like(most))
-        return keras.ops.concatenate([mean, most, question], axis=-1)
+        return keras.ops.concatenate([mean, most], axis=-1)
+
+    def call(self, patches, there, present, question):
+        hidden, live = self.patches(patches, there, present)
+        return keras.ops.concatenate([self.pooled(self.modulated(hidden, question), live), question], axis=-1)
 
     def looked(self, patches, there, present, question):
         """(B, P), the share of the units whose maximum lies there."""
-        hidden, live = self.modulated(patches, there, present, question)
+        hidden, live = self.patches(patches, there, present)
+        hidden = self.modulated(hidden, question)
         first = keras.ops.argmax(keras.ops.where(live, hidden, -1e4), axis=1)  # (B, U)
         shares = keras.ops.mean(keras.ops.one_hot(first, hidden.shape[1] or keras.ops.shape(hidden)[1]), axis=1)
         return keras.ops.where(live[..., 0], shares, keras.ops.zeros_like(shares))

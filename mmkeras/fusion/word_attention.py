@@ -5,23 +5,24 @@ import math
 import keras
 import numpy as np
 
-from mmkeras.fusion.base import zeros_where_absent
-from mmkeras.fusion.guided import Guided
+from mmkeras.fusion.film import FilmFusion
 from mmkeras.fusion.joint import ConcatFusion
 
 
-class WordAttentionFusion(Guided):
-    """Words attend to patches, and are read with what they saw: (B, P, D), (B, P), (B, 1), (B, T, Q), (B, T), (B, 1) → (B, 2 · U).
+class WordAttentionFusion(FilmFusion):
+    """Words attend to patches, and are read with what they saw: (B, P, D), (B, P), (B, 1), (B, T, Q), (B, T), (B, 1) → (B, 3 · U).
 
     Patches get their places in the picture, −1 to 1 across and down, and are brought to U units. The words are queries of `heads`: of
     each, a softmax over the patches takes what is seen and where, and Σ sigmoid(score) tells how much of it there is, which a softmax cannot.
     A gated recurrent layer (Cho et al., 2014, https://arxiv.org/abs/1406.1078) reads the words, each with what it saw, so that "the
-    circle left of the star" compares two places. Beside its last state stands the mean of the patches, which alone answers where no word is
-    known; where the picture is absent, the words do. The attention is that of Vaswani et al., 2017, from words to patches alone.
+    circle left of the star" compares two places. Beside its last state stand mean and maximum of the patches as `FilmFusion` has them by
+    the mean of the words: a network that sees from nothing learns from these what the words then look for. Where no word is known they alone
+    answer, and where the picture is absent, the words do. The attention is that of Vaswani et al., 2017, from words to patches alone.
 
     Args:
         units: int, U.
         heads: int, attention heads; must divide `units`.
+        blocks: int, see `FilmFusion`.
 
     Call arguments:
         patches: (B, P, D).
@@ -39,14 +40,14 @@ class WordAttentionFusion(Guided):
         >>> import mmkeras as mm
         >>> patches, words, there = np.ones((4, 9, 5)), np.ones((4, 7, 3)), np.ones((4, 1))
         >>> mm.fusion.WordAttentionFusion(8)(patches, np.ones((4, 9)), there, words, np.ones((4, 7)), there).shape
-        TensorShape([4, 16])
+        TensorShape([4, 24])
     """
 
     label = "word_attention"
     sequences = 2
 
-    def __init__(self, units, heads=4, **kwargs):
-        super().__init__(units, **kwargs)
+    def __init__(self, units, heads=4, blocks=2, **kwargs):
+        super().__init__(units, blocks, **kwargs)
         if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or units % heads:
             raise ValueError(f"`heads` must be a positive int that divides `units`, {units}. Received: {heads!r}.")
         self.heads = heads
@@ -101,28 +102,32 @@ class WordAttentionFusion(Guided):
 
     def call(self, patches, there, present, words, said, asked):
         said = keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool")
-        (words,) = zeros_where_absent([words], [asked])
-        scores, hidden, live, places = self.look(patches, there, present, words)
-        live = keras.ops.cast(live, scores.dtype)
+        words = keras.ops.where(said[..., None], words, keras.ops.zeros_like(words))
+        scores, hidden, there, places = self.look(patches, there, present, words)
+        live = keras.ops.cast(there, scores.dtype)
         count = keras.ops.maximum(keras.ops.sum(live, axis=1), 1)  # (B, 1)
-        weights = keras.ops.softmax(scores) * live[:, None, None, :, 0]
+        weights = keras.ops.softmax(scores) * live[:, None, None, :, 0]  # all zeros where no patch is there
         seen = keras.ops.einsum("bthp,bpv->bthv", weights, keras.ops.concatenate([self.seen(hidden), places], axis=-1))
         much = keras.ops.sum(keras.ops.sigmoid(scores - 2), axis=-1, keepdims=True) / count[:, None, None] ** 0.5
         looks = keras.ops.concatenate([seen, much], axis=-1)
         looks = keras.ops.reshape(looks, (*keras.ops.shape(words)[:2], looks.shape[2] * looks.shape[3]))
         read = self.read(self.meet(keras.ops.concatenate([words, looks], axis=-1)), mask=said)
-        return keras.ops.concatenate([read, keras.ops.sum(hidden * live, axis=1) / count], axis=-1)
+        heard = keras.ops.sum(keras.ops.cast(said, words.dtype), axis=1, keepdims=True)  # (B, 1) words
+        question = keras.ops.sum(words, axis=1) / keras.ops.maximum(heard, 1)
+        return keras.ops.concatenate([read, self.pooled(self.modulated(hidden, question), there)], axis=-1)
 
     def looked(self, patches, there, present, words, said, asked):
         """(B, P), the mean over the words and the heads of what they take of each patch."""
+        said = (keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool"))[..., None]
+        words = keras.ops.where(said, words, keras.ops.zeros_like(words))
         scores, _, live, _ = self.look(patches, there, present, words)
-        said = keras.ops.cast(keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool"), scores.dtype)
-        weights = keras.ops.mean(keras.ops.softmax(scores), axis=2) * said[..., None]
-        mean = keras.ops.sum(weights, axis=1) / keras.ops.maximum(keras.ops.sum(said, axis=1, keepdims=True), 1)
+        said = keras.ops.cast(said, scores.dtype)
+        weights = keras.ops.mean(keras.ops.softmax(scores), axis=2) * said
+        mean = keras.ops.sum(weights, axis=1) / keras.ops.maximum(keras.ops.sum(said, axis=1), 1)
         return keras.ops.where(live[..., 0], mean, keras.ops.zeros_like(mean))
 
     def compute_output_shape(self, patches_shape, *shapes):
-        return (patches_shape[0], 2 * self.units)
+        return (patches_shape[0], 3 * self.units)
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
