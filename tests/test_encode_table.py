@@ -314,6 +314,28 @@ def test_a_cluster_that_does_not_answer_is_told():
         cluster.check_address(address)
 
 
+def test_ray_that_does_not_start_is_told_and_closed():
+    class Ray:
+        running = True
+
+        def is_initialized(self):
+            return False
+
+        def init(self, **settings):
+            raise Exception("The current node timed out during startup.")
+
+        def shutdown(self):
+            self.running = False
+
+    ray = Ray()
+    with (
+        pytest.raises(ConnectionError, match="needs Ray to start.* Received: The current node timed out.* Call again"),
+        cluster.connected(ray),
+    ):
+        pass
+    assert not ray.running
+
+
 class FakeRay:
     def __init__(self, **free):
         self.free = free

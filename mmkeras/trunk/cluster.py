@@ -28,14 +28,20 @@ def connected(ray):
     """Connected to the cluster of $RAY_ADDRESS, or to this machine; a connection that is made here is closed here.
 
     Raises:
-        ConnectionError: the cluster does not answer.
+        ConnectionError: the cluster does not answer, or does not start.
     """
     if ray.is_initialized():
         yield
         return
     check_address(os.environ.get("RAY_ADDRESS", ""))
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        except Exception as error:  # Ray has no kind of its own for it
+            raise ConnectionError(
+                f"`on='ray'` needs Ray to start, or to be let in. Received: {str(error).strip() or type(error).__name__:.300} Call "
+                "again once other jobs leave it cores and memory, or use on='local'."
+            ) from error
         yield
     finally:
         ray.shutdown()
