@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
-from mmkeras.fusion import FilmFusion, StackedAttentionFusion, WordAttentionFusion
+from mmkeras.fusion import CrossAttentionFusion, FilmFusion, StackedAttentionFusion, WordAttentionFusion
 
 BOTH = pytest.mark.parametrize("fusion", [FilmFusion, StackedAttentionFusion])
 ALL = pytest.mark.parametrize("fusion", [FilmFusion, StackedAttentionFusion, WordAttentionFusion])
@@ -88,6 +88,24 @@ def test_word_attention_by_hand():
     wanted = [*read, *modulated(layer, hidden, words.mean(axis=0))]
     np.testing.assert_allclose(layer(*values).numpy()[0], wanted, rtol=1e-4)
     np.testing.assert_allclose(layer.looked(*values).numpy()[0], [*weights.mean(axis=0), 0], rtol=1e-4)
+
+
+def test_where_cross_attention_looks_by_hand():
+    patches, there, present, words, said, asked = (value.astype("float32") for value in arguments(WordAttentionFusion))
+    layer = CrossAttentionFusion(4, 2)
+    features, masks, presence = [words, patches], [said, there], [asked, present]
+    head = mm.build_head(inputs(words=(None, 3), grid=(4, 5)), TASK, "cross_attention", units=4)
+    assert head.get_layer("fusion").picture == 1  # what has a fixed length
+    layer(features, masks, presence)
+    layer.picture = 1
+    hidden, _ = layer.read(features, masks, presence)
+    query, key = layer.attentions[0].query_dense, layer.attentions[0].key_dense
+    scores = np.einsum("thd,phd->htp", query(hidden[0])[0, :2], key(hidden[1])[0, :3]) / np.sqrt(2)
+    weights = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    looked = layer.looked(*features, *masks, *presence).numpy()
+    np.testing.assert_allclose(looked[0], [*weights.mean(axis=(0, 1)), 0], rtol=1e-4)
+    presence = [asked, np.array([[1.0], [0], [1]], "float32")]
+    np.testing.assert_allclose(layer.looked(*features, *masks, *presence).numpy().sum(axis=1), [1, 0, 1], rtol=1e-5)
 
 
 def test_words_that_are_padding_or_absent_say_nothing():
@@ -243,6 +261,7 @@ def test_word_attention_needs_words_and_heads_that_divide():
     ({"words": (None, 6), "grid": (4, 3), "table": (2,)}, (4, 2), 26),
     ({"grid": (6, 3), "words": (None, 6)}, (6, 1), 24),  # no square: a row of places
     ({"words": (None, 6), "more": (None, 5)}, (1, 0), 24),  # of two texts the first is looked at
+    ({"grid": (4, 3), "second": (9, 3), "words": (None, 6)}, (4, 2), 27),  # patches are no words
 ])  # fmt: skip
 def test_words_look_at_the_picture_and_others_join_afterwards(shapes, grid, width):
     masks = {f"{name}.padding_mask": keras.Input((None,)) for name in ("words", "more") if name in shapes}

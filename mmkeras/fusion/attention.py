@@ -76,6 +76,7 @@ class CrossAttentionFusion(Fusion):
                 f"{name} needs one padding mask (B, T) for each feature. "
                 f"Received: {len(features_shape)} features, {len(masks_shape)} masks."
             )
+        self.picture = next((place for place, shape in enumerate(features_shape) if shape[1] is not None), 0)
         self.projections, self.before, self.attentions, self.after = [], [], [], []
         for number, shape in enumerate(features_shape):
 
@@ -92,18 +93,23 @@ class CrossAttentionFusion(Fusion):
             self.attentions.append(own(keras.layers.MultiHeadAttention, [hidden, others, others], "attention", **size))
             self.after.append(own(keras.layers.LayerNormalization, [hidden], "after"))
 
-    def call(self, features, masks, presence, training=None):
+    def read(self, features, masks, presence):
+        """[(B, T_i, U), …] hidden tokens, and [(B, T_i), …] which may be attended to, and averaged."""
         hidden = [
             normalise(project(feature))
             for feature, project, normalise in zip(
                 zeros_where_absent(features, presence), self.projections, self.before, strict=True
             )
-        ]  # (B, T_i, U)
-        # What may be attended to, and averaged: tokens that are no padding, of inputs that are there.
+        ]
+        # Tokens that are no padding, of inputs that are there.
         live = [
             keras.ops.cast(mask, "bool") & keras.ops.cast(there, "bool")
             for mask, there in zip(masks, presence, strict=True)
-        ]  # (B, T_i)
+        ]
+        return hidden, live
+
+    def call(self, features, masks, presence, training=None):
+        hidden, live = self.read(features, masks, presence)
         pooled = []
         for i, (query, attend, normalise) in enumerate(zip(hidden, self.attentions, self.after, strict=True)):
             keys = keras.ops.concatenate([h for j, h in enumerate(hidden) if j != i], axis=1)
@@ -116,6 +122,22 @@ class CrossAttentionFusion(Fusion):
             total = keras.ops.sum(normalise(query + answer) * weights, axis=1)
             pooled.append(total / keras.ops.maximum(keras.ops.sum(weights, axis=1), 1))
         return keras.ops.concatenate(pooled, axis=-1)
+
+    def looked(self, *inputs):
+        """(B, P), what the tokens of all others take of each patch, as the mean over them and the heads."""
+        count, total = len(inputs) // 3, 0.0
+        hidden, live = self.read(*(inputs[start : start + count] for start in (0, count, 2 * count)))
+        for i in (place for place in range(count) if place != self.picture):
+            others = [j for j in range(count) if j != i]
+            keys, allowed = (keras.ops.concatenate([x[j] for j in others], axis=1) for x in (hidden, live))
+            _, weights = self.attentions[i](
+                hidden[i], keys, attention_mask=allowed[:, None, :], return_attention_scores=True
+            )
+            start = sum(hidden[j].shape[1] for j in others[: others.index(self.picture)])
+            weights = keras.ops.mean(weights[..., start : start + hidden[self.picture].shape[1]], axis=1)
+            total += keras.ops.sum(weights * keras.ops.cast(live[i], weights.dtype)[..., None], axis=1)
+        total = keras.ops.where(live[self.picture], total, keras.ops.zeros_like(total))
+        return total / keras.ops.maximum(keras.ops.sum(total, axis=1, keepdims=True), 1e-9)
 
     def compute_output_shape(self, features_shape, masks_shape, presence_shape):
         return (features_shape[0][0], len(features_shape) * self.units)

@@ -59,11 +59,12 @@ class WordAttentionFusion(FilmFusion):
     @classmethod
     def attending(cls, sequences):
         picture = super().attending(sequences)
-        return picture + [name for name in sequences if name not in picture][:1]
+        others = [name for name in sequences if name not in picture]
+        return picture + sorted(others, key=lambda name: sequences[name][1] is not None)[:1]
 
     @classmethod
     def join(cls, inputs):
-        """All but the picture and the words join what came of these."""
+        """All but the picture and the words, those of no fixed length first, join what came of these."""
         both = inputs.sequence_names
         read = zip(inputs.sequences(), inputs.masks(), inputs.presence(both), strict=True)
         x = cls.make(inputs)(*[tensor for each in read for tensor in each])
