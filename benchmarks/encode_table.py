@@ -1,12 +1,12 @@
 """Encoding of tables: two Ray workers against this process, and rounds in which something is killed with -9.
 
-    python benchmarks/encode_table.py [--rows 20000] [--rounds 4] [--kill-rows 2000] [--tower PRESET]
+    python benchmarks/encode_table.py [--rows 20000] [--rounds 4] [--seed S] [--kill-rows 2000] [--tower PRESET]
     python benchmarks/encode_table.py --compare [--rows 20000] [--photos FOLDER [--weights FILE]]
 
 Made-up films, a BERT of two blocks with random weights. Printed are rows per second from the first block that is written to the last,
 start-up apart, and their ratio, beside the number of cores; and of the rounds, in which a worker, the raylet or the driver is killed
-at a random moment and the call is made again, how many rows were lost, doubled or wrong, and how many were encoded again. With --compare:
-how far features are from those that a fit caches.
+at a random moment (that of the same --seed is the same) and the call is made again, how many rows were lost, doubled or wrong, and how
+many were encoded again. With --compare: how far features are from those that a fit caches.
 """
 
 import argparse
@@ -90,8 +90,10 @@ def steady_rate(out):
 
 
 def stored(out):
-    """{key: features}, and how many rows there are."""
+    """{key: features}, and how many rows there are; none where a call ended before it had a store."""
     store, found, count = ParquetStore(out), {}, 0
+    if not store.towers():
+        return found, count
     (prefix,) = store.towers()
     layout = {"features": store.towers()[prefix]["layout"]["features"]}
     for group in store.row_groups(prefix):
@@ -101,15 +103,15 @@ def stored(out):
     return found, count
 
 
-def kill(process, victim, out, blocks):
-    """Kill one when a random number of blocks is stored; returns how many were, None where there was nothing to kill."""
+def kill(process, victim, out, after):
+    """Kill one when so many blocks are stored; returns how many were, None where there was nothing to kill."""
     while process.poll() is None and not parts(out):
         time.sleep(0.01)
     if process.poll() is not None:
         return None
     below = psutil.Process(process.pid).children(recursive=True)
     named = [child.pid for child in below if any(victim in word for word in child.cmdline()[:1])]
-    pid, after = process.pid if victim == "driver" else named[0], random.randrange(1, blocks)
+    pid = process.pid if victim == "driver" else named[0]
     while process.poll() is None and len(parts(out)) < after:
         time.sleep(0.005)
     if process.poll() is not None:
@@ -143,6 +145,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seed", type=int, help="of the moments")
     parser.add_argument("--kill-rows", type=int, default=2_000)
     parser.add_argument("--tower", help="preset of a tower of texts, in place of the BERT of two blocks, for the rates")
     parser.add_argument("--photos", help="folder of JPEG files, 2,000 of which are encoded")
@@ -163,7 +166,7 @@ def main():
             compare(pd.DataFrame({"photo": list(map(str, paths))}), photo, folder / "photos")
     else:
         rates(folder, films.head(options.rows), options.tower)
-        kills(folder, films.head(options.kill_rows), options.rounds)
+        kills(folder, films.head(options.kill_rows), options.rounds, random.Random(options.seed))
     shutil.rmtree(folder)
 
 
@@ -184,7 +187,7 @@ def rates(folder, films, tower):
         print(f"two Ray workers against this process: {rates['ray'] / rates['local']:.2f} times as fast", flush=True)
 
 
-def kills(folder, films, rounds):
+def kills(folder, films, rounds, chance):
     """Print what became of rows in rounds in which something is killed."""
     films.to_parquet(folder / "few.parquet")
     if rounds:
@@ -194,7 +197,7 @@ def kills(folder, films, rounds):
     for turn in range(rounds):
         out, victim, began = folder / f"round-{turn}", VICTIMS[turn % len(VICTIMS)], time.monotonic()
         process = start(folder / "few.parquet", folder / "tower", out, "ray", BLOCK)
-        hit = kill(process, victim, out, blocks)
+        hit = kill(process, victim, out, chance.randrange(1, blocks))
         made = finish(process, out)
         ended, before = time.monotonic() - began, stored(out)[1]
         again = (
