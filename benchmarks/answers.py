@@ -1,12 +1,14 @@
 """Questions about drawn pictures: easy-VQA, scenes of our own, and how many passes of a frozen tower many questions cost.
 
     python benchmarks/answers.py DATA_FOLDER [--free] [--text gru|lexical|scratch] [--fusion film] [--epochs 12] [--rivals FILE]
-    python benchmarks/answers.py --scenes 6000 [--free]
+    python benchmarks/answers.py --scenes 12000 [--weights FILE] [--free]
     python benchmarks/answers.py --photos FOLDER [--weights FILE] [--questions 10000] [--images 1400]
 
 DATA_FOLDER holds data/vqa (easy-VQA: 4,000 drawings of 64 × 64 to learn from, 13 answers). Training stops, and settings were chosen, on a tenth
 of the train images; the test questions are scored once. With --free a second model writes the answers, and it is told how often both
-agree. With --photos, made-up questions about JPEG files; printed is how many images went through the frozen tower.
+agree. Scenes are drawn by us; those to be judged have a seed of their own, and another part than those is held out to stop by. With --weights
+(of MobileNetV2) its frozen blocks up to the middle see them, once each, without it a network that learns from nothing. With --photos, made-up
+questions about JPEG files; printed is how many images went through the frozen tower.
 """
 
 import argparse
@@ -14,17 +16,20 @@ import pathlib
 import tempfile
 import time
 
+import keras
 import numpy as np
 import pandas as pd
 
 import mmkeras as mm
+from mmkeras.modalities.image import image_tower
 from mmkeras.trunk.store import open_store
 
 CHOOSES = {"units": 128, "dropout": 0.1}
 WRITES = {"width": 128, "dropout": 0.1}
 RATES = {"gru": 2e-3, "lexical": 4e-3, "scratch": 1e-3}
 HELD = 0.1  # of the train images
-SCENE = 128  # pixels, of which the small network leaves a grid of 8 × 8
+SCENE = 128  # pixels, of which both networks leave a grid of 8 × 8
+MIDDLE = "block_12_add"  # of MobileNetV2, behind which it would leave 4 × 4
 
 
 def easy_vqa(folder):
@@ -41,13 +46,23 @@ def scenes(count, folder):
     return *mm.split_frame(df, HELD, seed=0, by="image"), test
 
 
+def middle(weights, folder):
+    """A file of MobileNetV2 up to `MIDDLE`, from pixels in 0 to 255, (B, 128, 128, 3), to (B, 8, 8, 96)."""
+    whole = image_tower("MobileNetV2", weights, (SCENE, SCENE), pooling=None).layers[-1]
+    pixels = keras.Input((SCENE, SCENE, 3))
+    seen = keras.Model(whole.input, whole.get_layer(MIDDLE).output)(keras.layers.Rescaling(1 / 127.5, -1)(pixels))
+    path = f"{folder}/middle.keras"
+    keras.Model(pixels, seen).save(path)
+    return path
+
+
 def pipeline(options, *, free, kind):
     encoder = "gru" if free and options.text == "lexical" else options.text
     settings = {} if encoder == "lexical" else {"pooling": None, "sequence_length": 24}
     size = (SCENE, SCENE) if options.scenes else (64, 64)
     modalities = [
         mm.Text("question", encoder=encoder, name="question", **settings),
-        mm.Image("image", encoder="scratch", image_size=size, pooling=None, augment=False),
+        mm.Image("image", encoder=options.sees, image_size=size, pooling=None, augment=False),
     ]
     task = mm.Answer("answer", free=free, question_kind=kind)
     return mm.Pipeline(modalities, task, options.fusion, **(WRITES if free else CHOOSES))
@@ -90,7 +105,12 @@ def passes(options):
     df = pd.DataFrame({"image": rng.choice(photos, options.questions)})
     df["question"] = [f"is there a {name}?" for name in rng.choice(names, len(df))]
     df["answer"] = [list(some) for some in rng.choice(["yes", "no", "maybe"], (len(df), 10))]
-    tower = {"encoder": "MobileNetV2", "weights": options.weights, "image_size": (224, 224), "pooling": None}
+    tower = {
+        "encoder": "MobileNetV2",
+        "weights": options.weights or "imagenet",
+        "image_size": (224, 224),
+        "pooling": None,
+    }
     with tempfile.TemporaryDirectory() as cache:
         modalities = [mm.Text("question", encoder="lexical", name="question"), mm.Image("image", **tower)]
         pipe, start = mm.Pipeline(modalities, mm.Answer("answer"), **CHOOSES), time.perf_counter()
@@ -107,7 +127,8 @@ def main():
     parser.add_argument("folder", type=pathlib.Path, nargs="?")
     parser.add_argument("--scenes", type=int)
     parser.add_argument("--photos", type=pathlib.Path)
-    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--weights", help="of MobileNetV2: a file, or imagenet")
+    parser.set_defaults(sees="scratch")
     parser.add_argument("--questions", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=1_400)
     parser.add_argument("--text", choices=list(RATES), default="gru")
@@ -121,6 +142,8 @@ def main():
         passes(options)
     elif options.scenes:
         with tempfile.TemporaryDirectory() as folder:
+            if options.weights:
+                options.sees = middle(options.weights, folder)
             judge(options, scenes(options.scenes, folder), "kind")
     else:
         judge(options, easy_vqa(options.folder / "data/vqa"), None)
