@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 
+from mmkeras.fusion import Fusion
 from mmkeras.graph import load_model
-from mmkeras.registry import find_class, import_path
+from mmkeras.registry import find_class, import_path, named
 from mmkeras.trunk.training import Plan, seeded, side_by_side
 
 # How rivals of a loaded Pipeline are trained, whose own plan is not kept.
@@ -33,6 +34,14 @@ class Bench:
     validation: object = None
     settings: dict = dataclasses.field(default_factory=dict)
     plan: Plan = DEFAULT_PLAN
+
+    def settings_of(self, names):
+        """Settings of a head of some modalities: the task's usual fusion, where they give fewer sequences than the Pipeline's needs."""
+        kept = [modality for modality in self.modalities if modality.name in names]
+        fusion = self.settings.get("fusion")
+        if fusion is None or sum(modality.sequence for modality in kept) >= named(Fusion, fusion, "fusion").sequences:
+            return self.settings
+        return {**self.settings, "fusion": self.task.usual_fusion(kept)}
 
 
 class Rival(abc.ABC):
@@ -134,7 +143,7 @@ class Alone(Rival):
             loss, heads = task.choose_loss(bench.plan.loss, bench.rows.target), {}
             for number, (kept, _) in enumerate(reads.values()):
                 inputs = bench.trunk.head_inputs(kept)
-                heads[f"head_{number}"] = task.build_head(inputs, bench.rows.target, **bench.settings)
+                heads[f"head_{number}"] = task.build_head(inputs, bench.rows.target, **bench.settings_of(kept))
             trunk = bench.trunk.branch()
             together = side_by_side({name: task.training(head, loss) for name, head in heads.items()})
             trunk.train(together, bench.rows, dataclasses.replace(bench.plan, verbose=0))
