@@ -10,9 +10,18 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras.cli.commands import main
-from mmkeras.evaluation.answers import PriorByKind, credit, credits_of, first_words, plain_answer, shares
+from mmkeras.evaluation.answers import (
+    WHOLE,
+    PriorByKind,
+    credit,
+    credits_of,
+    first_words,
+    kinds_section,
+    plain_answer,
+    shares,
+)
 from mmkeras.evaluation.looking import looked_at
-from mmkeras.tasks.answer import people_of
+from mmkeras.tasks.answer import Answers, people_of
 from mmkeras.trunk.store import open_store
 
 QUICK = {"epochs": 25, "batch_size": 32, "learning_rate": 1e-2, "verbose": 0}
@@ -49,8 +58,10 @@ def test_the_usual_fusion_is_that_of_what_the_modalities_give():
     task, tokens = mm.Answer("answer"), mm.Text("question", "gru", pooling=None)
     vector, whole = mm.Text("question", "gru"), mm.Image("image", "scratch")
     patches = mm.Image("image", "scratch", pooling=None)
+    more = mm.Image("more", "scratch", pooling=None, name="more")
     for given, fusion in (
         ([tokens, patches], "word_attention"), ([vector, patches], "film"), ([vector, whole], "bilinear"), ([vector], "concat"),
+        ([vector, patches, more], "film"), ([patches, more, tokens], "word_attention"),  # patches are no words
     ):  # fmt: skip
         assert task.usual_fusion(given) == fusion == mm.Pipeline(given, task).fusion
 
@@ -73,11 +84,39 @@ def test_the_usual_fusion_is_that_of_what_the_modalities_give():
         ("\tblue\n", "blue"),
         ("t-shirt", "t shirt"),
         ("红色", "红色"),
+        (".5", ".5"),  # a point in front of a digit is decimal
+        ("$.50.", "$.50"),
+        ("2:50 p.m.", "2:50 pm"),
+        ("red, white,blue", "red whiteblue"),  # a sign beside a blank goes without a trace, wherever it stands
+        ("1,000 t-shirts", "1000 tshirts"),  # beside a number with a comma all signs do
+        ("neednt", "needn't"),
+        ("Oclock", "o'clock"),
+        ("youdve", "youdve"),
+        ("youd've", "you'd've"),
+        ("couldnt've", "couldn't've"),
+        ("whore", "whore"),  # no short form of "who are"
+        ("mights", "mights"),
+        ("yall", "y'all"),
+        ("?", "?"),  # nothing would be left
+        ("A", "a"),
+        ("", ""),
+        (1, "1"),
+        (1.0, "1"),
+        (np.float32(2.5), "2.5"),
+        (float("inf"), "inf"),
+        (b"No!", "no"),
+        ("\ud800x", "\ufffdx"),  # which files cannot hold
     ],
 )
 def test_answers_are_written_alike(text, plain):
     assert plain_answer(text) == plain
     assert plain_answer(plain) == plain
+
+
+def test_short_forms_are_those_of_the_public_evaluation():
+    """Its list has 113 that change, of each apostrophe that a form has one that lacks it."""
+    assert len(WHOLE) == 113
+    assert all(plain_answer(short) == whole == plain_answer(whole) for short, whole in WHOLE.items())
 
 
 def test_accuracy_of_vqa_by_hand():
@@ -125,6 +164,23 @@ def test_cells_of_many_forms():
     assert people_of(pd.Series(cells, dtype=object)) == want
 
 
+def test_lists_of_many_forms():
+    cells = [[b"Yes", b"no"], np.array(["yes", "no"]), np.array([b"yes", b"no"], object), "['Yes' 'no']", "['yes', nan, None]",
+             {"no", "yes"}, "[1, 2.0]", "[laughs] yes", '{"answer": "no"}', "[]", ["", None, "?"], [np.str_("no")]]  # fmt: skip
+    want = [["yes", "no"]] * 4 + [["yes"], ["no", "yes"], ["1", "2"], ["laughs yes"], ["no"], [], ["?"], ["no"]]
+    assert people_of(pd.Series(cells, dtype=object)) == want
+    with pytest.raises(ValueError, match="Cells of 'answer' must be answers or lists of answers"):
+        people_of(pd.Series(["[['yes']]"], name="answer"))
+
+
+def test_what_most_people_said_is_the_answer_of_a_row():
+    answers = Answers(
+        {"yes": 0, "no": 1, "odd": 2}, [["yes"] * 4 + ["no"] * 6, ["mauve"] * 6 + ["no"] * 4, ["mauve"]], {}
+    )
+    assert answers.values.tolist() == [1, 1, -1]  # though both answers of the first teach by a half
+    np.testing.assert_allclose(answers.take([0, 2])[1], [[0.5, 0.5, 0], [0, 0, 0]])
+
+
 def test_kinds_are_first_words():
     assert first_words("What colour is the bus?") == "what colour"
     assert first_words("") == ""
@@ -158,11 +214,45 @@ def test_prior_by_kind_by_hand(fitted):
 
 
 def test_kinds_of_a_column():
-    df = rows().assign(sort=["first", "second"] * 120)
+    df = rows().assign(sort=pd.Categorical(["first", "second"] * 120))
+    df.loc[0, "sort"] = None
     pipe = answerer(task=mm.Answer("answer", question_kind="sort"))
     pipe.fit(df, **{**QUICK, "epochs": 1})
-    assert set(pipe.evaluate(df, verbose=0).table("kinds").index) == {"first", "second"}
+    assert set(pipe.evaluate(df, verbose=0).table("kinds").index) == {"first", "second", ""}
     assert len(pipe.predict(df.drop(columns=["answer", "sort"]))) == len(df)  # which only reports need
+
+
+def test_kinds_are_one_whatever_their_dtype():
+    task, told = mm.Answer("answer", question_kind="sort"), [mm.Tabular(categorical=["hue"])]
+    for sort in ([1, 2], [1.0, 2.0], ["1", " 2"], pd.Categorical([1, 2])):
+        assert task.kinds(task.units(rows(2).assign(sort=sort), told)).tolist() == ["1", "2"]
+    gaps = task.units(rows(3).assign(sort=[1, None, np.nan]), told)
+    assert task.kinds(gaps).tolist() == ["1", "", ""]
+
+
+def test_intervals_of_a_kind_draw_the_questions_of_a_picture_together():
+    right, people, kinds = np.repeat([0.0, 1.0], 20), [["yes"]] * 40, np.array(["what"] * 40)
+    apart, pictures = (kinds_section(kinds, people, right, together=x).table for x in (None, np.repeat([0, 1], 20)))
+    assert apart["low"].item() > 0.2 and (pictures["low"].item(), pictures["high"].item()) == (0.0, 1.0)
+
+
+def test_answers_that_cannot_be_chosen_are_wrong_in_training_too():
+    """Targets of zeros, whose largest is the first answer, are not right where that is chosen."""
+    (metric,) = mm.Answer("answer", classes=["red", "blue"]).metrics()
+    metric.update_state(np.array([[0, 0], [1, 0], [0.4, 0.6]]), np.array([[0.9, 0.1]] * 3))
+    assert metric.name == "accuracy" and float(metric.result()) == pytest.approx(1 / 3)
+
+
+def test_rivals_without_a_modality_join_the_others_as_they_can(tmp_path):
+    """Of a question, an image and a table, "without image" leaves one sequence, which words cannot attend to."""
+    tf.io.write_file(str(tmp_path / "a.png"), tf.io.encode_png(np.zeros((32, 32, 3), "uint8")))
+    text = mm.Text("question", encoder="scratch", pooling=None, sequence_length=8, name="question")
+    image = mm.Image("image", encoder="scratch", image_size=(32, 32), pooling=None, augment=False)
+    df = rows(40).assign(image=str(tmp_path / "a.png"))
+    pipe = mm.Pipeline([text, image, mm.Tabular(categorical=["hue"], name="thing")], mm.Answer("answer"), units=8)
+    pipe.fit(df, **{**QUICK, "epochs": 1}, validation_data=False)
+    names = pipe.evaluate(df.head(8), verbose=0).baselines.index
+    assert pipe.fusion == "word_attention" and {"without image", "without question", "thing alone"} <= set(names)
 
 
 def test_answers_out_of_the_list_count_as_wrong(fitted):
@@ -223,7 +313,10 @@ def test_rows_of_one_picture_are_held_out_together(tmp_path):
     assert len(pipe.predict_labels(absent)) == 3  # the question alone answers
     notes = pipe.evaluate(pd.concat([absent, df.tail(9)]), verbose=0).notes
     assert "3 of 12 rows show nothing: the question alone answers." in notes
-    assert "3 of 3 rows ask nothing." in pipe.evaluate(df.head(3).assign(question=" "), verbose=0).notes
+    strange = df.head(4).assign(question=[" ", "?", "zzz", "是红色的吗"])
+    notes = pipe.evaluate(strange, verbose=0).notes
+    assert "2 of 4 rows ask nothing." in notes
+    assert "2 of 4 rows ask in words of which no training question has one." in notes
 
 
 # --- writing
@@ -266,8 +359,28 @@ def test_written_answers_are_kept_and_served(writer, tmp_path):
     np.testing.assert_allclose(served["probability"], pipe.predict(test)["probability"], atol=1e-5)
 
 
+def test_signs_that_words_leave_out_are_written_as_people_spell_them(tmp_path):
+    """The decoder writes words: "2 50" is the time that people spell "2:50"."""
+    said = ["2:50", "1.5", "红色", "don't know", "50%", "1:5"]
+    df = pd.DataFrame({"question": [f"what is {'abcd'[n % 4]}?" for n in range(80)], "hue": 1.0})
+    df["answer"] = [said[n % 4] for n in range(80)]
+    df.loc[:7, "answer"] = ["50%", "50%", "1:5", "1:5", "?", "?", "50%", "very very long " * 9]
+    task = mm.Answer("answer", free=True)
+    with pytest.warns(UserWarning):
+        learnt = task.adapt(task.units(df, modalities()))
+    assert learnt.state["spellings"] == {"2 50": "2:50", "1 5": "1.5", "50": "50%"}  # of "1 5" the more frequent
+    times = pd.DataFrame({"question": "what time is it?", "hue": 1.0, "answer": ["2:50"] * 76 + ["1.5"] * 4})
+    pipe = answerer("scratch", task, width=32, heads=2, dropout=0.0)
+    pipe.fit(times, **{**QUICK, "epochs": 12}, validation_data=False)
+    assert (pipe.predict_labels(times) == "2:50").all()
+    pipe.export(tmp_path / "served")
+    serve = tf.saved_model.load(tmp_path / "served").signatures["serve"]
+    assert serve(question=tf.constant(["what time is it?"]), hue=tf.constant(["1"]))["answer"].numpy() == [b"2:50"]
+
+
 def test_nothing_is_no_answer():
-    """Even a model that knows nothing writes a word."""
+    """Even a model that knows nothing writes a word, greedily or by a beam."""
+    assert mm.Answer("answer", free=True, decoding={"method": "beam"}).decode_settings["min_length"] == 1
     pipe = answerer("scratch", mm.Answer("answer", free=True), width=8, heads=2)
     pipe.fit(rows(40), epochs=1, verbose=0)
     assert (pipe.predict_labels(rows(20, seed=3)) != "").all()
@@ -309,8 +422,14 @@ def test_targets_that_cannot_work():
 
 def test_answers_to_choose_from_are_plain_too():
     assert mm.Answer("answer", classes=["The Dog", "Two"]).classes == ("dog", "2")
+    assert mm.Answer("answer", classes=["A", "?", 1.0]).classes == ("a", "?", "1")  # as cells are read
     with pytest.raises(ValueError, match="must be different names"):
         mm.Answer("answer", classes=["a dog", "Dog"])
+    with pytest.raises(ValueError, match="at least two answers to choose from. Received: \\('dog',\\)"):
+        mm.Answer("answer", classes=["dog"])
+    task = mm.Answer("answer", classes=["mauve", "red"])
+    with pytest.raises(ValueError, match=r"at least two of the given `classes` .*Received: \['red'\] in 40 rows"):
+        task.adapt(task.units(rows(40), modalities()))
 
 
 def test_answers_that_differ_in_case_only_are_one():
@@ -330,7 +449,7 @@ def test_questions_without_a_known_word_are_answered(fitted, question):
 # --- what counted
 
 
-@pytest.mark.parametrize("fusion", ["film", "stacked_attention"])
+@pytest.mark.parametrize("fusion", ["film", "stacked_attention", "cross_attention"])
 def test_a_report_shows_what_of_a_picture_counted(tmp_path, fusion):
     paths = [str(tmp_path / f"{number}.png") for number in range(24)]
     for number, path in enumerate(paths):
@@ -339,7 +458,12 @@ def test_a_report_shows_what_of_a_picture_counted(tmp_path, fusion):
         tf.io.write_file(path, tf.io.encode_png(pixels))
     df = pd.DataFrame({"image": paths * 4, "question": "what colour is it?", "answer": ["blue", "red"] * 48})
     image = mm.Image("image", encoder="scratch", image_size=(64, 64), pooling=None, augment=False)
-    pipe = mm.Pipeline([mm.Text("question", encoder="lexical"), image], mm.Answer("answer"), fusion, units=16)
+    words = (
+        {"encoder": "scratch", "pooling": None, "sequence_length": 8}
+        if fusion == "cross_attention"
+        else {"encoder": "lexical"}
+    )
+    pipe = mm.Pipeline([mm.Text("question", **words), image], mm.Answer("answer"), fusion, units=16)
     pipe.fit(df, **{**QUICK, "epochs": 2})
     weights = looked_at(pipe.trunk, pipe.head, df)
     assert weights.shape == (96, 4, 4)
@@ -373,12 +497,29 @@ def test_the_command_answers(fitted, tmp_path, capsys):
     words.fit(rows(), **{**QUICK, "epochs": 2})
     words.save(tmp_path / "model")
     assert main(["answer", str(tmp_path / "model"), "", "is it red?", "what colour is it?"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert len(lines) == 2 and "No image" not in told.err  # it reads none
     assert re.fullmatch(r"is it red\? (yes|no) \(0\.\d\d\)", lines[0])
     pipe.save(tmp_path / "other")
     assert main(["answer", str(tmp_path / "other"), "", "is it red?"]) == 2
     assert "takes a model that answers by one text and one picture" in capsys.readouterr().err
+
+
+def test_the_command_tells_what_was_not_there(tmp_path, capsys):
+    path = str(tmp_path / "a.png")
+    tf.io.write_file(path, tf.io.encode_png(np.zeros((8, 8, 3), "uint8")))
+    image = mm.Image("image", encoder="scratch", image_size=(8, 8))
+    pipe = mm.Pipeline([mm.Text("question", encoder="lexical"), image], mm.Answer("answer"), units=8)
+    pipe.fit(rows(40).assign(image=path), **{**QUICK, "epochs": 1})
+    pipe.save(tmp_path / "model")
+    assert main(["answer", str(tmp_path / "model"), "", "is it red?", "zzz"]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2 and "No image: the question alone answers." in told.err
+    assert "'zzz' has no word of the training questions: nothing answers." in told.err
+    assert "'is it red?'" not in told.err
+    assert main(["answer", str(tmp_path / "model"), path, ""]) == 0
+    assert "'' has no word of the training questions: the image answers." in capsys.readouterr().err
 
 
 def test_many_questions_about_an_image_cost_one_pass_of_a_frozen_tower(tmp_path):

@@ -10,7 +10,7 @@ def add_answer(parser):
 
 
 def answers_to(pipe, image, questions):
-    """[(question, answer, its probability), …].
+    """([(question, answer, its probability), …], sentences about what was not there to answer by).
 
     Args:
         pipe: a fitted `Pipeline` for `Answer`. image: str, a path. questions: list of str.
@@ -32,5 +32,11 @@ def answers_to(pipe, image, questions):
         )
     df = pd.DataFrame({words[0]: questions, **dict.fromkeys(pictures, image)})
     fitted = pipe.check_fitted()
-    predictions = fitted.predict(df, keep=False)
-    return list(zip(questions, task.decide(predictions), task.sure_of(predictions).tolist(), strict=True))
+    task, predictions = fitted.task, fitted.predict(df, keep=False)
+    notes = ["No image: the question alone answers."] if pictures and not image else []
+    for question, strange in zip(questions, task.strange(questions), strict=True):
+        if strange or not question.strip():
+            notes.append(
+                f"{question!r} has no word of the training questions: {'the image' if image else 'nothing'} answers."
+            )
+    return list(zip(questions, task.decide(predictions), task.sure_of(predictions).tolist(), strict=True)), notes

@@ -176,8 +176,11 @@ def caption(options):
 
 def answer(options):
     pipe = load_folder(options.model, options.unsafe)
-    for question, said, sure in answers_to(pipe, options.image, options.questions):
+    answers, notes = answers_to(pipe, options.image, options.questions)
+    for question, said, sure in answers:
         print(f"{question} {said} ({sure:.2f})")
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def evaluate(options):

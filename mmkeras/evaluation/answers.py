@@ -10,6 +10,7 @@ import numpy as np
 from mmkeras.evaluation.metrics import bootstrap, interval
 from mmkeras.evaluation.rivals import Rival
 from mmkeras.evaluation.sections import Section, confusion_section
+from mmkeras.layers.scripts import valid
 
 AGREE = 3  # people whose answer is wholly right
 SHOWN_KINDS, SHOWN_ANSWERS, SHOWN_ROWS = 25, 12, 6
@@ -23,30 +24,52 @@ NUMBERS = dict(
 )
 NUMBERS["none"] = "0"
 ARTICLES = {"a", "an", "the"}
-MARKS = r";/\[\]\"{}()=+\\_\-<>@`,?!"
-# Short forms that people write without their apostrophe.
-SHORT = re.compile(
-    r"\b(?:(?P<no>are|ca|could|did|does|do|had|has|have|is|might|must|sha|should|was|were|wo|would)nt"
-    r"|(?P<other>could|might|must|should|would|they|you|who|that|there|what|where|somebody|someone|something)(?P<end>ve|d|ll|re|s))\b"
-)
+MARKS = r""";/[]"{}()=+\_-><@`,?!"""
+# Short forms that may lack an apostrophe, by their ends.
+SHORT = {
+    "n't": "ai are ca could did does do had has have is might must need ought sha should was were wo would",
+    "n't've": "could had might should would",
+    "'d": "he how it someone something there they where who you",
+    "'d've": "he it she somebody someone something there they we who y'all you",
+    "'ll": "how it somebody someone something they what who why y'all you",
+    "'re": "there they what why you",
+    "'s": "he how somebody someone that there what when where who why",
+    "'ve": "could might must not should they we what where who would you",
+    "": "ma'am o'clock 'ow's'at 'twas y'all",
+}
+WHOLE = {
+    word[:place] + word[place + 1 :]: word
+    for end, begins in SHORT.items()
+    for word in (begin + end for begin in begins.split())
+    for place, sign in enumerate(word)
+    if sign == "'"
+}
 
 
-def plain_answer(text):
+def plain_answer(answer):
     """An answer as it is compared with others, by the rules of the public evaluation of VQA (Antol et al., 2015).
 
-    Small letters; no punctuation, but commas and points within numbers and apostrophes; no articles; "two" is "2", "none" is "0",
-    and "isnt" is "isn't".
+    Small letters; no punctuation, but decimal points, colons and apostrophes; no articles; "two" is "2", "none" is "0",
+    and "isnt" is "isn't". A sign beside a blank, and all signs beside a number such as "1,000", go without a trace, others leave a blank.
+    Otherwise than there, an answer of which nothing would be left stays as it is, in small letters.
+
+    Args:
+        answer: str, bytes or a number, of which 1.0 and 1 are the same.
 
     Example:
-        >>> [plain_answer(text) for text in ["The Dog.", "two", "Isnt it?", "1,000.5", "blue/green"]]
-        ['dog', '2', "isn't it", '1000.5', 'blue green']
+        >>> [plain_answer(text) for text in ["The Dog.", "two", "Isnt it?", "1,000.5", "blue/green", "?", 3.0]]
+        ['dog', '2', "isn't it", '1000.5', 'blue green', '?', '3']
     """
-    text = " ".join(str(text).split()).lower()
-    text = re.sub(rf"(?<=\d),(?=\d)|(?:^|(?<=\s))[{MARKS}]|[{MARKS}](?=\s|$)", "", text)
-    text = re.sub(rf"[{MARKS}]", " ", text)
-    text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
-    words = [NUMBERS.get(word, word) for word in text.split() if word not in ARTICLES]
-    return SHORT.sub(lambda m: f"{m['no']}n't" if m["no"] else f"{m['other']}'{m['end']}", " ".join(words))
+    if isinstance(answer, bytes):
+        answer = answer.decode("utf-8", "replace")
+    if isinstance(answer, float | np.floating) and float(answer).is_integer():
+        answer = int(answer)
+    text = plain = " ".join(valid(str(answer)).lower().split())
+    number = re.search(r"\d,\d", text)
+    for mark in MARKS:
+        plain = plain.replace(mark, "" if number or f"{mark} " in text or f" {mark}" in text else " ")
+    words = [NUMBERS.get(word, word) for word in re.sub(r"\.(?!\d)", "", plain).split()]
+    return " ".join(WHOLE.get(word, word) for word in words if word not in ARTICLES) or text
 
 
 def credit(answers, people):
@@ -113,11 +136,12 @@ def credits_of(answers, people):
     return right, np.array([float(answer == usual(some)) for answer, some in zip(answers, people, strict=True)])
 
 
-def kinds_section(kinds, people, right, notes=()):
+def kinds_section(kinds, people, right, *, notes=(), together=None):
     """A row for each kind of question, most questions first: how right its answers are, and the answer that people gave most.
 
     Args:
         kinds: (R,) str. people: list of R lists. right: (R,) from 0 to 1. notes: sentences.
+        together: (R,) ints, equal where rows are drawn in resamples as one, or None.
     """
     import pandas as pd
 
@@ -130,7 +154,7 @@ def kinds_section(kinds, people, right, notes=()):
         def mean(weights, members=members):
             return {"right": weights @ right[members] / weights.sum(axis=1)}
 
-        point, drawn = bootstrap(mean, len(members), 200, 0)
+        point, drawn = bootstrap(mean, len(members), 200, 0, together=None if together is None else together[members])
         low, high = interval(drawn["right"])
         said = [usual(people[row]) for row in members]
         rows[name] = {"questions": len(members), "vqa_accuracy": point["right"], "low": low, "high": high, "most said": usual(said)}  # fmt: skip

@@ -1,13 +1,12 @@
 """The task of answering questions: what both of its kinds share, an answer chosen of many, and one written in words."""
 
-import ast
 import dataclasses
-import json
+import re
 import warnings
 
 import numpy as np
 
-from mmkeras.data.categories import group
+from mmkeras.data.categories import ALWAYS, CategoryColumn, group
 from mmkeras.data.columns import check_frame
 from mmkeras.data.frames import column_label
 from mmkeras.data.targets import Values
@@ -25,28 +24,29 @@ from mmkeras.evaluation.answers import (
     usual,
 )
 from mmkeras.evaluation.linear import word_columns
+from mmkeras.evaluation.sentences import words_of
 from mmkeras.registry import subclasses
 from mmkeras.tasks.base import Task
-
-LONGEST = 100_000  # signs of a cell that lists answers
+from mmkeras.tasks.label_cells import LabelError, entries_of, is_gap
 
 
 class Answers(Values):
     """What people answered to questions.
 
     Attributes:
-        values: (R,) int32 numbers of what most people said, −1 where that is no answer of the task.
-        people: list of R lists of plain answers. question, kinds: (R,) str. picture: (R,) ints, equal for one picture. shown, asked: (R,) bools.
+        values: (R,) int32 numbers of what most people said of the task's answers, −1 where they said none of these.
+        people: list of R lists of plain answers. question, kinds: (R,) str. picture: (R,) ints, equal for one picture.
+        shown, asked, strange: (R,) bools: whether there is a picture, a question, and one in words that no training question has.
     """
 
     together = property(lambda self: self.picture)
 
     def __init__(self, numbers, people, told):
-        known = [{numbers[a]: share for a, share in shares(some).items() if a in numbers} for some in people]
-        super().__init__(np.array([max(some, key=some.get, default=-1) for some in known], "int32"))
+        known = [[answer for answer in some if answer in numbers] for some in people]
+        super().__init__(np.array([numbers[usual(some)] if some else -1 for some in known], "int32"))
         vars(self).update(told)
-        self.people = people
-        self._shares, self._count = known, len(numbers)
+        self.people, self._count = people, len(numbers)
+        self._shares = [{numbers[a]: share for a, share in shares(some).items()} for some in known]
 
     def take(self, rows):
         """({}, (b, C) float32): how much of each answer, together 1; zeros where none is an answer of the task."""
@@ -146,14 +146,14 @@ class Answer(Task):
         if self.question_kind is None:
             kinds = [first_words(question) for question in questions]
         else:
-            kinds = df[self.question_kind].fillna("").astype(str)
+            kinds = CategoryColumn(ALWAYS).values(df[self.question_kind])
         return df.assign(**{
             self.column: pd.Series(people_of(df[self.column]), df.index, dtype=object),
             self._told("question"): questions,
             self._told("kinds"): np.array(kinds, dtype=object),
             self._told("picture"): _numbers(df[pictures]),
             self._told("shown"): ~group(df[pictures])[1] | (not pictures),
-            self._told("asked"): [bool(question.strip()) or not words for question in questions],
+            self._told("asked"): [bool(re.search(r"\w", question)) or not words for question in questions],
         })  # fmt: skip
 
     def kinds(self, df):
@@ -206,17 +206,30 @@ class Answer(Task):
     def judged(self, df):
         return df, self.tell_of_others(self._people(df), self.answers)
 
+    def words_asked(self, df):
+        """The different words of the questions of training rows; [] of rows that `units` did not give."""
+        questions = list(df[self._told("question")].unique()) if self._told("question") in df else []
+        return sorted({word for words in words_of(questions) for word in words})
+
     def told_of_rows(self, df):
         """{attribute of `Answers`: (R,) array} of rows of `units`."""
         dtypes = {"question": str, "kinds": str, "picture": int, "shown": bool, "asked": bool}
-        return {what: df[self._told(what)].to_numpy(dtype=dtype) for what, dtype in dtypes.items()}
+        told = {what: df[self._told(what)].to_numpy(dtype=dtype) for what, dtype in dtypes.items()}
+        return {**told, "strange": self.strange(told["question"].tolist())}
+
+    def strange(self, questions):
+        """(R,) bools: which of a list of questions ask in words of which no training question has one."""
+        known = set((self.state or {}).get("words", ()))
+        return np.array(
+            [bool(known and words) and not known.intersection(words) for words in words_of(questions)], bool
+        )
 
     def usual_fusion(self, modalities):
         """ "word_attention" where there are words and patches, "film" where patches alone are there, else "bilinear"."""
         if len(modalities) < 2:
             return "concat"
-        sequences = sum(modality.sequence for modality in modalities)
-        if sequences > 1:
+        sequences = [modality for modality in modalities if modality.sequence]
+        if len(sequences) > 1 and word_columns(sequences):
             return "word_attention"
         return "film" if sequences else "bilinear"
 
@@ -255,10 +268,14 @@ class Answer(Task):
     def sections(self, target, predictions, pictures=None):
         said = self.decide(predictions)
         right, _ = credits_of(said, target.people)
-        gaps = {"show nothing: the question alone answers": ~target.shown, "ask nothing": ~target.asked}
+        gaps = {
+            "show nothing: the question alone answers": ~target.shown,
+            "ask nothing": ~target.asked,
+            "ask in words of which no training question has one": target.strange,
+        }
         notes = [f"{gap.sum():,} of {len(gap):,} rows {told}." for told, gap in gaps.items() if gap.any()]
         return [
-            kinds_section(target.kinds, target.people, right, notes),
+            kinds_section(target.kinds, target.people, right, notes=notes, together=target.together),
             said_section(said, target.people),
             rows_section(target, said, sure=self.sure_of(predictions), right=right, pictures=pictures),
         ]
@@ -273,7 +290,7 @@ def _numbers(pictures):
 def people_of(series):
     """The plain answers of each cell of a pandas Series: a list of lists.
 
-    A cell is an answer, a list of answers or of dicts with an "answer", such a list written as text, or nothing.
+    A cell is an answer, a list or set of answers or of dicts with an "answer", such a list written as text, or nothing.
 
     Raises:
         ValueError: a list in a list.
@@ -283,38 +300,25 @@ def people_of(series):
         >>> people_of(pd.Series(["A dog", ["Two", "2"], None, "['yes', 'no']", 3.0], dtype=object))
         [['dog'], ['2', '2'], [], ['yes', 'no'], ['3']]
     """
-    return [[answer for answer in map(_plain, _listed(cell, series.name)) if answer] for cell in series]
+    return [[answer for answer in map(plain_answer, _listed(cell, series.name)) if answer] for cell in series]
 
 
 def _listed(cell, column):
     """The answers of a cell, as they are."""
-    import pandas as pd
-
     if isinstance(cell, bytes):
         cell = cell.decode("utf-8", "replace")
-    if isinstance(cell, str) and cell.strip()[:1] == "[" and len(cell) <= LONGEST:
-        cell = _of_text(cell.strip())
-    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray | pd.Series) else [cell]
+    try:
+        cells = entries_of(cell) if isinstance(cell, str) else cell
+    except LabelError:  # what begins as a list is none, or holds others
+        cells = [[cell]] if cell.strip().startswith("[[") else cell
+    if hasattr(cells, "tolist"):
+        cells = cells.tolist()
+    if isinstance(cells, set | frozenset):
+        cells = sorted(cells, key=str)
+    cells = cells if isinstance(cells, list | tuple) else [cells]
     cells = [one.get("answer") if isinstance(one, dict) else one for one in cells]
     if any(np.ndim(one) for one in cells):
         raise ValueError(
             f"Cells of {column!r} must be answers or lists of answers. Received: {shortened(cell, 80)}. Flatten the lists first."
         )
-    return [one for one in cells if not pd.isna(one)]
-
-
-def _of_text(text):
-    """The list that a text says; the text itself where it says none."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-        return value if isinstance(value, list) else text
-    return text
-
-
-def _plain(answer):
-    if isinstance(answer, float | np.floating) and answer == int(answer):
-        answer = int(answer)
-    return plain_answer(answer) or " ".join(str(answer).lower().split())
+    return [one for one in cells if not is_gap(one)]

@@ -6,12 +6,20 @@ import keras
 import numpy as np
 
 from mmkeras.data.targets import Values
+from mmkeras.data.telling import shortened
 from mmkeras.evaluation.answers import PriorByKind, plain_answer
 from mmkeras.evaluation.calibration import learn_calibration
 from mmkeras.graph import submodel
 from mmkeras.layers import Likeliest
 from mmkeras.tasks.answer import Answer, Answers
 from mmkeras.tasks.classes import Classes, MultiClass
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+def rightly_chosen(target, probabilities):
+    """(B,) 1 where the likeliest answer is what most said; 0 where a row's answers are none of the task's, whose targets are zeros."""
+    same = keras.ops.argmax(target, axis=-1) == keras.ops.argmax(probabilities, axis=-1)
+    return keras.ops.cast(same & (keras.ops.max(target, axis=-1) > 0), probabilities.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +44,21 @@ class ChosenAnswer(Answer, MultiClass):
         if self.classes is not None:
             self._set(classes=[plain_answer(answer) for answer in self.classes])
         super().check_classes()
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(
+                f"`classes` of Answer must be at least two answers to choose from. Received: {self.classes!r}."
+            )
 
     def adapt(self, df):
-        answers = self.settings.classes or self.frequent(df)
-        self.warn_of_others(self._people(df), answers)
-        return self.settings.learn(classes=tuple(answers))
+        answers, people = self.settings.classes or self.frequent(df), self._people(df)
+        taught = {answer for some in people for answer in some} & set(answers)
+        if len(taught) < 2:
+            raise ValueError(
+                f"Training rows must hold at least two of the given `classes` {shortened(list(answers), 200)}. Received: "
+                f"{sorted(taught)} in {len(people)} rows, the first of which says {shortened(people[0])}. Give answers that the rows have."
+            )
+        self.warn_of_others(people, answers)
+        return self.settings.learn(classes=tuple(answers), words=self.words_asked(df))
 
     def encode(self, df):
         return self.target(df).values
@@ -64,7 +82,7 @@ class ChosenAnswer(Answer, MultiClass):
         return "categorical_crossentropy"
 
     def metrics(self):
-        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+        return [keras.metrics.MeanMetricWrapper(rightly_chosen, name="accuracy")]
 
     def prior(self, target):
         return super().prior(target[target >= 0])

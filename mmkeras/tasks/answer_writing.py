@@ -1,22 +1,26 @@
 """Answers written word by word."""
 
+import collections
 import dataclasses
+import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mmkeras.data.targets import Sentences
 from mmkeras.evaluation.answers import PriorByKind
 from mmkeras.evaluation.rivals import Alone, Prior
 from mmkeras.fusion import Fusion
 from mmkeras.heads.writing import build_caption_head, written
+from mmkeras.layers import CaptionText, CaptionTokens, Spell, count_words
+from mmkeras.layers.words import SPECIAL, UNKNOWN
 from mmkeras.registry import named
 from mmkeras.tasks.answer import Answer, Answers
 from mmkeras.tasks.answer_choice import ChosenAnswer
 from mmkeras.tasks.caption import Caption
 from mmkeras.trunk.trunk import Rows
 
-GREEDY = {"method": "greedy", "min_length": 1}
 TINY = 1e-9
 
 
@@ -24,7 +28,7 @@ class PeoplesSentences(Sentences, Answers):
     """What people answered, as sentences to be written and as answers to be counted.
 
     Attributes:
-        texts, tokens, values, people, question, kinds, picture, shown, asked: see `Sentences` and `Answers`.
+        texts, tokens, values, people, question, kinds, picture, shown, asked, strange: see `Sentences` and `Answers`.
     """
 
     def __init__(self, sentences, answers):
@@ -75,9 +79,22 @@ class WrittenAnswer(Answer, Caption):
         return Answer.units(self, df, modalities)
 
     def adapt(self, df):
-        answers = self.frequent(df)
-        self.warn_of_others(self._people(df), answers)
-        return Caption.adapt(self, df).learn(answers=answers)
+        answers, people = self.frequent(df), self._people(df)
+        self.warn_of_others(people, answers)
+        adapted = Caption.adapt(self, df)
+        spellings = adapted.spellings([answer for some in people for answer in some])
+        return adapted.learn(answers=answers, words=self.words_asked(df), spellings=spellings)
+
+    def spellings(self, said):
+        """{answer as words write it: as most people spell it, such as "2:50"} of training answers in which words leave signs out."""
+        counts, usual = collections.Counter(said), {}
+        answers = sorted(counts, key=counts.get)
+        fits = count_words(answers) <= self.sequence_length - 2
+        tokens = CaptionTokens(list(self.vocabulary), self.sequence_length)(tf.constant(answers))
+        for answer, text, whole in zip(answers, CaptionText(list(self.vocabulary))(tokens).numpy(), fits, strict=True):
+            if whole and SPECIAL[UNKNOWN] not in text.decode().split():
+                usual[text.decode()] = answer  # the most frequent comes last
+        return {text: answer for text, answer in usual.items() if text and text != answer}
 
     @property
     def answers(self):
@@ -107,10 +124,16 @@ class WrittenAnswer(Answer, Caption):
 
     @property
     def decode_settings(self):
-        return {"max_length": self.sequence_length - 1, **(GREEDY if self.decoding is None else self.decoding)}
+        """Greedy where nobody chose; by any way at least a word is written."""
+        return {"max_length": self.sequence_length - 1, "min_length": 1, **(self.decoding or {"method": "greedy"})}
 
     def watch(self, predict, df):
         return []
+
+    def predict(self, run, head, **settings):
+        predictions, spelled = Caption.predict(self, run, head, **settings), self.state.get("spellings", {})
+        predictions["text"] = [spelled.get(text, text) for text in predictions["text"]]
+        return predictions
 
     def said_of(self, probabilities):
         best = np.argmax(probabilities, axis=1)
@@ -129,5 +152,7 @@ class WrittenAnswer(Answer, Caption):
     def serving(self, head):
         """The answer and its probability."""
         writer = Caption.serving(self, head)["serve"]
-        sure = keras.ops.exp(writer.output["score"])
-        return {"serve": keras.Model(writer.input, {self.column: writer.output[self.column], "probability": sure})}
+        sure, text = keras.ops.exp(writer.output["score"]), writer.output[self.column]
+        rules = [(f"^{re.escape(words)}$", answer) for words, answer in self.state.get("spellings", {}).items()]
+        text = Spell(rules, name="spelled")(text) if rules else text
+        return {"serve": keras.Model(writer.input, {self.column: text, "probability": sure})}

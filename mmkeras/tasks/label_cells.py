@@ -92,6 +92,22 @@ def read_labels(cell, separator="|"):
     raise LabelError("", f"Convert the column first.{fix}")
 
 
+def entries_of(text):
+    """What a string that is written as a list, a set or a dict stands for; the string itself where it is none.
+
+    Raises:
+        LabelError: a bracket that begins no list, a list in a list, or a text that is too long.
+
+    Example:
+        >>> entries_of("['a dog' 'a cat']"), entries_of("a dog")
+        (['a dog', 'a cat'], 'a dog')
+    """
+    text = text.strip()
+    if len(text) > LONGEST:
+        raise LabelError(f"A cell of labels must have at most {LONGEST:,} signs.", "Correct the cell.")
+    return _bracketed(text) if text[:1] in ("[", "{") else text
+
+
 def is_gap(value):
     """Whether a value is None, NaN, NaT or NA."""
     import pandas as pd
