@@ -64,6 +64,7 @@ from mmkeras.layers import (
     Present,
     ReadDates,
     ReadNumbers,
+    Replace,
     RisingQuantiles,
     Similarity,
     SpaceCharacters,
@@ -207,6 +208,7 @@ CASES = {
     CalendarParts: (CalendarParts, [strings("2021-04-03", "")]),
     ReadDates: (lambda **k: ReadDates(dayfirst=True, **k), [strings("3/4/2021", "soon")]),
     ReadNumbers: (lambda **k: ReadNumbers(",", "$", **k), [strings("$1.234,5", "?")]),
+    Replace: (lambda **k: Replace([["2 50", "2:50"], ["b", "c"]], **k), [strings("2 50", "b")]),
     Spell: (lambda **k: Spell([["^ +| +$", ""], ["[.]0$", ""]], **k), [strings(" 3.0", "b")]),
     Units: (
         lambda **k: Units([2.0, 1.0], [1.0, 0.0], [{"kind": "none"}, {"kind": "log1p", "most": 3.0}], **k),
@@ -331,6 +333,7 @@ RAW = [
     Present,
     ReadDates,
     ReadNumbers,
+    Replace,
     Spell,
     CaptionTokens,
     Tokenize,

@@ -6,7 +6,7 @@ and after reloading. B = rows in the batch, T = tokens or terms, D = width of a 
 
 from mmkeras.layers.averaging import WeightedMean
 from mmkeras.layers.calibration import Calibration
-from mmkeras.layers.cells import ReadNumbers, Spell
+from mmkeras.layers.cells import ReadNumbers, Replace, Spell
 from mmkeras.layers.dates import CalendarParts, ReadDates
 from mmkeras.layers.decoder import CaptionDecoder, PatchPositions
 from mmkeras.layers.files import FilesPresent, MeanOfFiles, PlaceFiles, TakeFiles
@@ -70,6 +70,7 @@ __all__ = [
     "Present",
     "ReadDates",
     "ReadNumbers",
+    "Replace",
     "RisingQuantiles",
     "Similarity",
     "SpaceCharacters",

@@ -83,6 +83,38 @@ class ReadNumbers(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Replace(keras.layers.Layer):
+    """Texts of a list → what stands for them, others as they are: (B,) strings → (B,) strings.
+
+    Args:
+        pairs: list of [text, what stands for it].
+
+    Example:
+        >>> import tensorflow as tf
+        >>> import mmkeras as mm
+        >>> mm.layers.Replace([["2 50", "2:50"]])(tf.constant(["2 50", "12 50"])).numpy().tolist()
+        [b'2:50', b'12 50']
+    """
+
+    def __init__(self, pairs, **kwargs):
+        super().__init__(**kwargs)
+        self.pairs = [list(pair) for pair in pairs]
+        self.supports_jit = False  # strings
+
+    def call(self, texts):
+        known, stands = tf.unstack(tf.constant(self.pairs, tf.string, (len(self.pairs), 2)), axis=1)
+        same = tf.expand_dims(texts, -1) == known
+        replaced = tf.gather(stands, tf.argmax(tf.cast(same, tf.int8), axis=-1))
+        return tf.where(tf.reduce_any(same, axis=-1), replaced, texts)
+
+    def compute_output_spec(self, texts):
+        return keras.KerasTensor(texts.shape, "string")
+
+    def get_config(self):
+        return {**super().get_config(), "pairs": self.pairs}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class Spell(keras.layers.Layer):
     """Names of categories → the one spelling that they were learnt in: (B,) strings → (B,) strings.
 

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import re
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from mmkeras.evaluation.answers import PriorByKind
 from mmkeras.evaluation.rivals import Alone, Prior
 from mmkeras.fusion import Fusion
 from mmkeras.heads.writing import build_caption_head, written
-from mmkeras.layers import CaptionText, CaptionTokens, Spell, count_words
+from mmkeras.layers import CaptionText, CaptionTokens, Replace, count_words
 from mmkeras.layers.words import SPECIAL, UNKNOWN
 from mmkeras.registry import named
 from mmkeras.tasks.answer import Answer, Answers
@@ -153,6 +152,6 @@ class WrittenAnswer(Answer, Caption):
         """The answer and its probability."""
         writer = Caption.serving(self, head)["serve"]
         sure, text = keras.ops.exp(writer.output["score"]), writer.output[self.column]
-        rules = [(f"^{re.escape(words)}$", answer) for words, answer in self.state.get("spellings", {}).items()]
-        text = Spell(rules, name="spelled")(text) if rules else text
+        spelled = list(self.state.get("spellings", {}).items())
+        text = Replace(spelled, name="spelled")(text) if spelled else text
         return {"serve": keras.Model(writer.input, {self.column: text, "probability": sure})}
