@@ -70,7 +70,7 @@ class Answer(Task):
         column: the column of answers.
         top: int, how many answers there are to choose from.
         min_count: int, in how many training rows an answer, or a word of free ones, must occur.
-        free: bool. False chooses: softmax over answers, of which several people's are targets together, each by min(n / 3, 1).
+        free: bool. False chooses: softmax over answers, of which several people's are targets together, each by min(n / 3, 1), all together 1.
             True writes, with the decoder of `Caption`, which reads all modalities as patches: give `Text` and `Image` `pooling=None`.
         question_kind: name of a column that tells what kind of question it is, by which reports are divided; None takes the first two words.
         classes: answers to choose from, in order, in place of the most frequent ones; not with `free`.
