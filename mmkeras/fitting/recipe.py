@@ -46,11 +46,6 @@ class Recipe:
         self.task.check_settings([modality.name for modality in self.modalities], **self.head)
         check_engine(self.engine)
         check_distribute(self.distribute)
-        if self.distribute is not None and not self.task.mirrors:
-            raise ValueError(
-                f"`distribute` goes with classes, labels and numbers. Received: {self.distribute!r} with {type(self.task).__name__}, whose "
-                "training on several devices differs from that on one. Leave it out."
-            )
 
     def rows(self, df, validation_data, seed, sample_weight=None):
         """(training rows, validation rows or None) as units of the task, copied, of those columns alone that are read.

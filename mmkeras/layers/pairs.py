@@ -15,8 +15,9 @@ class Similarity(keras.layers.Layer):
     Zhai et al., 2023 (https://arxiv.org/abs/2303.15343), who add the bias.
 
     Args:
-        scale: float above 0, at the start. bias: float, at the start.
-        learns: bool, whether the two are learnt.
+        scale: float above 0, at the start.
+        bias: float, at the start; None for none, where a loss only compares logits: it would be learnt from rounding alone.
+        learns: bool, whether they are learnt.
 
     Raises:
         ValueError: a scale that is not above 0.
@@ -32,7 +33,7 @@ class Similarity(keras.layers.Layer):
         [[10.0, 6.0], [0.0, 8.0]]
     """
 
-    def __init__(self, scale=20.0, bias=0.0, learns=True, **kwargs):
+    def __init__(self, scale=20.0, bias=None, learns=True, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         if not 0 < scale <= MOST:
             raise ValueError(f"`scale` of Similarity must lie above 0, at most {MOST:g}. Received: {scale!r}.")
@@ -41,14 +42,16 @@ class Similarity(keras.layers.Layer):
     def build(self, here_shape, there_shape=None):
         starts = {"log_scale": keras.ops.log(self.scale), "shift": self.bias}
         for name, start in starts.items():
-            value = keras.initializers.Constant(float(start))
-            setattr(self, name, self.add_weight(name=name, shape=(), initializer=value, trainable=self.learns))
+            if start is not None:
+                value = keras.initializers.Constant(float(start))
+                setattr(self, name, self.add_weight(name=name, shape=(), initializer=value, trainable=self.learns))
 
     def call(self, here, there, every=False):
         if not every:
             return keras.ops.sum(here * there, axis=-1, keepdims=True)
         scale = keras.ops.exp(keras.ops.minimum(self.log_scale, keras.ops.log(MOST)))
-        return scale * keras.ops.matmul(here, keras.ops.transpose(there)) + self.shift
+        logits = scale * keras.ops.matmul(here, keras.ops.transpose(there))
+        return logits if self.bias is None else logits + self.shift
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale, "bias": self.bias, "learns": self.learns}

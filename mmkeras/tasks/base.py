@@ -56,8 +56,6 @@ class Task(Learner):
     compares_rows = True
     # Whether predictions of models of several folds can be judged together.
     pools = True
-    # Whether its training on several devices was seen to equal that on one, see `Pipeline(distribute=)`.
-    mirrors = False
     # Whether it learns from rows in files, a part at a time; and whether `adapt` must see every different cell of the target, or a sample of rows.
     streams = every_cell = False
     # Whether it answers a question that a text of the row asks.

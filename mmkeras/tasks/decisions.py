@@ -35,7 +35,7 @@ class Decisions(Task):
     rivals = (Prior, Linear, Alone)
     # Whether logits of several modalities add up, as parts of a number do. Those of classes are averaged, as opinions are.
     adds = False
-    stops_early = mirrors = streams = True
+    stops_early = streams = True
     # Settings of a head that follow from what it reads, where the user gave none: of wide features, and of a table alone.
     usual_head = {"projection": 128}  # noqa: RUF012 never changed
     usual_of_tables = {"dropout": 0.1, "depth": 2}  # noqa: RUF012

@@ -25,8 +25,8 @@ from mmkeras.trunk.training import Training
 
 SIDES = (QUERY, ITEMS)
 BACK = "back_"  # before the name of a metric of the way from items to queries
-# How cosines are scaled at the start, what is added, and whether both are learnt.
-SCALES = {"infonce": (1 / 0.07, 0.0, True), "sigmoid": (10.0, -10.0, True), "triplet": (1.0, 0.0, False)}
+# How cosines are scaled at the start, what is added, and whether these are learnt.
+SCALES = {"infonce": (1 / 0.07, None, True), "sigmoid": (10.0, -10.0, True), "triplet": (1.0, None, False)}
 SHOWN = 60  # characters of what a report shows of a cell
 GALLERY, HITS = 6, 5  # queries at each end of a report, and what each of them found
 

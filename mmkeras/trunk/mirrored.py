@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from mmkeras.backend import dense, gathered, replicas
+from mmkeras.graph import all_layers
 
 WAYS = (None, "mirrored")
 # What TensorFlow raises where a device did not answer another.
@@ -71,7 +72,7 @@ def replicas_of(model):
 
 
 class Mirrored(keras.Model):
-    """A model that trains on several devices as on one: the loss is that of the whole batch, whatever share of it a device has.
+    """A model that trains on several devices as on one: loss and statistics are those of the whole batch, whatever share of it a device has.
 
     Args:
         vectors: keras.Model, the part of which each device runs its rows.
@@ -83,6 +84,9 @@ class Mirrored(keras.Model):
         outputs = vectors(inputs)
         super().__init__(inputs, outputs if after is None else after(outputs), name=name)
         self.vectors, self.after = vectors, after
+        for layer in all_layers(self) if replicas() > 1 else ():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
 
     def know(self, spec):
         """Tell what batches are like, as tf.TensorSpecs, before `fit`."""
