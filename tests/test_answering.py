@@ -534,3 +534,12 @@ def test_many_questions_about_an_image_cost_one_pass_of_a_frozen_tower(tmp_path)
     pipe.predict(df, cache=True)
     (told,) = open_store(tmp_path / "features").info()
     assert told["rows"] == 1
+
+
+@pytest.mark.parametrize("tables", [["hue"], ["hue", "other"]])
+def test_written_answers_of_unlike_lengths_are_learnt_beside_numbers_alone(tables):
+    df = pd.DataFrame({"hue": np.arange(24.0), "other": 1.0, "answer": ["yes", "a dark red star", "two stars"] * 8})
+    modalities = [mm.Tabular(numeric=name, name=name) for name in tables]
+    pipe = mm.Pipeline(modalities, mm.Answer("answer", min_count=1, free=True), width=8, heads=2)
+    pipe.fit(df, epochs=1, batch_size=8, verbose=0, validation_data=False)
+    assert len(pipe.predict_labels(df)) == 24

@@ -224,10 +224,10 @@ class PriorByKind(Rival):
     @classmethod
     def fit(cls, bench):
         task, target = bench.task, bench.rows.target
-        known = target.values >= 0
+        known = target.said >= 0
         rows = {"": known, **{kind: known & (target.kinds == kind) for kind in np.unique(target.kinds) if kind}}
         counts = {
-            kind: np.bincount(target.values[some], minlength=len(task.answers)) for kind, some in rows.items() if some.any()
+            kind: np.bincount(target.said[some], minlength=len(task.answers)) for kind, some in rows.items() if some.any()
         }  # fmt: skip
         return {"prior by kind of question": cls(task, {kind: some / some.sum() for kind, some in counts.items()})}
 

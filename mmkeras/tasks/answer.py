@@ -34,7 +34,7 @@ class Answers(Values):
     """What people answered to questions.
 
     Attributes:
-        values: (R,) int32 numbers of what most people said of the task's answers, −1 where they said none of these.
+        values, said: (R,) int32 numbers of what most people said of the task's answers, −1 where they said none of these.
         people: list of R lists of plain answers. question, kinds: (R,) str. picture: (R,) ints, equal for one picture.
         shown, asked, strange: (R,) bools: whether there is a picture, a question, and one in words that no training question has.
     """
@@ -44,7 +44,7 @@ class Answers(Values):
     def __init__(self, numbers, people, told):
         known = [[answer for answer in some if answer in numbers] for some in people]
         super().__init__(np.array([numbers[usual(some)] if some else -1 for some in known], "int32"))
-        vars(self).update(told)
+        vars(self).update(told, said=self.values)
         self.people, self._count = people, len(numbers)
         self._shares = [{numbers[a]: share for a, share in shares(some).items()} for some in known]
 

@@ -27,11 +27,11 @@ class PeoplesSentences(Sentences, Answers):
     """What people answered, as sentences to be written and as answers to be counted.
 
     Attributes:
-        texts, tokens, values, people, question, kinds, picture, shown, asked, strange: see `Sentences` and `Answers`.
+        texts, tokens, said, people, question, kinds, picture, shown, asked, strange: see `Sentences` and `Answers`.
     """
 
     def __init__(self, sentences, answers):
-        vars(self).update(vars(answers))
+        vars(self).update(vars(answers), values=None)  # sentences are not of one shape
         Sentences.__init__(self, sentences.texts, sentences.tokens, sentences.name)
 
     answers = Sentences.answers
@@ -42,7 +42,7 @@ class ChosenPrior(Prior):
 
     @classmethod
     def fit(cls, bench):
-        rival = cls(bench.task.chooser.prior(bench.rows.target.values))
+        rival = cls(bench.task.chooser.prior(bench.rows.target.said))
         rival.task = bench.task
         return {"most frequent answer": rival}
 
