@@ -52,9 +52,11 @@ def exact(text):
     return features
 
 
-def check(folder, df, exact):
-    """Every distinct row is there once, and right."""
-    store, right = ParquetStore(folder), exact(df)
+def check(folder, df, exact, at_once=150):
+    """Every distinct row is there once, and right; products of matrices round otherwise for other numbers of rows at once."""
+    store, right = ParquetStore(folder), {}
+    for first in range(0, len(df), at_once):
+        right |= exact(df[first : first + at_once])
     parts = [store.read_group(path, number, exact.layout) for path, number in store.row_groups(exact.fingerprint)]
     keys = [bytes(key).ljust(32, b"\0") for own, _ in parts for key in own]
     assert sorted(keys) == sorted(right)
@@ -378,7 +380,7 @@ def test_two_workers_on_ray_lose_nothing_when_one_is_killed(files, text, exact):
     finally:
         ray.shutdown()
     assert killed and (done.encoded, done.failures) == (150, [])
-    check(files / "out", films(150), exact)
+    check(files / "out", films(150), exact, at_once=8)
 
 
 def children_named(name):
