@@ -7,6 +7,7 @@ import string
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from memory import KEPT
 
 import mmkeras as mm
@@ -102,6 +103,14 @@ def same_engine_everywhere():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "bfloat16_units", lambda: "")
         yield
+
+
+@pytest.fixture
+def no_graphs():
+    """TensorFlow without graphs: making one takes longer than what is run once or twice."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import warnings
 
 import keras
 import pytest
-import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras import fusion, hub
@@ -141,6 +140,7 @@ SHORTER = {
     r"\bwidth=\d+": "width=16",
     r'losses=\["standard", "weighted"\]': 'losses="weighted"',
     r"\bablate\(modalities,": "ablate(modalities[:1],",
+    r"\bsamples\.(questions|calls)\(\d+": r"samples.\1(24",
 }
 COMMANDS = (
     "encode",
@@ -181,14 +181,6 @@ def tiny_preset(tmp_path_factory):
     keras_hub.models.BertBackbone(vocabulary_size=len(words), **size).save_to_preset(str(folder))
     keras_hub.tokenizers.BertTokenizer(vocabulary=words, lowercase=True).save_to_preset(str(folder))
     return str(folder)
-
-
-@pytest.fixture
-def no_graphs():
-    """TensorFlow without graphs: making one takes longer than what is run once or twice."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

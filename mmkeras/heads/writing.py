@@ -72,7 +72,7 @@ def _as_patches(inputs: HeadInputs, name):
 
 def _fused(inputs, fusion, *, width, dropout, heads):
     """(B, width), what a fusion makes of the modalities, normalised."""
-    read = read_features(inputs, fusion, {}, before="fuse_")
+    read = read_features(inputs, fusion, dict.fromkeys(inputs.names, dropout), before="fuse_")
 
     def decide(x, number=0, plus=None):
         x = keras.layers.Dense(width, activation="gelu", name=f"fused_{number}")(x)

@@ -10,8 +10,7 @@ from mmkeras.data.batches import Order, stream
 from mmkeras.data.columns import digest, raw_values, row_keys
 from mmkeras.data.files import Files, examine
 from mmkeras.data.ragged import Ragged
-from mmkeras.graph import compiled, consumers, functional, submodel
-from mmkeras.layers import Present
+from mmkeras.graph import compiled, functional, submodel
 from mmkeras.modalities.base import PRESENT
 from mmkeras.trunk.encoding import encode_rows, padding_masks
 from mmkeras.trunk.reading import Reading, Stored
@@ -43,17 +42,12 @@ class Attached:
             stages.insert(0, submodel(rest.input, wanted, name="encode_rest"))
         self.model = chain(*stages)
         part = prepare_part(self.model.input)
-        if not part.keys:  # nothing is prepared for each row: read who is there, so that there are rows
+        if not part.output:  # nothing is prepared for each row: read who is there, so that there are rows
             part = prepare_part([f"{next(iter(self.model.input)).partition('.')[0]}{PRESENT}"])
-            ((key, tensor),) = part.model.output.items()
+            ((key, tensor),) = part.output.items()
             presence = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=key)
             self.model = functional({**self.model.input, key: presence}, self.model.output, self.model.name)
-        self._part, self._prepare, needed = part, part.model, set(self.model.input)
-        self._marked = [  # columns of which it matters only whether there is something
-            key
-            for key, tensor in self._prepare.input.items()
-            if all(isinstance(operation, Present) for operation in consumers(tensor))
-        ]
+        self._part, needed = part, set(self.model.input)
         self._towers = {name: tower for name, tower in towers.items() if needed & set(tower.model.output)}
         read = {key.partition(".")[0] for key in needed}
         self.modalities = [modality for modality in modalities if modality.name in read]
@@ -144,8 +138,8 @@ class Attached:
 
     def _raw(self, columns):
         """The columns that are prepared in each epoch; of some files, only whether they are there."""
-        raw = {name: columns[name] for name in self._prepare.input}
-        marked = {name: raw[name].marks() for name in self._marked if isinstance(raw[name], Files)}
+        raw = {name: columns[name] for name in self._part.input}
+        marked = {name: raw[name].marks() for name in self._part.marked if isinstance(raw[name], Files)}
         return {**raw, **marked}
 
 

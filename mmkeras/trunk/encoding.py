@@ -250,15 +250,24 @@ def longest_of(tensors, masks):
     return np.max([tf.reduce_sum(tensors[key], axis=1).numpy() for key in masks], axis=0)
 
 
-def token_lengths(prepare, columns, chunk=1024):
-    """The longest tokenised length of each row over all token sequences, or None when there are none."""
-    masks = padding_masks(prepare.output)
-    if not masks:
+def token_lengths(prepare, columns):
+    """The longest tokenised length of each row over all token sequences, or None when there are none.
+
+    Args:
+        prepare: keras.Model, or graph as `masks_of` gives it of one.
+        columns: {column: array} of raw values.
+    """
+    run = masks_of(prepare) if isinstance(prepare, keras.Model) else prepare
+    if run is None:
         return None
-    rows = len(next(iter(columns.values())))
-    run = compiled(submodel(prepare.input, {key: prepare.output[key] for key in masks}))
-    lengths = []
-    for start in range(0, rows, chunk):
-        tensors = run({name: columns[name][start : start + chunk] for name in run.input})
-        lengths.append(longest_of(tensors, masks))
+    rows, lengths = len(next(iter(columns.values()))), []
+    for start in range(0, rows, WINDOW):
+        tensors = run({name: columns[name][start : start + WINDOW] for name in run.input})
+        lengths.append(longest_of(tensors, list(run.output)))
     return np.concatenate(lengths)
+
+
+def masks_of(prepare):
+    """A graph of what says where sequences have no padding, all that their lengths need; None when there are no sequences of tokens."""
+    masks = padding_masks(prepare.output)
+    return compiled(submodel(prepare.input, {key: prepare.output[key] for key in masks})) if masks else None

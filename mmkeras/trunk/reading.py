@@ -7,7 +7,6 @@ import numpy as np
 from mmkeras.data.batches import batches
 from mmkeras.data.files import Files
 from mmkeras.data.ragged import Ragged
-from mmkeras.trunk.encoding import token_lengths
 from mmkeras.trunk.packing import row_bytes
 from mmkeras.trunk.prepared import longest_rows
 
@@ -67,7 +66,7 @@ class Reading:
 
     def __init__(self, part, raw, stored):
         self.part, self.raw, self._stored = part, raw, stored
-        self.keys = frozenset(part.model.output).union(*(own.layout for own in stored))
+        self.keys = frozenset(part.output).union(*(own.layout for own in stored))
         self.varies = any(own.varies for own in stored)
         self.files = any(isinstance(values, Files) for values in raw.values())
 
@@ -94,7 +93,7 @@ class Reading:
 
     def serves(self, keys):
         """Whether it gives all of `keys`, and does not prepare more than them each time."""
-        return set(keys) <= self.keys and (self.prepared is not None or set(self.part.model.output) <= set(keys))
+        return set(keys) <= self.keys and (self.prepared is not None or set(self.part.output) <= set(keys))
 
     def at_once(self, keys, again=False):
         """{key: tensor} of all rows; `again` keeps them in memory for the next time."""
@@ -116,7 +115,7 @@ class Reading:
         """
         fetch = functools.partial(self.fetch, keys=keys)
         if self.prepared is None:
-            order.lengths = token_lengths(self.part.model, self.raw)
+            order.lengths = self.part.token_lengths(self.raw)
             return make(self.raw, order, prepare=self.part.run, fetch=fetch)
         columns = {key: values for key, values in self.prepared.items() if key in keys}
         order.lengths = longest_rows(columns)

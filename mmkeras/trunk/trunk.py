@@ -24,7 +24,7 @@ from mmkeras.trunk.fingerprint import fingerprint
 from mmkeras.trunk.mirrored import Mirrored, dealt
 from mmkeras.trunk.paces import Paces
 from mmkeras.trunk.parts import read_by
-from mmkeras.trunk.prepared import PreparePart
+from mmkeras.trunk.prepared import Piece, PreparePart
 from mmkeras.trunk.reading import Readings
 from mmkeras.trunk.stages import Cut, build_encode, build_prepare, cut_frozen, renewed
 from mmkeras.trunk.store import CacheFolder
@@ -67,7 +67,7 @@ class Trunk:
         self.cache = CacheFolder() if cache is None else cache
         self.engine = engine
         self._readings, self._known, self._changing = Readings(), {}, False
-        self._parts, self._cuts, self._attached, self._lock = {}, {}, collections.OrderedDict(), threading.RLock()
+        self._pieces, self._cuts, self._attached, self._lock = {}, {}, collections.OrderedDict(), threading.RLock()
         # Whether a phase that fine-tunes differs from one that does not.
         self._tunes = any(trains for m in self.modalities for trains in m.tower_layers(True).values())
         self._set_trainable(True)
@@ -180,7 +180,7 @@ class Trunk:
     def anew(self):
         """A trunk of the same modalities, cache and kept readings, whose weights are made anew; frozen ones are known already."""
         twin = Trunk(self.modalities, self.prepare, cache=self.cache, engine=self.engine)
-        twin._parts, twin._readings = self._parts, self._readings
+        twin._pieces, twin._readings = self._pieces, self._readings
         twin._known = self._cuts[False][1] if False in self._cuts else {}
         return twin
 
@@ -212,11 +212,14 @@ class Trunk:
             return self._attached[key][1]
 
     def _part(self, keys):
-        """`PreparePart` of some outputs of `prepare`; traced once for all models that read the same."""
-        keys = frozenset(keys) & set(self.prepare.output)
-        if keys not in self._parts:
-            self._parts[keys] = PreparePart(self.prepare, keys)
-        return self._parts[keys]
+        """`PreparePart` of some outputs of `prepare`; what it has of a modality is traced once for all models that read that."""
+        pieces = {}
+        for modality in self.modalities:
+            own = frozenset(key for key in keys if key.partition(".")[0] == modality.name) & set(self.prepare.output)
+            if own and own not in self._pieces:
+                self._pieces[own] = Piece(self.prepare, own)
+            pieces |= {own: self._pieces[own]} if own else {}
+        return PreparePart(list(pieces.values()))
 
     def _cut(self, fine_tune):
         """(`Cut`, {modality: `Tower`}) of a phase."""

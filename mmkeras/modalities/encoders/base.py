@@ -249,8 +249,8 @@ def find_encoder(family, encoder, default):
         default: the class for what none of the others reads.
     """
     classes = subclasses(family)[::-1]
-    labelled = [cls for cls in classes if cls.label == encoder]
-    return next(iter([*labelled, *(cls for cls in classes if cls.reads(encoder))]), default)
+    labelled = (cls for cls in classes if cls.label == encoder)
+    return next(itertools.chain(labelled, (cls for cls in classes if cls.reads(encoder))), default)
 
 
 def _one_colour(frames):
