@@ -328,7 +328,7 @@ def test_rows_of_one_picture_are_held_out_together(tmp_path):
 @pytest.fixture(scope="module")
 def writer():
     pipe = answerer("scratch", mm.Answer("answer", free=True), width=64, heads=4, dropout=0.0)
-    pipe.fit(rows(400), **{**QUICK, "epochs": 40, "learning_rate": 1.5e-3})
+    pipe.fit(rows(320), **{**QUICK, "epochs": 24, "learning_rate": 3e-3})
     return pipe, rows(60, seed=1)
 
 
@@ -340,6 +340,8 @@ def test_it_writes_answers(writer):
     assert set(rivals.index) == {"most frequent answer", "prior by kind of question", "question alone", "thing alone"}
     assert rivals.max() < 0.75
     assert list(pipe.predict(test).columns) == ["answer", "probability"]
+    drops = {layer.name: layer.rate for layer in pipe.head.layers if "drop" in layer.name}
+    assert "fuse_thing_drop" in drops and set(drops.values()) == {0.0}  # also of what the fusion joins
     assert pipe.predict(test)["probability"].between(0, 1).all()
 
 
