@@ -340,9 +340,15 @@ def test_it_writes_answers(writer):
     assert set(rivals.index) == {"most frequent answer", "prior by kind of question", "question alone", "thing alone"}
     assert rivals.max() < 0.75
     assert list(pipe.predict(test).columns) == ["answer", "probability"]
-    drops = {layer.name: layer.rate for layer in pipe.head.layers if "drop" in layer.name}
-    assert "fuse_thing_drop" in drops and set(drops.values()) == {0.0}  # also of what the fusion joins
     assert pipe.predict(test)["probability"].between(0, 1).all()
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_the_share_that_is_left_out_holds_for_what_the_fusion_joins_too():
+    pipe = answerer(task=mm.Answer("answer", free=True), width=8, heads=2, dropout=0.0)
+    pipe.fit(rows(40), epochs=1, verbose=0, validation_data=False)
+    drops = {layer.name: layer.rate for layer in pipe.head.layers if layer.name.endswith("_drop")}
+    assert "fuse_question_drop" in drops and set(drops.values()) == {0.0}
 
 
 def test_written_answers_are_kept_and_served(writer, tmp_path):

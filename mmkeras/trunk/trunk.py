@@ -213,13 +213,13 @@ class Trunk:
 
     def _part(self, keys):
         """`PreparePart` of some outputs of `prepare`; what it has of a modality is traced once for all models that read that."""
-        pieces = {}
+        parts = []
         for modality in self.modalities:
             own = frozenset(key for key in keys if key.partition(".")[0] == modality.name) & set(self.prepare.output)
             if own and own not in self._pieces:
                 self._pieces[own] = Piece(self.prepare, own)
-            pieces |= {own: self._pieces[own]} if own else {}
-        return PreparePart(list(pieces.values()))
+            parts += [self._pieces[own]] if own else []
+        return PreparePart(parts)
 
     def _cut(self, fine_tune):
         """(`Cut`, {modality: `Tower`}) of a phase."""
