@@ -15,15 +15,26 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def execute(path, folder, timeout=900):
-    """A notebook, run from top to bottom by a new kernel in `folder`, as one that holds its outputs."""
+def execute(path, folder, most=None):
+    """A notebook, run from top to bottom by a new kernel in `folder`, as one that holds its outputs.
+
+    Args:
+        path: pathlib.Path of the notebook.
+        folder: where its kernel runs.
+        most: int, the epochs that any cell may name; None leaves them as they are.
+    """
+
+    def fewer(found):
+        return f"{found[1]}{found[2] if most is None else min(int(found[2]), most)}"
+
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = re.sub(r'(\bepochs(?:=|": ))(\d+)', fewer, cell.source)
     resources = {"metadata": {"path": str(folder)}}
     # Times of cells would change every file at every run.
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False)
+    client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources, record_timing=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_CPP", "MMKERAS"))}
     return client.execute(env={**environment, **KEPT, "PYTHONPATH": str(FOLDER.parent)})
 

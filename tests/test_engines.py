@@ -289,7 +289,7 @@ def test_training_on_either_engines_features_gives_the_same_metric(tiny_bert, un
 def test_training_on_either_engines_features_of_real_films_gives_the_same_metric(real_data, units):
     train, test = mm.split_frame(mm.sources.movies(real_data / "data/movies/movies.csv").head(500), 0.4, seed=0)
     task = mm.MultiLabel("genres").adapt(train)
-    text = mm.Text("overview", encoder=real_data / "weights/all-MiniLM-L6-v2", sequence_length=64, pooling="mean")
+    text = mm.Text("overview", encoder=real_data / "weights/all-MiniLM-L6-v2", sequence_length=96, pooling="mean")
     values = []
     for engine in ("tensorflow", "openvino"):
         pipe = mm.Pipeline([text], task, encode_engine=engine)
