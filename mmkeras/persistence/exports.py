@@ -73,11 +73,20 @@ def _write(models, folder):
 
     archive = keras.export.ExportArchive()
     for name, model in models.items():
-        archive.track(model)
+        for table in _tables(model):
+            archive.track(table)
         own = {names[key]: signature[names[key]] for key in model.input}
         archive.add_endpoint(name, serve(model), input_signature=[own])
     with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
         archive.write_out(str(folder), verbose=False)
+
+
+def _tables(model):
+    """Lookup tables and the like inside a model. The archive finds variables; of a whole model it would look at every attribute."""
+    import tensorflow as tf
+
+    parts = tf.train.TrackableView(model).descendants()
+    return [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
 
 
 def _put(fresh, path):
