@@ -66,6 +66,9 @@ def test_a_column_without_captions_is_refused(cells, message):
     ({"vocabulary_size": 4}, "`vocabulary_size` of `Caption` must be an int of at least 5. Received: 4"),
     ({"min_count": 0}, "`min_count` of `Caption` must be an int of at least 1"),
     ({"sequence_length": 2}, "must be an int of at least 3"),
+    ({"decoding": {"method": "magic"}}, "`method` must be one of"),
+    ({"decoding": {"method": "beam", "width": 3}}, "`decoding` takes the settings .* Received: 'width'"),
+    ({"decoding": "beam"}, "`decoding` must be a dict of settings. Received: 'beam'"),
     ({"label_smoothing": 1.0}, r"must lie in \[0, 1\)"),
 ])  # fmt: skip
 def test_settings_are_checked(settings, message):

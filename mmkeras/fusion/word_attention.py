@@ -91,6 +91,11 @@ class WordAttentionFusion(FilmFusion):
         self.meet = self.own(keras.layers.Dense, "meet", both, units=self.units, activation="relu")
         self.read = self.own(keras.layers.GRU, "read", (*words_shape[:2], self.units), units=self.units)
 
+    def heard(self, words, said, asked):
+        """(B, T, Q) words, zeros for those that were not said, and (B, T) bool, which were."""
+        said = keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool")
+        return keras.ops.where(said[..., None], words, keras.ops.zeros_like(words)), said
+
     def look(self, patches, there, present, words):
         """(B, T, heads, P) scores, (B, P, U) hidden patches, (B, P, 1) which are there, and (B, P, 2) their places."""
         places = keras.ops.cast(self.grid, patches.dtype) * keras.ops.ones_like(patches[..., :1])
@@ -102,8 +107,7 @@ class WordAttentionFusion(FilmFusion):
         return keras.ops.where(live[:, None, None, :, 0], scores, -1e4), hidden, live, places
 
     def call(self, patches, there, present, words, said, asked):
-        said = keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool")
-        words = keras.ops.where(said[..., None], words, keras.ops.zeros_like(words))
+        words, said = self.heard(words, said, asked)
         scores, hidden, there, places = self.look(patches, there, present, words)
         live = keras.ops.cast(there, scores.dtype)
         count = keras.ops.maximum(keras.ops.sum(live, axis=1), 1)  # (B, 1)
@@ -113,16 +117,15 @@ class WordAttentionFusion(FilmFusion):
         looks = keras.ops.concatenate([seen, much], axis=-1)
         looks = keras.ops.reshape(looks, (*keras.ops.shape(words)[:2], looks.shape[2] * looks.shape[3]))
         read = self.read(self.meet(keras.ops.concatenate([words, looks], axis=-1)), mask=said)
-        heard = keras.ops.sum(keras.ops.cast(said, words.dtype), axis=1, keepdims=True)  # (B, 1) words
-        question = keras.ops.sum(words, axis=1) / keras.ops.maximum(heard, 1)
+        count = keras.ops.sum(keras.ops.cast(said, words.dtype), axis=1, keepdims=True)  # (B, 1) words
+        question = keras.ops.sum(words, axis=1) / keras.ops.maximum(count, 1)
         return keras.ops.concatenate([read, self.pooled(self.modulated(hidden, question), there)], axis=-1)
 
     def looked(self, patches, there, present, words, said, asked):
         """(B, P), the mean over the words and the heads of what they take of each patch."""
-        said = (keras.ops.cast(said, "bool") & keras.ops.cast(asked, "bool"))[..., None]
-        words = keras.ops.where(said, words, keras.ops.zeros_like(words))
+        words, said = self.heard(words, said, asked)
         scores, _, live, _ = self.look(patches, there, present, words)
-        said = keras.ops.cast(said, scores.dtype)
+        said = keras.ops.cast(said, scores.dtype)[..., None]
         weights = keras.ops.mean(keras.ops.softmax(scores), axis=2) * said
         mean = keras.ops.sum(weights, axis=1) / keras.ops.maximum(keras.ops.sum(said, axis=1), 1)
         return keras.ops.where(live[..., 0], mean, keras.ops.zeros_like(mean))

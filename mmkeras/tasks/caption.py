@@ -15,7 +15,7 @@ from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.sample import Sample
 from mmkeras.data.targets import Sentences
 from mmkeras.data.texts import texts as read_texts
-from mmkeras.decoding import as_captions, decode
+from mmkeras.decoding import Settings, as_captions, decode
 from mmkeras.evaluation import meteor
 from mmkeras.evaluation.nearest import NearestImage, OneCaption
 from mmkeras.evaluation.sections import Section
@@ -87,6 +87,10 @@ class Caption(Task):
                 )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must lie in [0, 1). Received: {self.label_smoothing!r}.")
+        if not isinstance(self.decoding or {}, dict):
+            raise ValueError(f"`decoding` must be a dict of settings. Received: {self.decoding!r}.")
+        unknown_settings([field.name for field in dataclasses.fields(Settings)], self.decode_settings, "`decoding`")
+        Settings(**self.decode_settings)
         if self.vocabulary is not None:
             self._set(vocabulary=tuple(self.vocabulary))
 
