@@ -7,9 +7,9 @@
 DATA_FOLDER holds data/vqa (easy-VQA: 4,000 drawings of 64 × 64 to learn from, 13 answers). Training stops, and settings were chosen, on a tenth
 of the train images; the test questions are scored once. With --free a second model writes the answers, and it is told how often both
 agree. Scenes are drawn by us; those to be judged have a seed of their own, and another part than those is held out to stop by. They are learnt in two
-steps: a network learns to see them from nothing, by "film", and then, frozen, shows its patches to words ("word_attention"). With --weights
-(of MobileNetV2) its frozen blocks up to the middle see them instead. With --photos, made-up questions about JPEG files; printed is how many images
-went through the frozen tower.
+steps: a network learns from nothing to tell of each picture, once a pass, all answers that its questions have, as labels; then, frozen, it shows its
+patches to words that are read in order ("word_attention"). With --weights (of MobileNetV2) its frozen blocks up to the middle see them instead. With
+--photos, made-up questions about JPEG files; printed is how many images went through the frozen tower.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 import mmkeras as mm
+from mmkeras.cli.quickstart import SCENE, learn_to_see
 from mmkeras.modalities.image import image_tower
 from mmkeras.trunk.store import open_store
 
@@ -29,8 +30,7 @@ CHOOSES = {"units": 128, "dropout": 0.1}
 WRITES = {"width": 128, "dropout": 0.1}
 RATES = {"gru": 2e-3, "lexical": 4e-3, "scratch": 1e-3}
 HELD = 0.1  # of the train images
-SCENE = 64  # pixels, of which both networks leave a grid of 8 × 8
-WIDE = 128  # pixels, as MobileNetV2 sees them
+WIDE = 128  # pixels, as MobileNetV2 sees them, of which it leaves a grid of 8 × 8 as the other network does of 64
 MIDDLE = "block_12_add"  # of MobileNetV2, behind which it would leave 4 × 4
 
 
@@ -55,32 +55,6 @@ def middle(weights, folder):
     seen = keras.Model(whole.input, whole.get_layer(MIDDLE).output)(keras.layers.Rescaling(1 / 127.5, -1)(pixels))
     path = f"{folder}/middle.keras"
     keras.Model(pixels, seen).save(path)
-    return path
-
-
-def learnt_to_see(options, train, held, folder):
-    """A file of a network, (B, 64, 64, 3) → (B, 8, 8, 128), that learnt from nothing what questions ask of pictures, by "film"."""
-    pixels = keras.Input((SCENE, SCENE, 3))
-    x = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
-    for filters, stride in ((16, 2), (32, 2), (64, 2), (128, 1)):
-        x = keras.layers.Conv2D(filters, 3, stride, "same", use_bias=False)(x)
-        x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9)(x))
-    path = f"{folder}/network.keras"
-    keras.Model(pixels, x).save(path)
-    modalities = [
-        mm.Text("question", encoder="gru", name="question"),
-        mm.Image("image", encoder=path, trainable=True, pooling=None, augment=False),
-    ]
-    pipe, start = (
-        mm.Pipeline(modalities, mm.Answer("answer", question_kind="kind"), "film", **CHOOSES),
-        time.perf_counter(),
-    )
-    settings = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": RATES["gru"]}
-    pipe.fit(train, validation_data=held, verbose=2, **settings)
-    right = pipe.predict_labels(held) == held["answer"]
-    print(f"learnt to see in {time.perf_counter() - start:.0f} s; of validation questions right: {right.mean():.3f}")
-    print(right.groupby(held["kind"]).mean().round(3).to_string(), flush=True)
-    pipe.encode.get_layer("image_tower").save(path)
     return path
 
 
@@ -174,7 +148,7 @@ def main():
             if options.weights:
                 options.sees = middle(options.weights, folder)
             else:
-                options.sees = learnt_to_see(options, *rows[:2], folder)
+                options.sees = str(learn_to_see(rows[0], pathlib.Path(folder) / "seeing.keras"))
             judge(options, rows, "kind")
     else:
         judge(options, easy_vqa(options.folder / "data/vqa"), None)

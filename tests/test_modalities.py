@@ -13,7 +13,7 @@ import pytest
 from mmkeras import Image, Tabular, Text, build_encode, build_prepare
 from mmkeras.data.columns import Column, raw_values
 from mmkeras.graph import all_layers
-from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText, with_options
+from mmkeras.modalities import AdoptedImage, AdoptedTabular, AdoptedText, Audio, with_options
 from mmkeras.modalities.base import Modality, column_names
 from mmkeras.modalities.encoders import ImageEncoder, KerasHub, TextEncoder
 from mmkeras.modalities.encoders.applications import application
@@ -272,6 +272,13 @@ def test_too_many_blocks(tiny_bert, setting):
 def test_text_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Text(**{"columns": "a", "encoder": "scratch", **settings})
+
+
+@pytest.mark.parametrize("modality", [Text, Image, Audio])
+def test_a_model_as_encoder_is_to_be_saved_first(modality):
+    pixels = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match=r"must be a name or a path. Received: Functional. Save a model of your own"):
+        modality("a", encoder=keras.Model(pixels, pixels))
 
 
 def test_no_more_tokens_than_the_encoder_has_positions(tiny_bert):

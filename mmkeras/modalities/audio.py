@@ -2,7 +2,6 @@
 
 import dataclasses
 import numbers
-import os
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mmkeras.data.columns import raw_values
 from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sounds import SoundColumn, seconds_of
 from mmkeras.layers.sound import RATES
-from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, unique_names
+from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, encoder_name, unique_names
 from mmkeras.modalities.encoders import HubSound, SoundEncoder, lora
 
 MEASURED = 200  # recordings of which lengths are learnt
@@ -96,7 +95,7 @@ class Audio(EncodedModality):
     )
 
     def __post_init__(self):
-        self._set(columns=column_names(self.columns, "`columns` of `Audio`"), encoder=os.fspath(self.encoder))
+        self._set(columns=column_names(self.columns, "`columns` of `Audio`"), encoder=encoder_name(self.encoder))
         check_name(self.name)
         if len(self.columns) != 1:
             raise ValueError(

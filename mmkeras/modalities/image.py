@@ -16,6 +16,7 @@ from mmkeras.modalities.base import (
     EncodedModality,
     check_name,
     column_names,
+    encoder_name,
     split_names,
     unique_names,
 )
@@ -113,7 +114,7 @@ class Image(EncodedModality):
             )
         if self.weights is not None:
             self._set(weights=os.fspath(self.weights))
-        encoder = os.fspath(self.encoder)
+        encoder = encoder_name(self.encoder)
         self._set(encoder=self.encoder_class(encoder).kept(encoder))
         encoder = self.made_encoder()
         encoder.check()

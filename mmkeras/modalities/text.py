@@ -6,7 +6,15 @@ import os
 from mmkeras import layers
 from mmkeras.data.columns import TextColumn
 from mmkeras.data.sample import Sample
-from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, split_names, unique_names
+from mmkeras.modalities.base import (
+    PRESENT,
+    EncodedModality,
+    check_name,
+    column_names,
+    encoder_name,
+    split_names,
+    unique_names,
+)
 from mmkeras.modalities.encoders import KerasHub, TextEncoder, lora
 from mmkeras.modalities.encoders.base import strings
 
@@ -87,7 +95,7 @@ class Text(EncodedModality):
     )
 
     def __post_init__(self):
-        self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=os.fspath(self.encoder))
+        self._set(columns=column_names(self.columns, "`columns` of `Text`"), encoder=encoder_name(self.encoder))
         check_name(self.name)
         if not 1 <= len(self.columns) <= self.encoder_class(self.encoder).most_columns:
             raise ValueError(
