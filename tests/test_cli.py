@@ -137,6 +137,17 @@ def test_quickstart_runs_all_tasks_and_links_their_reports(tmp_path, capsys):
     assert "none.jpg" in capsys.readouterr().err
 
 
+def test_quickstart_answers_questions(tmp_path, capsys):
+    out = tmp_path / "q"
+    assert main(["quickstart", "--task", "answers", "--out", str(out), "--rows", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert "question alone" in printed and "relation" in printed and printed.count("? ") >= 5
+    assert all((out / name).exists() for name in ("seeing.keras", "model", "served", "report.html"))
+    image = str(next((out / "images").iterdir()))
+    assert main(["answer", str(out), image, "Is there a red star?"]) == 0
+    assert capsys.readouterr().out.startswith("Is there a red star? ")
+
+
 def test_quickstart_refuses_rows_that_cannot_be(tmp_path, capsys):
     assert main(["quickstart", "--task", "entailment", "--out", str(tmp_path / "q"), "--rows", "0"]) == 2
     assert "`n` must be a positive int" in capsys.readouterr().err
