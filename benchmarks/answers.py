@@ -1,7 +1,7 @@
 """Questions about drawn pictures: easy-VQA, scenes of our own, and how many passes of a frozen tower many questions cost.
 
     python benchmarks/answers.py DATA_FOLDER [--free] [--text gru|lexical|scratch] [--fusion film] [--epochs 12] [--rivals FILE]
-    python benchmarks/answers.py --scenes 12000 [--weights FILE] [--free]
+    python benchmarks/answers.py --scenes 12000 [--epochs 10] [--weights FILE] [--free] [--rivals FILE]
     python benchmarks/answers.py --photos FOLDER [--weights FILE] [--questions 10000] [--images 1400]
 
 DATA_FOLDER holds data/vqa (easy-VQA: 4,000 drawings of 64 × 64 to learn from, 13 answers). Training stops, and settings were chosen, on a tenth
