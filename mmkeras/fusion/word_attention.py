@@ -117,8 +117,8 @@ class WordAttentionFusion(FilmFusion):
         looks = keras.ops.concatenate([seen, much], axis=-1)
         looks = keras.ops.reshape(looks, (*keras.ops.shape(words)[:2], looks.shape[2] * looks.shape[3]))
         read = self.read(self.meet(keras.ops.concatenate([words, looks], axis=-1)), mask=said)
-        count = keras.ops.sum(keras.ops.cast(said, words.dtype), axis=1, keepdims=True)  # (B, 1) words
-        question = keras.ops.sum(words, axis=1) / keras.ops.maximum(count, 1)
+        length = keras.ops.sum(keras.ops.cast(said, words.dtype), axis=1, keepdims=True)  # (B, 1) words
+        question = keras.ops.sum(words, axis=1) / keras.ops.maximum(length, 1)
         return keras.ops.concatenate([read, self.pooled(self.modulated(hidden, question), there)], axis=-1)
 
     def looked(self, patches, there, present, words, said, asked):
