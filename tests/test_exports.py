@@ -185,3 +185,13 @@ def test_the_line_that_calls_an_exported_model_has_a_value_for_every_kind_of_col
     pipe.export(tmp_path / "served")
     exec(call_of(pipe, str(tmp_path / "served")), {})
     assert capsys.readouterr().out.startswith("{'label': <tf.Tensor: shape=(1, ")
+
+
+def test_a_loaded_model_tells_its_weights_by_kind(tmp_path):
+    inputs = keras.Input((2,), name="a")
+    outputs = keras.layers.Dense(1)(keras.layers.BatchNormalization()(inputs))
+    one, other = (keras.Model({"a": inputs}, {name: outputs}) for name in ("y", "z"))
+    export_saved_model({"serve": one, "other": other}, tmp_path / "served", {})
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    kinds = (loaded.variables, loaded.trainable_variables, loaded.non_trainable_variables)
+    assert [len(some) for some in kinds] == [6, 4, 2]

@@ -77,12 +77,15 @@ def _write(models, folder):
             archive.track(table)
         own = {names[key]: signature[names[key]] for key in model.input}
         archive.add_endpoint(name, serve(model), input_signature=[own])
+    for kind in ("variables", "trainable_variables", "non_trainable_variables"):  # as Keras's own exports have them
+        known = {id(each): each for model in models.values() for each in getattr(model, kind)}
+        archive.add_variable_collection(kind, list(known.values()))
     with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
         archive.write_out(str(folder), verbose=False)
 
 
 def _tables(model):
-    """Lookup tables and the like inside a model. The archive finds variables; of a whole model it would look at every attribute."""
+    """Lookup tables and the like inside a model. Given a whole model, the archive would look at every attribute of every layer."""
     import tensorflow as tf
 
     parts = tf.train.TrackableView(model).descendants()
