@@ -10,8 +10,9 @@ from mmkeras.data.columns import raw_values
 from mmkeras.data.files import MAX_BYTES
 from mmkeras.data.sounds import SoundColumn, seconds_of
 from mmkeras.layers.sound import RATES
-from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, encoder_name, unique_names
+from mmkeras.modalities.base import PRESENT, EncodedModality, check_name, column_names, unique_names
 from mmkeras.modalities.encoders import HubSound, SoundEncoder, lora
+from mmkeras.modalities.encoders.base import encoder_name
 
 MEASURED = 200  # recordings of which lengths are learnt
 USUAL = 0.95  # share of them that is heard whole

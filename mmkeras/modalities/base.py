@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 import re
 import warnings
 
@@ -357,21 +356,6 @@ def check_name(name):
     """Names of modalities become parts of layer names."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"`name` must be a Python identifier such as 'text'. Received: {name!r}. Rename the modality.")
-
-
-def encoder_name(encoder):
-    """An encoder's name or path as str.
-
-    Raises:
-        ValueError: it is neither, such as a model.
-    """
-    try:
-        return os.fspath(encoder)
-    except TypeError:
-        raise ValueError(
-            f"`encoder` must be a name or a path. Received: {type(encoder).__name__}. Save a model of your own, "
-            "model.save('mine.keras'), and give its path."
-        ) from None
 
 
 def unique_names(columns, what):

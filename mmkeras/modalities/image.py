@@ -16,11 +16,11 @@ from mmkeras.modalities.base import (
     EncodedModality,
     check_name,
     column_names,
-    encoder_name,
     split_names,
     unique_names,
 )
 from mmkeras.modalities.encoders import Application, ImageEncoder, lora
+from mmkeras.modalities.encoders.base import encoder_name
 
 SMALL = (96, 96)  # pixels, for a network that trains with the head
 

@@ -11,12 +11,11 @@ from mmkeras.modalities.base import (
     EncodedModality,
     check_name,
     column_names,
-    encoder_name,
     split_names,
     unique_names,
 )
 from mmkeras.modalities.encoders import KerasHub, TextEncoder, lora
-from mmkeras.modalities.encoders.base import strings
+from mmkeras.modalities.encoders.base import encoder_name, strings
 
 POOLINGS = ("cls", "mean", "pooled", "sentence", None)
 NAMES = 10  # times that each text recurs on average: more, and they are names from a list

@@ -18,6 +18,7 @@ It must be defined where it is used: import its file before a Pipeline is made, 
 
 import abc
 import itertools
+import os
 
 import keras
 import numpy as np
@@ -238,6 +239,21 @@ class ImageEncoder(Encoder):
 
     def tower_layers(self, fine_tune):
         return {f"{self.name}_tower": fine_tune and bool(self.modality.trainable)} if self.pretrained else {}
+
+
+def encoder_name(encoder):
+    """An encoder's name or path as str.
+
+    Raises:
+        ValueError: it is neither, such as a model.
+    """
+    try:
+        return os.fspath(encoder)
+    except TypeError:
+        raise ValueError(
+            f"`encoder` must be a name or a path. Received: {type(encoder).__name__}. Save a model of your own, "
+            "model.save('mine.keras'), and give its path."
+        ) from None
 
 
 def find_encoder(family, encoder, default):
