@@ -14,7 +14,7 @@ from mmkeras.losses import (
     MaskedTokenCrossentropy,
     SparseCategoricalFocalCrossentropy,
 )
-from mmkeras.losses.classes import WeightedBinaryCrossentropy
+from mmkeras.losses.classes import LabelAUC, WeightedBinaryCrossentropy
 from mmkeras.losses.weights import label_weights
 from mmkeras.tasks import MultiClass, MultiLabel, Regression
 from mmkeras.trunk.training import Plan, compile_for_training
@@ -297,3 +297,21 @@ def test_weights_of_labels_grow_with_the_root_of_their_rarity():
     target = np.zeros((101, 3))
     target[:1, 0], target[:50, 1], target[:100, 2] = 1, 1, 1
     np.testing.assert_allclose(label_weights(target, most=5.0), [5.0, (51 / 50) ** 0.5, 1.0])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_area_of_labels_is_that_of_keras(weighted):
+    """Over batches, with probabilities on thresholds, out of bounds and equal, and a label that is never there."""
+    rng = np.random.default_rng(0)
+    chances = np.concatenate([rng.random((60, 4)), np.round(rng.random((40, 4)) * 199) / 199, [[-0.1, 0, 1, 1.1]] * 3])
+    truth, weights = (rng.random((103, 4)) < [0.1, 0.4, 0.9, 0]).astype("float32"), rng.random(103).astype("float32")
+    ours, theirs = LabelAUC(num_labels=4), keras.metrics.AUC(curve="PR", multi_label=True, num_labels=4)
+    for rows in (slice(0, 50), slice(50, 103)):
+        ours.update_state(truth[rows], chances[rows].astype("float32"), weights[rows] if weighted else None)
+        spread = np.repeat(weights[rows, None], 4, axis=1) if weighted else None  # Keras asks for one of each cell
+        theirs.update_state(truth[rows], chances[rows].astype("float32"), spread)
+        np.testing.assert_allclose(ours.result(), theirs.result(), rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ours))
+    assert isinstance(again, LabelAUC) and again.num_labels == 4 and again.name == "map"
+    ours.reset_state()
+    assert float(ours.result()) == 0

@@ -124,7 +124,7 @@ def batches(columns, order, *, prepare=None, fetch=None):
     batch = _Batch(columns, order, prepare, fetch)
     plain = prepare is None and (target is None or target.values is not None)
     if plain and fetch is None and all(isinstance(v, np.ndarray) for v in columns.values()):
-        dataset = _gathered(next_plan, batch)
+        dataset = _gathered(fixed, next_plan, batch)
     else:
         dataset = tf.data.Dataset.from_generator(
             lambda: _python.watched(batch.each_of(next_plan())), output_signature=batch.signature(rows)
@@ -251,25 +251,26 @@ _python = _Python()
 settle, watched = _python.settle, _python.watched
 
 
-def _gathered(next_plan, batch):
-    """Batches that TensorFlow cuts from tensors of all rows: Python is asked once per epoch."""
+def _gathered(fixed, next_plan, batch):
+    """Batches that TensorFlow cuts from tensors of all rows: Python is asked once per epoch, or never where the plan is fixed."""
     everything = tf.nest.map_structure(tf.convert_to_tensor, batch.take(slice(None)))
 
     def planned():
         plan = next_plan()
-        yield np.concatenate(plan), [len(numbers) for numbers in plan]
+        sizes = np.array([len(numbers) for numbers in plan])
+        table = np.zeros((len(plan), sizes.max(initial=0)), "int64")
+        table[np.arange(table.shape[1]) < sizes[:, None]] = np.concatenate(plan)
+        yield table, sizes
 
     @tf.autograph.experimental.do_not_convert
-    def split(order, sizes):
-        return tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(order, sizes))
+    def gather(numbers, size):
+        return batch.finish(*tf.nest.map_structure(lambda values: tf.gather(values, numbers[:size]), everything))
 
-    @tf.autograph.experimental.do_not_convert
-    def gather(numbers):
-        return batch.finish(*tf.nest.map_structure(lambda values: tf.gather(values, numbers), everything))
-
-    vector = tf.TensorSpec([None], tf.int64)
-    plans = tf.data.Dataset.from_generator(lambda: _python.watched(planned()), output_signature=(vector, vector))
-    return plans.flat_map(split).map(gather)
+    if fixed:
+        return tf.data.Dataset.from_tensor_slices(next(planned())).map(gather)
+    table, sizes = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.int64)
+    plans = tf.data.Dataset.from_generator(lambda: _python.watched(planned()), output_signature=(table, sizes))
+    return plans.unbatch().map(gather)
 
 
 def make_dataset(df, modalities, task=None, batch_size=32, training=False, seed=None):

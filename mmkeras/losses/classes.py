@@ -1,4 +1,4 @@
-"""Losses of classes and of labels."""
+"""Losses of classes and of labels, and a metric of labels."""
 
 import keras
 import numpy as np
@@ -164,3 +164,57 @@ class AsymmetricCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "positive": self.positive, "negative": self.negative, "margin": self.margin}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LabelAUC(keras.metrics.Metric):
+    """The number of `keras.metrics.AUC(curve="PR", multi_label=True, num_labels=C)`, whose graph takes half a second of every training.
+
+    Areas under precision-recall curves at evenly spread thresholds, interpolated as Davis and Goadrich do (2006,
+    https://www.biostat.wisc.edu/~page/rocpr.pdf), and their mean over the labels. Targets (B, C) of 0 and 1, probabilities (B, C), weights (B,).
+
+    Args:
+        num_labels: int, C.
+        num_thresholds: int.
+        name, dtype: as for every Keras metric.
+
+    Example:
+        >>> from mmkeras.losses.classes import LabelAUC
+        >>> area = LabelAUC(num_labels=2)
+        >>> area.update_state([[1, 0], [0, 1]], [[0.9, 0.2], [0.1, 0.8]])
+        >>> round(float(area.result()), 4)
+        1.0
+    """
+
+    def __init__(self, num_labels, num_thresholds=200, name="map", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_labels, self.num_thresholds = num_labels, num_thresholds
+        # Weights of cells whose probability lies between two thresholds: where the label is there, and all.
+        self.cells = self.add_weight(shape=(num_labels, num_thresholds, 2), initializer="zeros", name="cells")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        ops = keras.ops
+        chances = ops.clip(ops.cast(y_pred, self.dtype), 0.0, 1.0)
+        there = ops.cast(ops.cast(y_true, "bool"), self.dtype)
+        weights = ops.stack([there, ops.ones_like(there)], axis=-1)
+        if sample_weight is not None:
+            weights = weights * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1, 1))
+        last = ops.maximum(ops.cast(ops.ceil(chances * (self.num_thresholds - 1)), "int32") - 1, 0)
+        places = last + self.num_thresholds * np.arange(self.num_labels, dtype="int32")
+        count = self.num_labels * self.num_thresholds
+        sums = ops.segment_sum(ops.reshape(weights, (-1, 2)), ops.reshape(places, (-1,)), count)
+        self.cells.assign_add(ops.reshape(sums, self.cells.shape))
+
+    def result(self):
+        ops = keras.ops
+        hits, cells = ops.unstack(self.cells, axis=2)
+        positives = ops.sum(hits, axis=1, keepdims=True)
+        # Of the cells above a threshold: those where the label is there, and all.
+        right, above = (ops.relu(ops.sum(x, axis=1, keepdims=True) - ops.cumsum(x, axis=1)) for x in (hits, cells))
+        slope = ops.divide_no_nan(hits, cells)
+        ratio = ops.where(above > 0, ops.divide_no_nan(above + cells, above), 1.0)
+        areas = slope * (hits + (right - slope * above) * ops.log(ratio))
+        return ops.mean(ops.sum(ops.divide_no_nan(areas, positives), axis=1))
+
+    def get_config(self):
+        return {**super().get_config(), "num_labels": self.num_labels, "num_thresholds": self.num_thresholds}

@@ -15,7 +15,7 @@ from mmkeras.data.telling import shortened
 from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import label_section
 from mmkeras.evaluation.thresholds import tune_thresholds
-from mmkeras.losses.classes import AsymmetricCrossentropy, WeightedBinaryCrossentropy
+from mmkeras.losses.classes import AsymmetricCrossentropy, LabelAUC, WeightedBinaryCrossentropy
 from mmkeras.losses.weights import label_weights
 from mmkeras.tasks.class_cells import ClassValues, natural_order, warn_of_names
 from mmkeras.tasks.classes import Classes, StartValues
@@ -265,7 +265,7 @@ class MultiLabel(Classes):
         return "binary_crossentropy"
 
     def metrics(self):
-        return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(self.classes), name="map")]
+        return [LabelAUC(num_labels=len(self.classes))]
 
     def read(self, target):
         """A list of labels for each row."""
