@@ -218,7 +218,7 @@ def shortened(source):
 
 
 @pytest.mark.parametrize("name", [name for name, text in PAGES.items() if BLOCK.search(text)])
-@pytest.mark.usefixtures("nothing_is_downloaded", "few_epochs", "no_graphs")
+@pytest.mark.usefixtures("nothing_is_downloaded", "few_epochs")
 def test_examples_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MMKERAS_CACHE_DIR", raising=False)
