@@ -321,7 +321,7 @@ class Trunk:
                         # One iterator for all epochs: Keras makes two for each otherwise, and both would prepare rows.
                         dealt(learnt.repeat(plan.epochs)),
                         steps_per_epoch=steps,
-                        validation_data=None if judged is None else dealt(judged.repeat(plan.epochs)),
+                        validation_data=None if judged is None else dealt(judged),
                         validation_steps=None if judged is None else int(judged.cardinality()) // replicas(),
                         initial_epoch=first,
                         epochs=first + plan.epochs,
