@@ -15,23 +15,27 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 
 
+EPOCHS = r'(\bepochs(?:=|": ))(\d+)'
+ROWS = r"(\bsamples\.\w+\((?:\d+ if FULL else )?)(\d+)"
+
+
 def execute(path, folder, most=None):
     """A notebook, run from top to bottom by a new kernel in `folder`, as one that holds its outputs.
 
     Args:
         path: pathlib.Path of the notebook.
         folder: where its kernel runs.
-        most: int, the epochs that any cell may name; None leaves them as they are.
+        most: {pattern: the greatest number that cells may name there}, such as `{EPOCHS: 2, ROWS: 300}`; None leaves them as they are.
     """
-
-    def fewer(found):
-        return f"{found[1]}{found[2] if most is None else min(int(found[2]), most)}"
 
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            cell.source = re.sub(r'(\bepochs(?:=|": ))(\d+)', fewer, cell.source)
+            for pattern, limit in (most or {}).items():
+                cell.source = re.sub(
+                    pattern, lambda found, limit=limit: f"{found[1]}{min(int(found[2]), limit)}", cell.source
+                )
     resources = {"metadata": {"path": str(folder)}}
     # Times of cells would change every file at every run.
     client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources, record_timing=False)

@@ -11,7 +11,7 @@ import mmkeras as mm
 pytest.importorskip("nbclient")
 
 import nbformat
-from run_notebooks import FOLDER, PATHS, execute, outputs
+from run_notebooks import EPOCHS, FOLDER, PATHS, ROWS, execute, outputs
 
 SECTIONS = ["The idea", "The data", "Missing modalities", "Saving and serving", "What the original tutorial"]
 # Of this or that machine: absolute paths, addresses in memory.
@@ -85,6 +85,6 @@ def test_what_the_notebooks_name_is_public(path):
 
 
 def test_a_notebook_runs_in_an_empty_folder(path, tmp_path):
-    """All cells, with fewer epochs than the stored outputs are of, which take longest."""
-    for number, output in outputs(execute(path, tmp_path, most=3)):
+    """All cells, with fewer rows and epochs than the stored outputs are of, which take longest."""
+    for number, output in outputs(execute(path, tmp_path, {EPOCHS: 2, ROWS: 300})):
         assert output.get("name") != "stderr", f"cell {number} wrote: {output.text}"

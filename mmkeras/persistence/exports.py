@@ -52,7 +52,6 @@ def export_saved_model(models, path, info):
 
 def _write(models, folder):
     """Write models to a new folder."""
-    import keras
     import tensorflow as tf
 
     inputs = next(iter(models.values())).input
@@ -71,21 +70,24 @@ def _write(models, folder):
 
         return endpoint
 
-    archive = keras.export.ExportArchive()
+    saved, signatures, tables = tf.train.Checkpoint(), {}, []
     for name, model in models.items():
-        for table in _tables(model):
-            archive.track(table)
         own = {names[key]: signature[names[key]] for key in model.input}
-        archive.add_endpoint(name, serve(model), input_signature=[own])
+        # Traced once: what Keras's ExportArchive hands to TensorFlow is traced anew as it is saved.
+        signatures[name] = tf.function(serve(model), autograph=False).get_concrete_function(own)
+        setattr(saved, name, signatures[name])
+        tables += _tables(model)
+    saved.tables = tables
     for kind in ("variables", "trainable_variables", "non_trainable_variables"):  # as Keras's own exports have them
-        known = {id(each): each for model in models.values() for each in getattr(model, kind)}
-        archive.add_variable_collection(kind, list(known.values()))
+        known = {id(each): each.value for model in models.values() for each in getattr(model, kind)}
+        setattr(saved, kind, list(known.values()))
+    signatures["serving_default"] = next(iter(signatures.values()))
     with _quiet(tf.get_logger()):  # it would tell a folder that is renamed at once
-        archive.write_out(str(folder), verbose=False)
+        tf.saved_model.save(saved, str(folder), signatures=signatures)
 
 
 def _tables(model):
-    """Lookup tables and the like inside a model. Given a whole model, the archive would look at every attribute of every layer."""
+    """Lookup tables and the like inside a model."""
     import tensorflow as tf
 
     parts = tf.train.TrackableView(model).descendants()
