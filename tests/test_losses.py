@@ -314,4 +314,7 @@ def test_area_of_labels_is_that_of_keras(weighted):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ours))
     assert isinstance(again, LabelAUC) and again.num_labels == 4 and again.name == "map"
     ours.reset_state()
+    ours.update_state(
+        truth, np.full((103, 4), np.nan, "float32")
+    )  # the fit says that it diverged, not a sum out of its bounds
     assert float(ours.result()) == 0

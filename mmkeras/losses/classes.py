@@ -199,7 +199,7 @@ class LabelAUC(keras.metrics.Metric):
         weights = ops.stack([there, ops.ones_like(there)], axis=-1)
         if sample_weight is not None:
             weights = weights * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1, 1))
-        last = ops.maximum(ops.cast(ops.ceil(chances * (self.num_thresholds - 1)), "int32") - 1, 0)
+        last = ops.cast(ops.maximum(ops.ceil(chances * (self.num_thresholds - 1)) - 1.0, 0.0), "int32")
         places = last + self.num_thresholds * np.arange(self.num_labels, dtype="int32")
         count = self.num_labels * self.num_thresholds
         sums = ops.segment_sum(ops.reshape(weights, (-1, 2)), ops.reshape(places, (-1,)), count)
