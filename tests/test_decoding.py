@@ -1,6 +1,7 @@
 """Decoding: against a loop written in NumPy, against teacher forcing, alone and in a batch, and what is forbidden."""
 
 import itertools
+import logging
 
 import keras
 import numpy as np
@@ -157,6 +158,21 @@ def test_eager_and_compiled_are_equal(settings):
         assert_equal(compiled, run(decoder, patches, **settings))
     finally:
         tf.config.run_functions_eagerly(False)
+
+
+def test_many_decoders_are_not_told_to_be_traced_too_often():
+    """Each has a graph of its own, made once: TensorFlow took them for one that is made again and again."""
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        for length in range(2, 9):
+            run(decoder_of(), patches_of(), max_length=length)
+    finally:
+        logger.removeHandler(handler)
+    assert [text for text in told if "retracing" in text] == []
 
 
 @pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)

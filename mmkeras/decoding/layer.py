@@ -1,6 +1,7 @@
 """Decoding as a function of a decoder and patches, and as a layer of a model."""
 
 import dataclasses
+import functools
 
 import keras
 import tensorflow as tf
@@ -91,7 +92,9 @@ def compiled(owner, key, function, signature):
     """A tf.function, kept with the layer it belongs to, so that it is traced once and goes when the layer goes."""
     known = owner.__dict__.setdefault("_compiled_functions", {})  # past Keras, which would track it for saving
     key = (key, tuple(signature))
-    known[key] = known.pop(key, None) or tf.function(function, input_signature=signature, autograph=False)
+    # Partial: TensorFlow knows functions by their code, and would take those of many decoders for one that is traced too often.
+    partial = functools.partial(function)
+    known[key] = known.pop(key, None) or tf.function(partial, input_signature=signature, autograph=False)
     if len(known) > KEPT:
         del known[next(iter(known))]  # the one not used for longest
     return known[key]
