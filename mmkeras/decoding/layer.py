@@ -93,8 +93,9 @@ def compiled(owner, key, function, signature):
     known = owner.__dict__.setdefault("_compiled_functions", {})  # past Keras, which would track it for saving
     key = (key, tuple(signature))
     # Partial: TensorFlow knows functions by their code, and would take those of many decoders for one that is traced too often.
-    partial = functools.partial(function)
-    known[key] = known.pop(key, None) or tf.function(partial, input_signature=signature, autograph=False)
+    known[key] = known.pop(key, None) or tf.function(
+        functools.partial(function), input_signature=signature, autograph=False
+    )
     if len(known) > KEPT:
         del known[next(iter(known))]  # the one not used for longest
     return known[key]

@@ -168,7 +168,7 @@ class AsymmetricCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LabelAUC(keras.metrics.Metric):
-    """The number of `keras.metrics.AUC(curve="PR", multi_label=True, num_labels=C)`, whose graphs take half a second of every small fit.
+    """The number of `keras.metrics.AUC(curve="PR", multi_label=True, num_labels=C)`, of one sum in place of a graph for each label.
 
     Areas under precision-recall curves at evenly spread thresholds, interpolated as Davis and Goadrich do (2006,
     https://www.biostat.wisc.edu/~page/rocpr.pdf), and their mean over the labels. Targets (B, C) of 0 and 1, probabilities (B, C), weights (B,).
