@@ -1,7 +1,7 @@
 """Film genres from text and numbers on real data: the figures of the README.
 
     python benchmarks/movies.py DATA_FOLDER [--seed 0] [--fine-tune] [--top 2] [--cache FOLDER]
-    python benchmarks/movies.py DATA_FOLDER [--seed 0] --minutes 20 [--main-genre] [--tuned 2]
+    python benchmarks/movies.py DATA_FOLDER [--seed 0] --minutes 20 [--main-genre | --tuned 2]
     python benchmarks/movies.py DATA_FOLDER [--seed 0] --fine-tune --lora [8] [--inner] [--rows 1500]
 
 DATA_FOLDER holds data/movies/movies.csv (tidy) and weights/all-MiniLM-L6-v2. Labels are the genres with at least 50
@@ -63,6 +63,10 @@ def main():
     parser.add_argument("--main-genre", action="store_true", help="the genre that stands first, one of several classes")
     parser.add_argument("--html")
     options = parser.parse_args()
+    if options.tuned and (not options.minutes or options.main_genre):
+        parser.error(
+            "--tuned goes with --minutes, and not with --main-genre: only labels have settings to train a tower"
+        )
 
     df = mm.sources.movies(options.folder / "data/movies/movies.csv")
     df, task = main_genres(df) if options.main_genre else (df, genres(df))
