@@ -9,12 +9,15 @@ import pytest
 import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras.graph import named_layers
 from mmkeras.modalities.encoders import lora
 from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Trunk
 
 ROWS = mm.samples.movies(40, seed=3)
 TRAIN, TEST = ROWS[:30], ROWS[30:]
+# Of rank 2 in each of 3 blocks, 16 wide with 2 heads of 8: queries, keys and values, what joins the heads, and the two dense layers, 32 wide.
+TRAINED = 3 * (3 * (16 * 2 * 2 + 2 * 8) + (2 * 8 * 2 + 2 * 16) + 2 * (16 * 2 + 2 * 32))
 FIT = {"epochs": 2, "verbose": 0, "validation_data": False, "batch_size": 16, "learning_rate": 0.05}
 
 
@@ -32,6 +35,16 @@ def tower_values(trunk, adapters):
     tower = trunk.encode.get_layer("text_tower")
     weights = [weight for weight in tower.weights if lora.is_adapter(weight) == adapters]
     return {f"{i} {weight.name}": weight.numpy() for i, weight in enumerate(weights)}
+
+
+def write_adapters(folder, arrays):
+    """Let a saved Pipeline hold other adapters, which its manifest names."""
+    (path,) = folder.rglob("adapters.h5")
+    path.unlink()
+    mm.persistence.write_arrays(path, arrays)
+    manifest = json.loads((folder / "pipeline.json").read_text())
+    manifest["files"]["adapters.h5"] = mm.persistence.manifest.size_and_digest(path)
+    (folder / "pipeline.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +82,7 @@ def test_adapters_train_and_the_tower_stays(fitted, tiny_bert):
     for place, value in before.items():
         np.testing.assert_array_equal(after[place], value)
     adapters = tower_values(fitted.trunk, adapters=True)
-    assert len(adapters) == 3 * 2 * 2  # blocks, queries and values, two matrices
+    assert len(adapters) == 3 * 6 * 2  # blocks, layers, two matrices
     assert all(np.abs(value).max() > 0.01 for value in adapters.values())
 
 
@@ -87,13 +100,12 @@ def test_only_adapters_and_the_head_are_trainable(tiny_bert):
     trunk = Trunk([text(tiny_bert).adapt(TRAIN)])
     trained = trunk.encode.trainable_weights
     assert trained and all(lora.is_adapter(weight) for weight in trained)
-    # Of each of 3 blocks, queries and values: (16, 2 heads, rank 2) and (rank 2, 8).
-    assert sum(int(np.prod(weight.shape)) for weight in trained) == 3 * 2 * (16 * 2 * 2 + 2 * 8)
+    assert sum(int(np.prod(weight.shape)) for weight in trained) == TRAINED
 
 
 def test_top_blocks_are_adapted_over_cached_features_of_those_below(tiny_bert):
     trunk = Trunk([text(tiny_bert, lora_blocks=2).adapt(TRAIN)])
-    assert len(trunk.encode.trainable_weights) == 2 * 2 * 2
+    assert len(trunk.encode.trainable_weights) == 2 * 6 * 2
     assert not lora.has_adapters(trunk.encode.get_layer("text_tower"))
     towers = trunk._cut(True)[1]
     assert list(towers["text"].model.output) == ["text.stored_0"]
@@ -153,6 +165,21 @@ def test_a_second_phase_over_cached_features_is_saved_as_well(tiny_bert, tmp_pat
     np.testing.assert_array_equal(loaded.predict(TEST), pipe.predict(TEST))
 
 
+def test_a_folder_with_adapters_of_some_layers_alone_is_loaded(saved, tmp_path):
+    """As earlier versions, which adapted queries and values, wrote it."""
+    pipe = mm.load(saved)
+    layers = named_layers(pipe.encode)
+    values = lora.adapter_values(pipe.encode)
+    some = {k: v for k, v in values.items() if layers[k.rpartition("/")[0]].name in ("query", "value")}
+    assert len(some) == 3 * 2 * 2
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    write_adapters(tmp_path, some)
+    loaded = mm.load(tmp_path)
+    assert lora.adapter_values(loaded.encode).keys() == some.keys()
+    lora.assign_adapters(pipe.encode, {k: v if k in some else np.zeros_like(v) for k, v in values.items()})
+    np.testing.assert_allclose(loaded.predict(TEST), pipe.predict(TEST), atol=1e-6)
+
+
 def test_other_adapters_are_another_fingerprint(saved):
     pipe = mm.load(saved)
     before = pipe.trunk._cut(False)[1]["text"].fingerprint
@@ -162,16 +189,12 @@ def test_other_adapters_are_another_fingerprint(saved):
     assert after._cut(False)[1]["text"].fingerprint != before
 
 
-def test_adapters_of_another_tower_are_refused(saved, tmp_path):
+@pytest.mark.parametrize("shape", [(3,), (), (0,), (1, 1, 10**6)], ids=str)
+def test_adapters_of_another_tower_are_refused(saved, tmp_path, shape):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
-    (path,) = tmp_path.rglob("adapters.h5")
-    arrays = mm.persistence.read_arrays(path)
-    path.unlink()
-    mm.persistence.write_arrays(path, {**arrays, next(iter(arrays)): np.zeros(3, "float32")})
-    manifest = json.loads((tmp_path / "pipeline.json").read_text())
-    manifest["files"]["adapters.h5"] = mm.persistence.manifest.size_and_digest(path)
-    (tmp_path / "pipeline.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="Adapters must be those of the tower .* 1 that differ"):
+    arrays = mm.persistence.read_arrays(next(tmp_path.rglob("adapters.h5")))
+    write_adapters(tmp_path, {**arrays, next(iter(arrays)): np.zeros(shape, "float32")})
+    with pytest.raises(ValueError, match="Adapters must be those of the tower .* 2 that differ"):
         mm.load(tmp_path)
 
 
@@ -231,12 +254,9 @@ def test_by_hand():
 def test_a_report_tells_how_many_weights_trained(fitted):
     (note,) = [note for note in fitted.evaluate(TEST, verbose=0).notes if "LoRA" in note]
     tower = fitted.encode.get_layer("text_tower")
-    own = 3 * 2 * (16 * 2 * 2 + 2 * 8)
-    whole = tower.count_params() - own
-    assert (
-        note
-        == f"LoRA of 'text' trained {own:,} weights, {own / whole:.2%} of the {whole:,} of its tower, which stayed."
-    )
+    whole = tower.count_params() - TRAINED
+    share = f"{TRAINED / whole:.2%} of the {whole:,} of its tower, which stayed."
+    assert note == f"LoRA of 'text' trained {TRAINED:,} weights, {share}"
 
 
 def test_settings_are_kept(tiny_bert):
@@ -255,7 +275,7 @@ def test_adapters_have_a_pace_and_thaw_from_the_top(tiny_bert):
     (paces,) = trunk.paces(Plan(epochs=3, tower_rate=0.5, unfreeze=(0, 1, 2)))
     paces.on_epoch_begin(1)
     shares = [float(paces(weight)) for weight in trunk.encode.trainable_weights]
-    assert shares == [0.0] * 4 + [0.5] * 8  # the lowest of three blocks waits
+    assert shares == [0.0] * 12 + [0.5] * 24  # the lowest of three blocks waits
 
 
 @pytest.mark.parametrize(

@@ -232,9 +232,7 @@ class Fitted:
             modalities[number] = modalities[number].read_by(columns)
         task = rebuild(Task, manifest["task"], classes).learn(**manifest["state"])
         prepare, encode, head = (load_model(folder / f"{name}.keras", classes) for name in STAGES)
-        for modality in modalities:
-            modality.add_adapters(encode)
-        if lora.has_adapters(encode):
+        if (folder / ADAPTERS).exists():
             lora.assign_adapters(encode, persistence.read_arrays(folder / ADAPTERS))
         settings = {"fusion": manifest["fusion"], **manifest["head"]}
         fitted = cls(task, Trunk(modalities, prepare, encode), head, settings)

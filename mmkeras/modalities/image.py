@@ -50,8 +50,8 @@ class Image(EncodedModality):
             classification top; of a preset: None for random ones, or left out; of a `.keras` file: left out.
         image_size: (height, width); None for (224, 224), or for the size that a preset or a model of your own is made for.
         pooling: "avg", "max", "cls" (the class token, where a preset has one), or None for the grid of patches.
-        trainable: False (frozen), True, or "lora": small matrices beside the queries and values of its attention, or beside all kernels
-            where it has none (Hu et al., 2021, https://arxiv.org/abs/2106.09685); not for "scratch", which always trains.
+        trainable: False (frozen), True, or "lora": small matrices beside its kernels (Hu et al., 2021,
+            https://arxiv.org/abs/2106.09685); not for "scratch", which always trains.
         augment: whether training sees images flipped and shifted at random, when the tower trains.
         on_error: "raise", or "missing" to take a file that cannot be read for no image.
         dtype: Keras dtype policy of the tower, for example "mixed_bfloat16"; None for Keras's default.

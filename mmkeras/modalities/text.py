@@ -50,9 +50,8 @@ class Text(EncodedModality):
             token, of length 1; of CLIP and SigLIP "pooled", of length 1), or None for the full sequence.
         layers: int, how many of the top blocks' outputs are joined side by side, the features of Devlin et al., 2019
             (https://arxiv.org/abs/1810.04805, table 7). For frozen towers 3 is often better than 1.
-        trainable: for a pretrained encoder: False (frozen), True (all of it), N (its top N blocks), or "lora": small matrices beside the
-            queries and values of its attention, or beside all kernels where it has none (Hu et al., 2021,
-            https://arxiv.org/abs/2106.09685). Of TF-Hub False or True.
+        trainable: for a pretrained encoder: False (frozen), True (all of it), N (its top N blocks), or "lora": small matrices beside
+            its kernels (Hu et al., 2021, https://arxiv.org/abs/2106.09685). Of TF-Hub False or True.
         dtype: Keras dtype policy of the transformer, for example "mixed_bfloat16"; None for Keras's default.
         preprocessor: TF-Hub handle or SavedModel directory that makes a TF-Hub encoder's tokens, such as
             bert_en_uncased_preprocess. None takes the vocabulary that comes with the encoder.

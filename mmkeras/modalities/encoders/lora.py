@@ -1,18 +1,17 @@
 """LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685): small products of two matrices, added to a tower's kernels, train in its place.
 
 Keras's layers hold the two matrices beside their kernel, as `enable_lora` makes them; the first is random and the second 0, so that a tower
-begins as it was.
+begins as it was. All kernels have them: Dettmers et al. (2023, https://arxiv.org/abs/2305.14314) found that queries and values alone do not reach a whole tower that trains.
 """
 
 import math
 
+import keras
 import numpy as np
 
 from mmkeras.graph import all_layers, named_layers, with_layers
 
 RANK = 8  # where a modality leaves it out
-# What the paper adapts: the projections of attention to queries and values, as KerasHub and Keras call them.
-QUERY_VALUE = ("query", "value", "query_dense", "value_dense", "q_proj", "v_proj")
 SETTINGS = ("lora_rank", "lora_alpha")  # that a layer with LoRA tells of itself
 
 
@@ -44,7 +43,7 @@ def check(settings):
 
 
 def add_adapters(tower, rank, what):
-    """Let a tower have adapters: in the projections of attention to queries and values, or, without attention, in all layers that take them.
+    """Let a tower have adapters: in all layers that take them but tables of embeddings, or in these, where there are no others.
 
     Args:
         tower: keras.Model; one that has adapters already is left as it is.
@@ -55,7 +54,7 @@ def add_adapters(tower, rank, what):
         ValueError: no layer takes them.
     """
     layers = [layer for layer in all_layers(tower) if hasattr(layer, "lora_enabled")]
-    layers = [layer for layer in layers if layer.name in QUERY_VALUE] or layers
+    layers = [layer for layer in layers if not isinstance(layer, keras.layers.Embedding)] or layers
     if not layers:
         raise ValueError(
             "`trainable='lora'` needs a tower with layers that take it: Dense, EinsumDense, Embedding or convolutions. "
@@ -102,11 +101,17 @@ def adapter_values(model):
 
 
 def assign_adapters(model, values):
-    """Give the adapters of a Functional model the values that `adapter_values` gave.
+    """Give a Functional model the adapters that `adapter_values` told: layers that have none yet take them, of the rank that they have there.
 
     Raises:
         ValueError: other places or shapes; nothing is assigned then.
     """
+    layers = named_layers(model)
+    for place, value in values.items():
+        layer = layers.get(place.rpartition("/")[0])
+        first = place.endswith("_a") and getattr(layer, "lora_enabled", None) is False
+        if first and np.size(value) and value.shape[:-1] == tuple(layer.weights[0].shape[:-1]):
+            layer.enable_lora(value.shape[-1])
     weights = _adapters(model)
     own = {place: tuple(weight.shape) for place, weight in weights.items()}
     shapes = {place: np.shape(value) for place, value in values.items()}
