@@ -9,11 +9,12 @@ import keras_hub
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from PIL import Image as Picture
 
 import mmkeras as mm
 from mmkeras.graph import all_layers, with_policy
-from mmkeras.modalities.encoders import presets
+from mmkeras.modalities.encoders import lora, presets
 from mmkeras.modalities.encoders.hub_images import top_features
 
 hub = keras_hub.models
@@ -157,6 +158,19 @@ def test_layers_calculate_in_the_dtype(preset, family):
     layers = [layer for layer in all_layers(rounded) if layer.weights and type(layer) is not type(rounded)]
     assert {layer.dtype_policy.name for layer in layers} == {"mixed_bfloat16"}
     np.testing.assert_allclose(keras.ops.cast(rounded(pixels()), "float32"), exact(pixels()), atol=0.1)
+
+
+def test_adapters_are_saved_and_merged(preset, tmp_path):
+    """Of layers within layers, which attend within windows."""
+    pipe = fitted(mm.Image("photo", encoder=preset("Swin"), trainable="lora", lora_rank=2))
+    values = lora.adapter_values(pipe.encode)
+    assert len(values) == 2 * 10 and all(np.abs(value).max() > 0 for value in values.values())
+    pipe.save(tmp_path / "saved")
+    expected = pipe.predict(table())
+    np.testing.assert_array_equal(mm.load(tmp_path / "saved").predict(table()), expected)
+    pipe.export(tmp_path / "served")
+    serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serve"]
+    np.testing.assert_allclose(serve(photo=tf.constant(table()["photo"].tolist()))["label"], expected, atol=1e-5)
 
 
 def test_a_backbone_whose_layers_do_not_tell_their_settings_is_copied_by_its_own(preset):

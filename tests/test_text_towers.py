@@ -206,6 +206,19 @@ def test_features_are_those_of_the_backbone_on_its_own_preprocessors_tokens(pres
         np.testing.assert_allclose(encode(alone)["text"], encode(whole)["text"][1:2], atol=1e-5)
 
 
+def test_adapters_of_a_block_that_runs_twice_are_saved_and_merged(preset, tmp_path):
+    df = table(TEXTS * 3)
+    text = mm.Text("t", preset("albert")[0], LENGTH, "cls", trainable="lora", lora_rank=2)
+    pipe = mm.Pipeline([text], mm.MultiClass("y"), units=4)
+    pipe.fit(df, validation_data=False, epochs=2, verbose=0)
+    expected = pipe.predict(df)
+    pipe.save(tmp_path / "saved")
+    np.testing.assert_array_equal(mm.load(tmp_path / "saved").predict(df), expected)
+    pipe.export(tmp_path / "served")
+    serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serve"]
+    np.testing.assert_allclose(serve(t=tf.constant(df["t"].tolist()))["y"], expected, atol=1e-5)
+
+
 def test_a_model_is_fitted_saved_loaded_and_served(preset, tmp_path):
     """One of byte pairs, one that is stored whole, and half of one."""
     df = table()
