@@ -88,8 +88,8 @@ class Pipeline(Model):
 
     def fit(
         self, df, validation_data=None, epochs=CHOSEN, batch_size=CHOSEN, seed=0, class_weight=None, cache_dir=None,
-        callbacks=(), verbose=1, *, learning_rate=CHOSEN, fine_tune_epochs=0, fine_tune_learning_rate=5e-5, loss=None,
-        weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN, clip_norm=None, tower_rate=1.0, unfreeze=(),
+        callbacks=(), verbose=1, *, learning_rate=CHOSEN, fine_tune_epochs=0, fine_tune_learning_rate=CHOSEN, loss=None,
+        weight_decay=CHOSEN, optimizer="adamw", sample_weight=None, early_stopping=CHOSEN, clip_norm=None, tower_rate=CHOSEN, unfreeze=(),
         features=None, key=None,
     ):  # fmt: skip
         """Learn from the rows of `df`, which is not modified. A call that fails leaves the Pipeline as it was.

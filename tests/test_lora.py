@@ -1,5 +1,6 @@
 """LoRA: small matrices beside a tower's kernels train in place of the tower."""
 
+import dataclasses
 import json
 import shutil
 
@@ -257,6 +258,27 @@ def test_a_report_tells_how_many_weights_trained(fitted):
     whole = tower.count_params() - TRAINED
     share = f"{TRAINED / whole:.2%} of the {whole:,} of its tower, which stayed."
     assert note == f"LoRA of 'text' trained {TRAINED:,} weights, {share}"
+
+
+@pytest.mark.parametrize(
+    "trainable, settings, rates",
+    [
+        ("lora", {"fine_tune_epochs": 2}, (3e-4, 10.0)),
+        ("lora", {"fine_tune_epochs": 2, "fine_tune_learning_rate": 2e-3}, (2e-3, 1.0)),
+        ("lora", {"fine_tune_epochs": 2, "tower_rate": 3.0}, (3e-4, 3.0)),
+        ("lora", {}, (5e-5, 1.0)),  # adapters train from the start, at the head's rate
+        (True, {"fine_tune_epochs": 2}, (5e-5, 1.0)),
+    ],
+)
+def test_rates_of_a_second_phase_are_those_of_adapters(tiny_bert, trainable, settings, rates):
+    rank = 2 if trainable == "lora" else None
+    recipe = pipeline(text(tiny_bert, trainable=trainable, lora_rank=rank), mm.Tabular(numeric=["runtime"]))._recipe
+    chosen = {"fine_tune_learning_rate": "chosen", "tower_rate": "chosen", **settings}
+    plan = recipe.plan(1000, **chosen)
+    assert (plan.fine_tune_learning_rate, plan.tower_rate) == rates
+    whole = dataclasses.replace(recipe.modalities[0], trainable=True, lora_rank=None, name="whole")
+    mixed = pipeline(*recipe.modalities, whole)._recipe.plan(1000, **{**chosen, "tower_rate": "chosen"})
+    assert mixed.tower_rate == 1.0  # which a tower that trains whole needs
 
 
 def test_settings_are_kept(tiny_bert):

@@ -74,7 +74,8 @@ class Recipe:
     def plan(self, rows, **settings):
         """`Plan` of training on so many rows; see `Plan.of` for settings that are "chosen"."""
         task = self.task
-        plan = Plan.of(rows, task.usual_epochs, task.stops_early, task.usual_batch, **settings)
+        adapters = {modality.trainable for modality in self.modalities} - {False} == {"lora"}
+        plan = Plan.of(rows, task.usual_epochs, task.stops_early, task.usual_batch, adapters=adapters, **settings)
         if plan.batch_size < task.least_batch:
             raise ValueError(
                 f"`batch_size` must be at least {task.least_batch} for {type(task).__name__}, which sets the rows of a batch against each "

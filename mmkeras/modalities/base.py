@@ -65,7 +65,7 @@ class Modality(Learner):
     # Whether the feature is so small that leaving parts of it out in training would lose too much.
     few_features = False
     # Whether the encoder comes with weights of its own, which stay frozen unless `trainable` names them.
-    pretrained = False
+    pretrained, trainable = False, False
     # "heavy" where preparing a row takes so long (decoding of images) that other rows should be encoded meanwhile.
     preparing = "light"
     # Whether it gives a sequence (B, T, D), which attention can read.
@@ -241,7 +241,7 @@ class EncodedModality(Modality):
     # The base of the encoders it can have, and the one for what no other reads.
     family = usual = None
     # See `Text` and `Image`.
-    trainable, lora_rank = False, None
+    lora_rank = None
 
     # What its files hold, in a word; None where cells are no files.
     things = None

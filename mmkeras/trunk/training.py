@@ -14,6 +14,7 @@ from mmkeras.trunk.optimizers import OPTIMIZERS, WarmupCosine, make_optimizer
 CHOSEN = "chosen"  # by the rows, see `Plan.of`
 MANY_ROWS = 10_000  # above, batches grow, and passes and decay shrink
 FEWEST_STEPS, MOST_EPOCHS = 1500, 60
+ADAPTERS_RATE, ADAPTERS_TOWER_RATE = 3e-4, 10.0  # adapters begin at 0, and the head has learnt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Plan:
     unfreeze: tuple = ()
 
     @classmethod
-    def of(cls, rows, usual=10, stops=True, batch=None, **settings):
+    def of(cls, rows, usual=10, stops=True, batch=None, *, adapters=False, **settings):
         """A plan in which what is "chosen" follows from the number of rows, by the rule that docs/defaults.md tells and measures.
 
         Args:
@@ -50,7 +51,8 @@ class Plan:
             usual: int, the task's usual epochs.
             stops: bool, whether the task's chosen epochs end early.
             batch: int, the task's usual rows of a batch, or None.
-            **settings: of the plan; epochs, batch_size, learning_rate, weight_decay and early_stopping may be "chosen", or left out.
+            adapters: bool, whether all towers that train do so by adapters.
+            **settings: of the plan; epochs, batch_size, weight_decay, early_stopping and rates may be "chosen", or left out.
 
         Example:
             >>> plan = Plan.of(600, batch_size="chosen")
@@ -63,12 +65,19 @@ class Plan:
             batch_size = batch or min(512, 32 * 2 ** round(np.log2(times)))
         valid = isinstance(batch_size, int) and batch_size > 0  # else the plan refuses it
         steps = max(1.0, rows / batch_size) if valid else 1.0
+        second = (
+            adapters
+            and settings.get("fine_tune_epochs")
+            and _is_chosen(settings.get("fine_tune_learning_rate", CHOSEN))
+        )
         chosen = {
             "epochs": min(MOST_EPOCHS, round(max(usual / times**0.35, FEWEST_STEPS / steps, 4))),
             "batch_size": batch_size,
             "learning_rate": 1e-3 * (batch_size / 32) ** 0.5 if valid else 1e-3,
             "weight_decay": max(0.03, 0.3 / times**0.5),
             "early_stopping": stops and _is_chosen(settings.get("epochs", CHOSEN)),
+            "fine_tune_learning_rate": ADAPTERS_RATE if second else cls.fine_tune_learning_rate,
+            "tower_rate": ADAPTERS_TOWER_RATE if second else cls.tower_rate,
         }
         return cls(**{**chosen, **{name: value for name, value in settings.items() if not _is_chosen(value)}})
 
