@@ -25,12 +25,7 @@ import numpy as np  # noqa: E402
 import mmkeras as mm  # noqa: E402
 
 FIRST = {"batch_size": 32, "learning_rate": 1e-3}  # of the phase before towers train, too
-LORA = {
-    "blocks": 3,
-    "epochs": 4,
-    "rate": 3e-4,
-    "tower_rate": 10.0,
-}  # by inner rows; the head learns at `rate`, adapters so many times faster
+LORA = {"blocks": 3, "epochs": 4}  # by inner rows, as the rates that `fit` chooses where they are left out
 
 
 def modalities(weights, name="text", **tower):
@@ -58,8 +53,8 @@ def main():
         "--lora-blocks", type=int, default=LORA["blocks"], help="how many top blocks --lora adapts, 0 for all"
     )
     parser.add_argument("--lora-epochs", type=int, default=LORA["epochs"])
-    parser.add_argument("--lora-learning-rate", type=float, default=LORA["rate"])
-    parser.add_argument("--lora-tower-rate", type=float, default=LORA["tower_rate"])
+    parser.add_argument("--lora-learning-rate", type=float)
+    parser.add_argument("--lora-tower-rate", type=float)
     parser.add_argument(
         "--inner", action="store_true", help="judge a fifth of the training rows, for choosing settings"
     )
@@ -144,32 +139,31 @@ def compare(train, test, task, weights, options):
     """Tell of full fine-tuning, where it is asked for, and of LoRA what each costs and reaches on the same rows."""
     ways = {}
     if options.fine_tune:
-        ways["full"] = (
-            {"trainable": options.top or True},
-            options.fine_tune_epochs,
-            options.fine_tune_learning_rate,
-            1.0,
-        )
+        whole = {
+            "fine_tune_epochs": options.fine_tune_epochs,
+            "fine_tune_learning_rate": options.fine_tune_learning_rate,
+        }
+        ways["full"] = {"trainable": options.top or True}, whole
     adapters = {"trainable": "lora", "lora_rank": options.lora, "lora_blocks": options.lora_blocks or None}
-    ways["LoRA"] = adapters, options.lora_epochs, options.lora_learning_rate, options.lora_tower_rate
-    for name, (tower, epochs, rate, tower_rate) in ways.items():
+    rates = {"fine_tune_learning_rate": options.lora_learning_rate, "tower_rate": options.lora_tower_rate}
+    rates = {name: rate for name, rate in rates.items() if rate is not None}
+    ways["LoRA"] = adapters, {"fine_tune_epochs": options.lora_epochs, **rates}
+    for name, (tower, settings) in ways.items():
         pipe = mm.Pipeline(modalities(weights, **tower), task, fusion="hybrid")
         start, used = time.perf_counter(), time.process_time()
         pipe.fit(
             train,
             epochs=options.epochs,
-            fine_tune_epochs=epochs,
-            fine_tune_learning_rate=rate,
-            tower_rate=tower_rate,
             verbose=0,
             seed=options.seed,
+            **settings,
             **FIRST,
         )
         seconds, used = time.perf_counter() - start, time.process_time() - used
         trained, every = tower_weights(pipe)
         print(
             f"seed {options.seed} {name:5} mAP {mean_precision(pipe, test):.4f}, {seconds:.0f} s ({used:.0f} s of all cores), {trained:,} of {every:,} weights "
-            f"({trained / every:.2%}), adapters {adapter_megabytes(pipe):.2f} MB; {tower}, {epochs} epochs at {rate:g}, tower × {tower_rate:g}",
+            f"({trained / every:.2%}), adapters {adapter_megabytes(pipe):.2f} MB; {tower}, {settings}",
             flush=True,
         )
 
