@@ -1,13 +1,14 @@
 """Film genres from text and numbers on real data: the figures of the README.
 
     python benchmarks/movies.py DATA_FOLDER [--seed 0] [--fine-tune] [--top 2] [--cache FOLDER]
-    python benchmarks/movies.py DATA_FOLDER [--seed 0] --minutes 20 [--main-genre | --tuned 2]
+    python benchmarks/movies.py DATA_FOLDER [--seed 0] --minutes 20 [--main-genre] [--tuned 2]
     python benchmarks/movies.py DATA_FOLDER [--seed 0] --fine-tune --lora [8] [--inner] [--rows 1500]
 
 DATA_FOLDER holds data/movies/movies.csv (tidy) and weights/all-MiniLM-L6-v2. Labels are the genres with at least 50
 films; 20% of the rows, chosen by the seed, are judged and never seen before. --minutes lets `mm.fit` find an ensemble within that time;
 --main-genre tells the genre that stands first instead (15 classes with at least 50 films), with settings of `fit`'s own where --minutes is left out.
---tuned adds to what --minutes finds so many Pipelines whose tower was trained, too; all are weighed on a tenth of the training rows.
+--tuned adds to what --minutes finds so many Pipelines whose tower was trained whole, which count as much together.
+--all-columns lets `mm.fit` read titles, dates and votes as well, as it suggests itself.
 --lora compares LoRA with what --fine-tune asks for, where it does: mAP, seconds from a cold cache to fitted, weights trained, and the adapters' file.
 --inner judges a fifth of the training rows instead, by which settings were chosen; --rows takes so many films.
 """
@@ -24,15 +25,17 @@ import numpy as np  # noqa: E402
 
 import mmkeras as mm  # noqa: E402
 
+NUMBERS = ["budget", "popularity", "revenue", "runtime"]
+MORE = ["title", "release_date", "vote_average", "vote_count"]  # what --all-columns reads beside overviews and numbers
 FIRST = {"batch_size": 32, "learning_rate": 1e-3}  # of the phase before towers train, too
 LORA = {"blocks": 3, "epochs": 4}  # by inner rows, as the rates that `fit` chooses where they are left out
 
 
-def modalities(weights, name="text", **tower):
+def modalities(weights, suffix="", **tower):
     return [
-        mm.Text("overview", encoder=weights, pooling="mean", layers=3, name=name, **tower),
-        mm.Text("overview", encoder="lexical", name="words"),
-        mm.Tabular(numeric=["budget", "popularity", "revenue", "runtime"], zero_is_missing=["budget", "revenue"]),
+        mm.Text("overview", encoder=weights, pooling="mean", layers=3, name=f"text{suffix}", **tower),
+        mm.Text("overview", encoder="lexical", name=f"words{suffix}"),
+        mm.Tabular(numeric=NUMBERS, zero_is_missing=["budget", "revenue"], name=f"tabular{suffix}"),
     ]
 
 
@@ -62,12 +65,13 @@ def main():
     parser.add_argument("--minutes", type=float, help="an ensemble by `mm.fit`, within this time")
     parser.add_argument("--tuned", type=int, help="with --minutes: so many members whose tower is trained, too")
     parser.add_argument("--main-genre", action="store_true", help="the genre that stands first, one of several classes")
+    parser.add_argument(
+        "--all-columns", action="store_true", help="with --minutes: titles, dates and votes are read, too"
+    )
     parser.add_argument("--html")
     options = parser.parse_args()
-    if options.tuned and (not options.minutes or options.main_genre):
-        parser.error(
-            "--tuned goes with --minutes, and not with --main-genre: only labels have settings to train a tower"
-        )
+    if (options.tuned or options.all_columns) and not options.minutes:
+        parser.error("--tuned and --all-columns go with --minutes: they add to what is found in them")
 
     df = mm.sources.movies(options.folder / "data/movies/movies.csv")
     df, task = main_genres(df) if options.main_genre else (df, genres(df))
@@ -79,8 +83,12 @@ def main():
     if options.lora:
         compare(train, test, task, weights, options)
         return
-    pipe = (with_tuned if options.tuned else fitted)(train, task, weights, options)
+    pipe, members = (
+        with_tuned(train, task, weights, options) if options.tuned else (fitted(train, task, weights, options), [])
+    )
     seconds = time.perf_counter()
+    for number, member in enumerate(members):
+        print(f"member {number} alone: {score(member, test):.4f}", flush=True)
     report = pipe.evaluate(test)
     print(report)
     if options.html:
@@ -101,18 +109,21 @@ def main_genres(df):
     return df, mm.MultiClass("main")
 
 
-def fitted(train, task, weights, options, held=None, **tower):
+def fitted(train, task, weights, options):
     """A Pipeline that has learnt from the rows."""
-    settings = {"seed": options.seed, "cache_dir": options.cache, "validation_data": held}
+    settings = {"seed": options.seed, "cache_dir": options.cache}
     if options.minutes:
         objective = "accuracy" if options.main_genre else None
-        settings = {**settings, "modalities": modalities(weights), "task": task, "objective": objective}
-        return mm.fit(train, task.column, options.minutes, **settings)
+        if options.all_columns:
+            train, settings["text_encoder"] = train[["overview", *NUMBERS, *MORE, task.column]], weights
+        else:
+            settings["modalities"] = modalities(weights)
+        return mm.fit(train, task.column, options.minutes, task=task, objective=objective, **settings)
     if options.main_genre:
         pipe = mm.Pipeline(modalities(weights), task)
         pipe.fit(train, verbose=2, **settings)
         return pipe
-    tower = {"trainable": options.fine_tune and (options.top or True), **tower}
+    tower = {"trainable": options.fine_tune and (options.top or True)}
     pipe = mm.Pipeline(modalities(weights, **tower), task, fusion="hybrid")
     phase = {"fine_tune_learning_rate": options.fine_tune_learning_rate}
     if options.fine_tune:
@@ -124,15 +135,16 @@ def fitted(train, task, weights, options, held=None, **tower):
 
 
 def with_tuned(train, task, weights, options):
-    """An Ensemble of what `mm.fit` finds and of Pipelines whose tower is trained whole, each from another seed; weighed on rows held out of all."""
-    train, held = mm.split_frame(train, 0.1, seed=options.seed)
-    members = [fitted(train, task, weights, options, held)]
+    """(Ensemble, its members): what `mm.fit` finds, and Pipelines whose tower is trained whole, each of which leaves out other rows, by its seed."""
+    members = [fitted(train, task, weights, options)]
     for number in range(options.tuned):
-        changed = {**vars(options), "minutes": None, "fine_tune": True, "seed": options.seed + number}
-        members.append(fitted(train, task, weights, argparse.Namespace(**changed), held, name=f"tuned_{number}"))
-    pipe = mm.Ensemble(members, held)
-    print(pipe.members.round(3))
-    return pipe
+        pipe = mm.Pipeline(modalities(weights, f"_{number}", trainable=True), task, fusion="hybrid")
+        pipe.fit(
+            train, epochs=4, fine_tune_epochs=options.fine_tune_epochs, fine_tune_learning_rate=options.fine_tune_learning_rate,
+            seed=options.seed + number, cache_dir=options.cache, verbose=2, **FIRST,
+        )  # fmt: skip
+        members.append(pipe)
+    return mm.Ensemble(members, weights=[options.tuned, *[1] * options.tuned]), members
 
 
 def compare(train, test, task, weights, options):
@@ -162,17 +174,18 @@ def compare(train, test, task, weights, options):
         seconds, used = time.perf_counter() - start, time.process_time() - used
         trained, every = tower_weights(pipe)
         print(
-            f"seed {options.seed} {name:5} mAP {mean_precision(pipe, test):.4f}, {seconds:.0f} s ({used:.0f} s of all cores), {trained:,} of {every:,} weights "
+            f"seed {options.seed} {name:5} mAP {score(pipe, test):.4f}, {seconds:.0f} s ({used:.0f} s of all cores), {trained:,} of {every:,} weights "
             f"({trained / every:.2%}), adapters {adapter_megabytes(pipe):.2f} MB; {tower}, {settings}",
             flush=True,
         )
 
 
-def mean_precision(pipe, df):
-    """Mean average precision of the labels of some rows."""
+def score(pipe, df):
+    """Mean average precision of the labels of some rows, or the accuracy of their classes."""
     fitted = pipe.check_fitted()
     df, _ = fitted.task.judged(df)
-    return float(fitted.task.score(fitted.task.target(df), fitted.predict(df))(np.ones((1, len(df))))["map"][0])
+    scores = fitted.task.score(fitted.task.target(df), fitted.predict(df))(np.ones((1, len(df))))
+    return float(scores["map" if "map" in scores else "accuracy"][0])
 
 
 def tower_weights(pipe):

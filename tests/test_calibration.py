@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 import mmkeras as mm
 from mmkeras.evaluation import calibration
-from mmkeras.evaluation.calibration import calibration_section, learn_calibration, uncalibrated
+from mmkeras.evaluation.calibration import calibration_section, learn_calibration, learn_lines, uncalibrated
 from mmkeras.evaluation.conformal import bound, kept_scores
 from mmkeras.serving.answers import Part, signatures
 
@@ -110,6 +110,40 @@ def test_the_layer_undoes_what_is_undone(scale):
 def test_the_layer_refuses(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         mm.layers.Calibration(*settings)
+
+
+def too_low(rows, seed=0):
+    """((n, 1) numbers of heavy tails, (n, 1) what the mean of their logarithms says)."""
+    said, noise = np.random.default_rng(seed).normal(size=(2, rows))
+    return np.exp(said + noise)[:, None], np.exp(said)[:, None]
+
+
+def test_a_line_brings_numbers_to_their_means():
+    truth, said = too_low(20_000)
+    learnt = learn_lines(truth, said, [0])
+    assert learnt["slope"][0] == pytest.approx(np.exp(0.5), rel=0.05)  # the mean of a log-normal number
+    assert learnt["bias"][0] == pytest.approx((said - truth).mean()) and learnt["rows"] == 20_000
+    new, told = too_low(20_000, seed=1)
+    assert abs(learnt["slope"][0] * told.mean() + learnt["shift"][0] - new.mean()) < 0.1 < new.mean() - told.mean()
+
+
+def test_each_column_has_a_line_of_its_own_and_gaps_teach_nothing():
+    (truth, said), (other, right) = too_low(400), too_low(400, seed=1)
+    alone = learn_lines(truth, said, [0])
+    gaps = np.concatenate([truth, np.full((50, 1), np.nan)]), np.concatenate([said, np.ones((50, 1))])
+    assert learn_lines(*gaps, [0])["bias"] == alone["bias"]
+    both = learn_lines(np.hstack([right, truth]), np.hstack([right, said]), [0, 1])
+    assert both["slope"] == [1.0, *alone["slope"]] or both["slope"][1] > 1.2
+    assert (both["slope"][0], both["shift"][0], both["bias"][0]) == (1.0, 0.0, 0.0)
+    assert learn_lines(np.hstack([truth, truth]), np.hstack([said, said]), [1])["slope"][0] == 1.0
+
+
+@pytest.mark.parametrize("case", ["right", "few", "the same", "backwards"])
+def test_no_line_is_learnt_where_it_does_not_help(case):
+    truth, said = too_low(39 if case == "few" else 400)
+    said = {"right": truth, "few": said, "the same": np.ones_like(said), "backwards": truth.max() - truth}[case]
+    truth = np.ones_like(truth) if case == "the same" else truth
+    assert learn_lines(truth, said, [0]) is None
 
 
 # === what a report shows ===

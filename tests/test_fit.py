@@ -8,7 +8,7 @@ import mmkeras as mm
 from mmkeras.__main__ import main
 from mmkeras.automl import portfolio, rows, run
 from mmkeras.automl.members import EVERY_ROW, OutOfFold, Workbench
-from mmkeras.automl.portfolio import Candidate, candidates, plan_of, variation
+from mmkeras.automl.portfolio import Candidate, Likeness, candidates, plan_of, variation
 from mmkeras.automl.rows import judged_rows, read_table
 from mmkeras.trunk.trunk import Trunk
 
@@ -115,6 +115,17 @@ def test_numbers_and_classes(quick):
     assert set(pipe.predict_labels(df)) <= {"long", "short"}
     again = learn(df[["budget", "kind"]], "kind")  # the same seed
     assert np.allclose(again.predict(df), pipe.predict(df), atol=1e-5)
+
+
+def test_numbers_on_another_scale_are_told_by_their_means_unless_medians_count(quick, monkeypatch):
+    monkeypatch.setattr(portfolio, "PORTFOLIO", [Likeness("likeness", {}, {})])
+    x, noise = np.random.default_rng(0).normal(size=(2, 300))
+    df = pd.DataFrame({"x": x, "price": np.exp(x + noise)})
+    how = {"modalities": [mm.Tabular(numeric=["x"])], "task": mm.Regression("price", transform="log1p")}
+    means, medians = (learn(df, "price", objective=objective, **how) for objective in ("r2", "mae"))
+    assert means.task.state["calibration"]["rows"] == 300 and "calibration" not in medians.task.state
+    said = means.predict(df)["price"].mean(), medians.predict(df)["price"].mean()
+    assert abs(said[0] - df["price"].mean()) < 0.3 * abs(said[1] - df["price"].mean())
 
 
 def test_classes_are_learnt_from_words(quick):

@@ -149,6 +149,41 @@ def test_heavy_tails_the_whole_way(kind, tmp_path):
     np.testing.assert_allclose(served[:, 0], predicted, rtol=1e-5)
 
 
+def test_what_is_learnt_on_another_scale_is_right_in_the_mean(tmp_path):
+    rng = np.random.default_rng(0)
+    df = heavy(900).assign(price=lambda df: df["price"] * np.exp(rng.normal(size=900)))
+    train, test = mm.split_frame(df, 0.3, seed=0)
+    settings = {"validation_data": 0.4}
+    pipe, _ = fit(Regression("price", transform="log1p"), train, **settings)
+    line, said = pipe.task.state["calibration"], pipe.predict(test)["price"]
+    before = (said - line["shift"][0]) / line["slope"][0]
+    assert line["slope"][0] > 1.1 and line["bias"][0] < 0
+    assert abs((said - test["price"]).mean()) < 0.5 * abs((before - test["price"]).mean())
+    median, _ = fit(Regression("price", transform="log1p"), train, loss="absolute", **settings)
+    assert "calibration" not in median.task.state
+    pipe.save(tmp_path / "model")
+    loaded = mm.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(test)["price"], said)
+    assert any("They taught the line" in note for note in loaded.evaluate(test, verbose=0, train_data=train).notes)
+    served = pipe.serving_model({name: test[name].to_numpy("float32") for name in "xz"})["price"].numpy()
+    np.testing.assert_allclose(served[:, 0], said, rtol=1e-5)
+    again = mm.Ensemble([pipe, median], test)
+    assert again.task.state["calibration"] is None or again.task.state["calibration"]["rows"] == len(test)
+
+
+def test_medians_and_numbers_as_they_are_have_no_line():
+    df = heavy(200)
+    truth = df[["price"]].to_numpy()
+    for task in (Regression("price", transform="none"), Regression("price", quantiles=(0.1, 0.9), transform="log1p")):
+        task = task.adapt(df)
+        assert task.calibrate(Values(truth), np.tile(0.5 * truth, len(task.names()))).calibration("x") is None
+    task = Regression("price", transform="log1p").adapt(df)
+    learnt = task.calibrate(Values(truth), 0.5 * truth)
+    np.testing.assert_allclose(learnt.calibration("x")(0.5 * truth), truth, rtol=1e-5, atol=1e-5)
+    assert learnt.uncalibrated().calibration("x") is None
+    assert [task.calibrates(aim) for aim in (None, "r2", "rmse", "mae", "absolute", "huber")] == [True] * 3 + [False] * 3
+
+
 # === Losses ===
 
 

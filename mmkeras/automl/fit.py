@@ -115,7 +115,7 @@ def _finish(run, table, rows, *, size, end):
         task, trunk, head, first.head, _part(bench, rows.folds != 0), _part(bench, rows.folds == 0),
         plan_of(first, task, len(rows.df), bench.seed),
     )  # fmt: skip
-    fitted.tune(target, selection.predictions)
+    fitted.tune(target, selection.predictions, calibrate=task.calibrates(objective))
     pipe = Pipeline.of(fitted, **first.head)
     pipe.notes = [*_told(run, chosen, counts, selection), *run.notes, *table.notes]
     pipe.trail = _trail(run, selection, len(bench.judged), task.column)

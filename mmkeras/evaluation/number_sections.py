@@ -9,7 +9,7 @@ from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import Section
 
 
-def number_section(columns, truth, predictions, kinds):
+def number_section(columns, truth, predictions, kinds, line=None):
     """A row per column: known rows, R², MAE, RMSE, the mean error, and the slope of truth on prediction.
 
     A slope above 1 says that predictions lie too near to each other, one below 1 that they lie too far apart.
@@ -17,6 +17,7 @@ def number_section(columns, truth, predictions, kinds):
     Args:
         columns: K names. truth: (n, K), NaN for missing cells. predictions: (n, K).
         kinds: K names of the transforms on whose scales they were learnt.
+        line: what `calibration.learn_lines` gave, or None.
     """
     import pandas as pd
 
@@ -34,6 +35,11 @@ def number_section(columns, truth, predictions, kinds):
         }
         if kinds[place] != "none":
             notes.append(f"{name!r} was learnt on the scale {kinds[place]!r}; figures are in its own units.")
+        if line is not None and line["bias"][place]:
+            notes.append(
+                f"{name!r} was {line['bias'][place]:+.3g} off in the mean of {line['rows']:,} validation rows, as what is learnt on another scale often is. "
+                f"They taught the line that is predicted by now: {line['slope'][place]:.3g} times as much, and {line['shift'][place]:+.3g}."
+            )
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "target"
 

@@ -142,7 +142,7 @@ class Recipe:
             for name, values in second.history.items():
                 history.history.setdefault(name, []).extend(values)
         if validation is not None:
-            fitted.tune()
+            fitted.tune(calibrate=task.calibrates(plan.loss))
         if plan.verbose and alone:
             print(_told_of_validation(fitted, early), flush=True)
         return history

@@ -68,7 +68,7 @@ class Ensemble(Pipeline):
         first = pipelines[order[0]]
         fitted = merge([pipelines[i].check_fitted() for i in order], selection.counts[order], selection.scale)
         if rows is not None and selection.predictions is not None:
-            fitted.tune(rows.target, selection.predictions)
+            fitted.tune(rows.target, selection.predictions, calibrate=task.calibrates(objective))
         super().__init__(
             [m.settings for m in fitted.trunk.modalities], task.settings, first.fusion, encode_engine=first.encode_engine,
             **first.head_settings,

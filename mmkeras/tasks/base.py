@@ -262,8 +262,12 @@ class Task(Learner):
         return self
 
     def calibrate(self, target, predictions):
-        """A copy that has learnt from validation rows how probabilities are brought to mean what they say, where that betters them."""
+        """A copy that has learnt from validation rows how predictions are brought to mean what they say, where that betters them."""
         return self
+
+    def calibrates(self, aim=None):
+        """Whether `calibrate` suits a loss or a metric that was asked for; None for the task's own."""
+        return True
 
     def calibration(self, name):
         """The layer of this name from predictions to those that mean what they say; None where nothing was learnt."""

@@ -12,6 +12,7 @@ from mmkeras.data.columns import check_frame
 from mmkeras.data.frames import column_labels
 from mmkeras.data.numbers import NumberColumn
 from mmkeras.evaluation import metrics
+from mmkeras.evaluation.calibration import learn_lines
 from mmkeras.evaluation.linear import fit_ridge
 from mmkeras.evaluation.number_sections import number_section, quantile_section
 from mmkeras.evaluation.trees import Trees
@@ -286,6 +287,32 @@ class Regression(Decisions):
         several = {} if self.names() == [self.column] else {"columns": self.names()}
         return {**super().told(), **several}
 
+    # --- what a number means
+
+    @property
+    def _line(self):
+        """What `learn_lines` gave, or None."""
+        return (self.state or {}).get("calibration")
+
+    @property
+    def tuned(self):
+        return [] if self._line is None else ["calibration to the means of numbers learnt on another scale"]
+
+    def calibrates(self, aim=None):
+        return aim in (None, "r2", "rmse")  # others may aim at the median, which is the same on every scale
+
+    def calibrate(self, target, predictions):
+        if self.scales is None or self.quantiles is not None:
+            return self
+        other = [place for place, scale in enumerate(self.scales) if scale["kind"] != "none"]
+        return self.learn(calibration=learn_lines(target.values, predictions, other))
+
+    def calibration(self, name):
+        line = self._line
+        return (
+            None if line is None else keras.layers.Rescaling(line["slope"], line["shift"], name=name, dtype="float64")
+        )
+
     # --- judgement
 
     def score(self, target, predictions):
@@ -294,7 +321,7 @@ class Regression(Decisions):
 
     def sections(self, target, predictions, pictures=None):
         kinds = [scale["kind"] for scale in self.scales or [{"kind": "none"}] * len(self.columns)]
-        sections = [number_section(self.columns, target.values, self.middle(predictions), kinds)]
+        sections = [number_section(self.columns, target.values, self.middle(predictions), kinds, self._line)]
         if self.quantiles is not None:
             each = np.asarray(predictions).reshape(len(predictions), len(self.columns), -1)
             sections.append(quantile_section(self.columns, self.quantiles, target.values, each))
