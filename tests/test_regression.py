@@ -181,7 +181,9 @@ def test_medians_and_numbers_as_they_are_have_no_line():
     learnt = task.calibrate(Values(truth), 0.5 * truth)
     np.testing.assert_allclose(learnt.calibration("x")(0.5 * truth), truth, rtol=1e-5, atol=1e-5)
     assert learnt.uncalibrated().calibration("x") is None
-    assert [task.calibrates(aim) for aim in (None, "r2", "rmse", "mae", "absolute", "huber")] == [True] * 3 + [False] * 3
+    assert [task.calibrates(aim) for aim in (None, "r2", "rmse", "mae", "absolute", "huber")] == [True] * 3 + [
+        False
+    ] * 3
 
 
 # === Losses ===

@@ -59,8 +59,8 @@ def learn_lines(truth, predictions, columns, seed=0):
     """What slope and shift bring numbers that were learnt on another scale to the means of what they tell.
 
     Who tells the mean of logarithms well tells a mean that is too low (Duan, 1983, https://doi.org/10.2307/2288126). The line is that of least squares
-    in which a row weighs by 1 / prediction, as the errors of heavy tails grow with what is predicted. It is kept for a column where it lowers these
-    errors by more than a standard error on rows it was not learnt from.
+    in which a row weighs by 1 / prediction, as the errors of heavy tails grow with what is predicted. It is kept for a column whose mean error is
+    more than two standard errors, where it lowers these errors on rows it was not learnt from.
 
     Args:
         truth: (n, K), NaN for gaps. predictions: (n, K). columns: numbers of those that may have a line. seed: int, of the folds.
@@ -89,6 +89,9 @@ def learn_lines(truth, predictions, columns, seed=0):
 
 def _line(truth, said, seed):
     """(slope, shift) of (n,) numbers; None where they had better stay as they are."""
+    error = said - truth
+    if not abs(error.mean()) > 2 * error.std(ddof=1) / np.sqrt(len(error)):
+        return None
     weights = 1.0 / np.maximum(np.abs(said), np.abs(truth).mean() / 10)
     folds = np.random.default_rng(seed).permutation(np.arange(len(truth)) % FOLDS)
     after = np.empty(len(truth))
@@ -96,9 +99,8 @@ def _line(truth, said, seed):
         judged = folds == fold
         slope, shift = _least_squares(truth[~judged], said[~judged], weights[~judged])
         after[judged] = slope * said[judged] + shift
-    gain = weights * ((said - truth) ** 2 - (after - truth) ** 2)
     slope, shift = _least_squares(truth, said, weights)
-    return (slope, shift) if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) and slope > 0 else None
+    return (slope, shift) if weights @ error**2 > weights @ (after - truth) ** 2 and slope > 0 else None
 
 
 def _least_squares(truth, said, weights):
