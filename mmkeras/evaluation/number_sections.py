@@ -9,7 +9,7 @@ from mmkeras.evaluation import metrics
 from mmkeras.evaluation.sections import Section
 
 
-def number_section(columns, truth, predictions, kinds, line=None):
+def number_section(columns, truth, predictions, kinds, *, line=None):
     """A row per column: known rows, R², MAE, RMSE, the mean error, and the slope of truth on prediction.
 
     A slope above 1 says that predictions lie too near to each other, one below 1 that they lie too far apart.

@@ -321,7 +321,7 @@ class Regression(Decisions):
 
     def sections(self, target, predictions, pictures=None):
         kinds = [scale["kind"] for scale in self.scales or [{"kind": "none"}] * len(self.columns)]
-        sections = [number_section(self.columns, target.values, self.middle(predictions), kinds, self._line)]
+        sections = [number_section(self.columns, target.values, self.middle(predictions), kinds, line=self._line)]
         if self.quantiles is not None:
             each = np.asarray(predictions).reshape(len(predictions), len(self.columns), -1)
             sections.append(quantile_section(self.columns, self.quantiles, target.values, each))
