@@ -123,6 +123,9 @@ def test_a_line_brings_numbers_to_their_means():
     learnt = learn_lines(truth, said, [0])
     assert learnt["slope"][0] == pytest.approx(np.exp(0.5), rel=0.05)  # the mean of a log-normal number
     assert learnt["bias"][0] == pytest.approx((said - truth).mean()) and learnt["rows"] == 20_000
+    below = learn_lines(truth, said + 0.2, [0])  # a line that may have a shift would begin below 0
+    assert below["shift"] == [0.0] and below["slope"][0] > 1
+    assert learn_lines(truth - 5, said - 4.8, [0])["shift"][0] != 0
     new, told = too_low(20_000, seed=1)
     assert abs(learnt["slope"][0] * told.mean() + learnt["shift"][0] - new.mean()) < 0.1 < new.mean() - told.mean()
 

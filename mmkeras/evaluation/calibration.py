@@ -104,13 +104,16 @@ def _line(truth, said, seed):
 
 
 def _least_squares(truth, said, weights):
-    """(slope, shift) of the line from what was said to the truth; (1, 0) where the same was said of all."""
+    """(slope, shift) of the line from what was said to the truth; (1, 0) where the same was said of all. Where no truth is below 0, no shift is."""
     mean, middle = np.average(said, weights=weights), np.average(truth, weights=weights)
     spread = weights @ (said - mean) ** 2
     if not spread > 0:
         return 1.0, 0.0
     slope = weights @ ((said - mean) * (truth - middle)) / spread
-    return slope, middle - slope * mean
+    shift = middle - slope * mean
+    if shift < 0 <= truth.min():
+        return weights @ (said * truth) / (weights @ said**2), 0.0
+    return slope, shift
 
 
 def uncalibrated(scale, learnt, predictions):
