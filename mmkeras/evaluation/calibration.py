@@ -71,7 +71,7 @@ def learn_lines(truth, predictions, columns, seed=0):
     Example:
         >>> said = np.linspace(1, 9, 200)[:, None]
         >>> learnt = learn_lines(1.5 * said, said, [0])
-        >>> round(learnt["slope"][0], 6), learnt["bias"][0]
+        >>> round(learnt["slope"][0], 6), round(learnt["bias"][0], 6)
         (1.5, -2.5)
     """
     count = truth.shape[1]
