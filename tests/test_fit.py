@@ -1,5 +1,7 @@
 """`mm.fit`: a table and a time to a model, whatever the table is like."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +105,17 @@ def test_it_returns_an_ensemble_that_is_a_pipeline(three, tmp_path):
     report = pipe.evaluate(test, verbose=0)
     assert report.notes[0] == pipe.notes[0] and len(report.baselines) >= 3 and pipe.thresholds is not None
     assert mm.embed(loaded, test).shape[0] == len(test)
+
+
+@pytest.mark.parametrize(("half", "epochs"), [(0.6, 2), (0.5, 2), (0.4, 4), (np.nan, 4)])
+def test_members_train_half_as_long_where_that_did_no_worse(three, monkeypatch, half, epochs):
+    whole = dataclasses.replace(QUICK[0], fit={"epochs": 4})
+    shorter = dataclasses.replace(whole, name="half as long", share=0.5)
+    monkeypatch.setattr(portfolio, "PORTFOLIO", [whole, shorter, dataclasses.replace(QUICK[1], fit={"epochs": 4})])
+    scores, judge = iter([0.5, half, 0.3]), run.judge
+    monkeypatch.setattr(run, "judge", lambda *args: {**judge(*args), "score": next(scores)})
+    table = learn(films(40)[["budget", "runtime", "overview", "genres"]]).trail.table
+    assert list(table["member"]) == ["joint", "half as long", "hybrid"] and list(table["epochs"]) == [4, 2, epochs]
 
 
 def test_numbers_and_classes(quick):

@@ -21,19 +21,21 @@ class Candidate:
         fit: settings of `Pipeline.fit`.
         reads: which modalities: "all", "texts" (those whose features are many), "table" (those whose features are few), "untrained"
             (those without pretrained towers), or a tuple of names.
+        share: float, of the epochs that the rows call for, in (0, 1].
     """
 
     name: str
     head: dict
     fit: dict
     reads: object = "all"
+    share: float = 1.0
 
     varies = True  # whether it has settings to be drawn anew
 
     @property
     def group(self):
         """Candidates of one group are trained in the same passes over the rows."""
-        return repr(sorted(self.fit.items()))
+        return repr((self.share, sorted(self.fit.items())))
 
     def train(self, bench, jobs, until=np.inf):
         """`members.Trained` heads of this candidate's group, see `Workbench.train`."""
@@ -68,6 +70,7 @@ BALANCED = {"class_weight": "balanced"}
 PORTFOLIO = [
     Likeness("likeness", {}, {}),
     Candidate("usual", {"fusion": "concat"}, {}),
+    Candidate("half as long", {"fusion": "concat"}, {}, share=0.5),
     Candidate("members", {"fusion": "concat", "members": 8}, {}),
     Candidate("hybrid", {"fusion": "hybrid"}, {}),
     Candidate("deep", {"fusion": "concat", "dropout": 0.2, "depth": 2, "projection": 0}, {}),
@@ -124,7 +127,8 @@ def variation(best, number, seed):
 
 def plan_of(candidate, task, rows, seed=0):
     """`Plan` of a candidate on so many rows; what it leaves out is chosen, see `Plan.of`. All its epochs count."""
-    return Plan.of(rows, task.usual_epochs, False, **{**candidate.fit, "seed": seed, "verbose": 0})
+    plan = Plan.of(rows, task.usual_epochs, False, **{**candidate.fit, "seed": seed, "verbose": 0})
+    return dataclasses.replace(plan, epochs=max(1, round(candidate.share * plan.epochs)))
 
 
 def _names(reads, modalities):

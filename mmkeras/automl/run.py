@@ -1,5 +1,6 @@
 """Members of an ensemble, trained one after another as long as there is time."""
 
+import dataclasses
 import time as clock
 
 import keras
@@ -60,6 +61,7 @@ class Run:
         """Train what is known to work, then variations of the best, as long as there is time."""
         try:
             for candidate in portfolio:
+                candidate = dataclasses.replace(candidate, share=min(candidate.share, self._share()))
                 if self._fits(candidate):
                     self._try(candidate)
             for number in range(MOST_MEMBERS - len(portfolio)):
@@ -77,6 +79,15 @@ class Run:
             failures = [record["failure"] for record in self.records]
             raise ValueError(f"None of {len(failures)} members could be trained. The last said: {failures[-1]}")
 
+    def _share(self):
+        """The share of its epochs by which a candidate did no worse than by all of them; 1 where that was not tried, or was worse."""
+        scores = {_settings(member.candidate): self.sign * member.score for member in self.members}
+        for member in self.members:
+            whole = scores.get(_settings(dataclasses.replace(member.candidate, share=1.0)), np.inf)
+            if member.candidate.share < 1.0 and scores[_settings(member.candidate)] >= whole:
+                return member.candidate.share
+        return 1.0
+
     def _fits(self, candidate):
         """Whether there is time for a candidate, by what earlier ones took; the first always fits."""
         rates = [member.seconds / self._epochs(member.candidate) for member in self.members if member.candidate.varies]
@@ -90,7 +101,8 @@ class Run:
     def _try(self, candidate):
         """Train a candidate and judge it; one that fails is told, and the others go on."""
         start = clock.monotonic()
-        record = {"choices": _choices(candidate), "failure": ""}
+        length = {"epochs": self._epochs(candidate)} if candidate.varies else {}
+        record = {"choices": {**_choices(candidate), **length}, "failure": ""}
         try:
             member, stopped = self.bench.member(candidate, self.until)
             record.update(judge(self.bench.task, self.bench.judged_target, member.predictions, self.objective))
@@ -108,6 +120,10 @@ class Run:
         if self.verbose:
             outcome = record["failure"] or f"{self.objective} {record['score']:.4f}"
             print(f"Member {len(self.records)}, {record['seconds']:.0f} s: {outcome}; {candidate.name}", flush=True)
+
+
+def _settings(candidate):
+    return repr(dataclasses.replace(candidate, name=""))
 
 
 def _choices(candidate):
