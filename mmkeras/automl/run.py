@@ -81,11 +81,12 @@ class Run:
 
     def _share(self):
         """The share of its epochs by which a candidate did no worse than by all of them; 1 where that was not tried, or was worse."""
-        scores = {_settings(member.candidate): self.sign * member.score for member in self.members}
-        for member in self.members:
-            whole = scores.get(_settings(dataclasses.replace(member.candidate, share=1.0)), np.inf)
-            if member.candidate.share < 1.0 and scores[_settings(member.candidate)] >= whole:
-                return member.candidate.share
+        tried = [(member.candidate, self.sign * member.score) for member in self.members]
+        for brief, score in tried:
+            for whole, rival in tried:
+                alike = dataclasses.replace(brief, name=whole.name, share=1.0) == whole
+                if brief.share < 1.0 and alike and score >= rival:
+                    return brief.share
         return 1.0
 
     def _fits(self, candidate):
@@ -120,10 +121,6 @@ class Run:
         if self.verbose:
             outcome = record["failure"] or f"{self.objective} {record['score']:.4f}"
             print(f"Member {len(self.records)}, {record['seconds']:.0f} s: {outcome}; {candidate.name}", flush=True)
-
-
-def _settings(candidate):
-    return repr(dataclasses.replace(candidate, name=""))
 
 
 def _choices(candidate):
