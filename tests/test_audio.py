@@ -220,7 +220,8 @@ def test_paths_bytes_arrays_lists_and_dictionaries_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cell", [np.array([5, 70_000]), np.zeros((2, 2, 2)), ["a", "b"], np.zeros((4, 100)), np.array([0.5j])]
+    "cell",
+    [np.array([5, 70_000]), np.zeros((2, 2, 2)), ["a", "b"], np.zeros((4, 100)), np.array([0.5j]), [0.5, 10**400]],
 )
 def test_what_are_no_samples_is_refused(cell):
     with pytest.raises(ValueError, match=r"Samples of 'sound' must be numbers \(N,\) or \(N, C\)"):

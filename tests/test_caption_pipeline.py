@@ -55,6 +55,7 @@ def test_long_captions_are_cut_and_counted():
     (["", "..."], "must hold captions. Received: none with a word in 2 rows"),
     ([np.nan, None], "must hold captions. Received: none with a word"),
     (["fine", 7], "must be captions or lists of captions. Received: 7"),
+    (["fine", 10**5000], "must be captions or lists of captions. Received: <int: Exceeds"),
 ])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*hold no word")
 def test_a_column_without_captions_is_refused(cells, message):

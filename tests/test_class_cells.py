@@ -20,7 +20,7 @@ from mmkeras.losses.around import ExactLoss
 from mmkeras.registry import describe, rebuild
 from mmkeras.tasks.base import Task
 from mmkeras.tasks.class_cells import natural_order
-from mmkeras.tasks.label_cells import choose_separator, read_labels
+from mmkeras.tasks.label_cells import choose_separator, flag, read_labels
 
 NAN = float("nan")
 
@@ -451,10 +451,20 @@ def test_one_column_for_each_label(toxic, insult):
     assert MultiLabel(["toxic", "insult"], classes=["insult"]).adapt(df).encode(df).tolist() == [[1], [0], [1]]
 
 
-@pytest.mark.parametrize("bad", [None, 2, "many", NAN, [1]])
+@pytest.mark.parametrize(
+    "bad", [None, 2, "many", NAN, [1], pytest.param(10**400, id="huge"), pytest.param(10**5000, id="unwritable")]
+)
 def test_columns_of_flags_that_hold_something_else(bad):
     with pytest.raises(ValueError, match=r"must hold 0 or 1 in every row. Received: .* in 'insult'.*Fill or drop them"):
         MultiLabel(["toxic", "insult"]).adapt(flags([0, 1], pd.Series([1, bad], dtype=object)))
+
+
+def test_a_number_beyond_floats_is_no_flag():
+    assert flag(10**400) is None
+    with pytest.raises(ValueError, match="Received: .*for MultiClass"):
+        MultiLabel("y").adapt(frame(pd.Series([10**400, 10**400], dtype=object)))
+    with pytest.raises(ValueError, match="Received: .*Convert the column first"):
+        MultiLabel("y").adapt(frame([{"a": 10**400}, {"a": 1}]))
 
 
 def test_who_gives_flags_is_led_to_what_works():

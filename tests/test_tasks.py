@@ -351,6 +351,11 @@ def test_regression_of_what_is_no_number(bad):
         Regression("y").adapt(target(1.0, bad, 2.0))
 
 
+def test_regression_of_a_number_that_python_does_not_write():
+    with pytest.raises(ValueError, match=r"must hold finite numbers. Received: <int: Exceeds"):
+        Regression("y").adapt(target(1.0, 10**5000, 2.0))
+
+
 def test_regression_of_a_constant():
     with pytest.raises(ValueError, match=r"The target 'y' must vary. Received: 3 in all 2 rows"):
         Regression("y").adapt(target(3, 3))

@@ -156,7 +156,7 @@ def wav_bytes(samples, sampling_rate, name="a sound"):
         small = array.dtype.kind in "biu" and np.abs(array).max(initial=0) <= 1
         if array.dtype.name not in FORMS and (small or array.dtype.kind in "fO"):
             array = array.astype("float32")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.zeros((), "O")
     if array.dtype.name not in FORMS or array.ndim not in (1, 2) or array.shape[1:] > (MOST_CHANNELS,):
         raise ValueError(

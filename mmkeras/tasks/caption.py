@@ -14,6 +14,7 @@ from mmkeras.data.column import Claim
 from mmkeras.data.columns import check_frame, columns_of
 from mmkeras.data.sample import Sample
 from mmkeras.data.targets import Sentences
+from mmkeras.data.telling import shortened
 from mmkeras.data.texts import texts as read_texts
 from mmkeras.decoding import Settings, as_captions, decode
 from mmkeras.evaluation import meteor
@@ -351,5 +352,5 @@ def _as_list(cell, column):
     if all(isinstance(text, str | bytes) for text in cells):
         return cells
     raise ValueError(
-        f"Cells of {column!r} must be captions or lists of captions. Received: {cell!r}. Convert the column first."
+        f"Cells of {column!r} must be captions or lists of captions. Received: {shortened(cell)}. Convert the column first."
     )

@@ -125,7 +125,7 @@ def flag(value):
         return bool(value)
     try:
         return {0.0: False, 1.0: True}.get(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -341,7 +341,7 @@ def _flags(series):
     if len(bad):
         cell = series.iloc[bad[0]]
         raise ValueError(
-            f"A column of a label must hold 0 or 1 in every row. Received: {cell!r} in {series.name!r}, and {len(bad)} such cells "
+            f"A column of a label must hold 0 or 1 in every row. Received: {shortened(cell)} in {series.name!r}, and {len(bad)} such cells "
             f"in all. Fill or drop them, for example df[{series.name!r}].fillna(0)."
         )
     return np.array([*flags, False], bool)[codes]

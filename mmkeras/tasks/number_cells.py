@@ -6,7 +6,7 @@ import numpy as np
 
 from mmkeras.data.categories import inferred
 from mmkeras.data.numbers import NumberColumn
-from mmkeras.data.telling import quiet
+from mmkeras.data.telling import quiet, shortened
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -55,7 +55,7 @@ class NumberCells:
             cell = series.iloc[int(bad[0])]
             dates = " Dates as text must be read first, by pandas.to_datetime." if isinstance(cell, str) else ""
             raise ValueError(
-                f"The target {self.name!r} must hold finite numbers. Received: {cell!r}. Drop or correct the row; there are "
+                f"The target {self.name!r} must hold finite numbers. Received: {shortened(cell)}. Drop or correct the row; there are "
                 f"{len(bad)} such cells.{dates}"
             )
         return values
