@@ -1,17 +1,20 @@
 """`mm.fit`: a table and a time to a model, whatever the table is like."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmkeras as mm
 from mmkeras.__main__ import main
-from mmkeras.automl import portfolio, rows, run
-from mmkeras.automl.members import EVERY_ROW, OutOfFold, Workbench
+from mmkeras.automl import members, portfolio, rows, run
+from mmkeras.automl.members import EVERY_ROW, InTime, Member, OutOfFold, Workbench
 from mmkeras.automl.portfolio import Candidate, Likeness, candidates, plan_of, variation
 from mmkeras.automl.rows import judged_rows, read_table
+from mmkeras.trunk.training import Plan
 from mmkeras.trunk.trunk import Trunk
 
 QUICK = [
@@ -221,11 +224,56 @@ def test_rows_given_to_judge_are_not_learnt_from(quick):
 # === Time, and what goes wrong ===
 
 
+class Clock:
+    """Seconds that pass where a test says so."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(members.time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize(
+    ("until", "pace", "epochs"),
+    [(1e9, {}, 10), (np.inf, {}, 10), (185, {}, 3), (30, {}, 1), (0, {}, 1), (185, {70: 0.5}, 4), (300, {70: 2.0}, 3)],
+)
+def test_rates_fall_to_0_in_the_time_there_is(monkeypatch, until, pace, epochs):
+    clock, rates = Clock(monkeypatch), []
+
+    class Passes(keras.callbacks.Callback):
+        seconds = 1.0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+            self.seconds = pace.get(len(rates), self.seconds)
+            clock.now += self.seconds
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    in_time = InTime(Plan(epochs=10, batch_size=1, learning_rate=0.1), until)
+    model.compile(keras.optimizers.SGD(in_time.plan.learning_rate), "mse")
+    model.fit(np.ones((60, 1)), np.ones((60, 1)), batch_size=1, epochs=10, callbacks=[Passes(), in_time], verbose=0)
+    assert in_time.epochs == epochs and len(rates) == 60 * epochs
+    assert max(rates) == pytest.approx(0.1, rel=1e-3) and rates[-1] < 0.001
+
+
+def test_members_are_begun_by_what_one_of_their_kind_takes(monkeypatch):
+    clock = Clock(monkeypatch)
+    plain, several = (Candidate("", {"fusion": "concat", **more}, {"epochs": 10}) for more in ({}, {"members": 8}))
+    task, df = mm.Regression("runtime"), films(40)
+    begun = run.Run(SimpleNamespace(task=task, df=df), "r2", until=100.0, verbose=0)
+    assert begun._fits(several)  # the first always does
+    begun.members.append(Member(several, [], None, seconds=80.0))
+    clock.now = 80.0
+    assert begun._fits(plain) and not begun._fits(several)
+    clock.now = 99.0
+    assert not begun._fits(plain)
+
+
 def test_a_second_gives_a_model_and_says_so(monkeypatch):
     monkeypatch.setattr(portfolio, "PORTFOLIO", [Candidate("joint", {"fusion": "concat", "units": 8}, {"epochs": 500})])
     pipe = learn(films(50), minutes=1 / 60, modalities=[NUMBERS])
     assert len(pipe.trail.table) == 1
-    assert any("Time was up while 'joint' trained" in note for note in pipe.notes)
+    (told,) = [note for note in pipe.notes if note.startswith("Time was short for 'joint': it learnt in")]
+    assert told.endswith("in place of 500.") and 1 <= pipe.trail.table["epochs"][0] < 500
     assert any("There was no time to train members on all rows" in note for note in pipe.notes)
     assert len(pipe.predict(films(50))) == 50
 

@@ -1,6 +1,7 @@
 """Heads of one trunk, trained beside each other, of which each may leave out a fold of the rows to be judged on it."""
 
 import dataclasses
+import math
 import time
 
 import keras
@@ -10,12 +11,14 @@ from mmkeras.automl.portfolio import Candidate, plan_of
 from mmkeras.data.targets import Values
 from mmkeras.heads.likeness import build_likeness, choose, compared, decided, solve
 from mmkeras.search.merging import joined
+from mmkeras.trunk.optimizers import WarmupCosine
 from mmkeras.trunk.training import Training, side_by_side
 from mmkeras.trunk.trunk import Rows, Trunk
 
 PREFIX = "head_"
 NO_FOLD = -1  # of rows that are only learnt from
 EVERY_ROW = -2  # in place of the fold that a head leaves out
+SOME_STEPS = 50  # that tell how long one takes
 
 
 class OutOfFold(keras.losses.Loss):
@@ -88,24 +91,54 @@ class Trained:
         heads: list of `Head`.
         run: function without arguments to what they all give for all rows, {key: (R, …)}, whose keys begin with `PREFIX` and the number
             of a head.
-        stopped: bool, whether time cut it short.
+        share: float, of the epochs that the rows call for; less than the candidate's where time was short.
     """
 
     heads: list
     run: object
-    stopped: bool = False
+    share: float = 1.0
 
 
-class Stop(keras.callbacks.Callback):
-    """Ends a training after the epoch in which a moment of `time.monotonic()` passes."""
+class InTime(keras.callbacks.Callback):
+    """Ends a training by a moment, and its rates with it: where time is short, they fall to 0 over as many epochs as there is time for.
 
-    def __init__(self, moment):
+    After some steps, and then after each epoch, it is told anew how many these are, by the steps until then; one at least.
+
+    Args:
+        plan: `Plan`, whose rate is a number.
+        until: the moment of `time.monotonic()`.
+
+    Attributes:
+        plan: that plan, with a rate that heeds the time.
+        epochs: int, how many of its epochs there is time for.
+    """
+
+    def __init__(self, plan, until):
         super().__init__()
-        self.moment, self.stopped = moment, False
+        self.until, self.epochs, self.step = until, plan.epochs, 0
+        self.steps = keras.Variable(1.0, trainable=False, dtype="float32", name="steps")
+        self.plan = dataclasses.replace(plan, learning_rate=WarmupCosine(plan.learning_rate, self.steps, plan.warmup))
+
+    def on_train_begin(self, logs=None):
+        self.steps.assign(float(self.epochs * self.params["steps"]))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step == 1:
+            self.began = time.monotonic()  # the first step is traced
+        elif self.step == SOME_STEPS:
+            self._look_ahead()
 
     def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() > self.moment and epoch + 1 < self.params["epochs"]:
-            self.model.stop_training = self.stopped = True
+        self._look_ahead()
+        self.model.stop_training = self.model.stop_training or epoch + 1 >= self.epochs
+
+    def _look_ahead(self):
+        now, each = time.monotonic(), self.params["steps"]
+        seconds = (now - self.began) / max(1, self.step - 1)
+        there = self.step + max(0.0, self.until - now) / max(seconds, 1e-9)  # steps
+        self.epochs = int(np.clip(there / each, math.ceil(self.step / each), self.plan.epochs))
+        self.steps.assign(float(self.epochs * each))
 
 
 class Workbench:
@@ -132,7 +165,7 @@ class Workbench:
         return Values(self.target.values[self.judged])
 
     def member(self, candidate, until):
-        """(`Member` of a candidate, whether time cut its training short)."""
+        """`Member` of a candidate, whose `share` is that of the epochs there was time for."""
         start, folds = time.monotonic(), sorted(set(self.folds[self.judged].tolist()))
         trained = candidate.train(self, [(candidate, fold) for fold in folds], until)
         said = trained.run()  # of all rows by all heads: they are read already
@@ -142,8 +175,8 @@ class Workbench:
             own = self.task.predict(lambda model, each=None, own=own: own, head.head)
             predictions = own.copy() if predictions is None else predictions
             predictions[self.folds == fold] = own[self.folds == fold]
-        member = Member(candidate, trained.heads, predictions[self.judged], seconds=time.monotonic() - start)
-        return member, trained.stopped
+        candidate = dataclasses.replace(candidate, share=trained.share)
+        return Member(candidate, trained.heads, predictions[self.judged], seconds=time.monotonic() - start)
 
     def train(self, jobs, until=np.inf):
         """`Trained` heads that share a plan, in the same passes over the rows.
@@ -166,9 +199,10 @@ class Workbench:
             losses = {key: OutOfFold(each, fold) for key, each in training.losses.items()}
             trainings[f"{PREFIX}{number}"] = Training(model, losses, {}, training.loss_weights, training.main)
         weights = self.task.weights(self.target, plan.class_weight)
-        stop, together = Stop(until), side_by_side(trainings)
-        self.trunk.train(together, Rows(self.df, self.answers, weights), plan, callbacks=[stop])
-        return Trained(heads, lambda: self.trunk.outputs(together.model, self.df), stop.stopped)
+        in_time, together = InTime(plan, until), side_by_side(trainings)
+        self.trunk.train(together, Rows(self.df, self.answers, weights), in_time.plan, callbacks=[in_time])
+        share = jobs[0][0].share * (in_time.epochs / plan.epochs)
+        return Trained(heads, lambda: self.trunk.outputs(together.model, self.df), share)
 
     def solve(self, jobs):
         """`Trained` heads that decide by likeness, see `heads.likeness`; jobs as for `train`."""

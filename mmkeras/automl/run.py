@@ -16,6 +16,7 @@ from mmkeras.trunk.training import Diverged
 from mmkeras.trunk.trunk import Trunk
 
 MOST_MEMBERS, VARIED = 40, 3
+SHORTEST = 0.5  # of the epochs of a candidate, for which there must be time
 
 
 def make_bench(table, rows, cache, *, seed, verbose):
@@ -90,31 +91,36 @@ class Run:
         return 1.0
 
     def _fits(self, candidate):
-        """Whether there is time for a candidate, by what earlier ones took; the first always fits."""
-        rates = [member.seconds / self._epochs(member.candidate) for member in self.members if member.candidate.varies]
-        if not rates:
-            return not self.members or clock.monotonic() < self.until
-        return clock.monotonic() + float(np.median(rates)) * self._epochs(candidate) < self.until
+        """Whether there is time for most of a candidate, by what earlier ones took; the first always fits."""
+        rates = [
+            member.seconds / (self._epochs(member.candidate) * member.candidate.work)
+            for member in self.members
+            if member.candidate.varies
+        ]
+        needs = SHORTEST * float(np.median(rates)) * self._epochs(candidate) * candidate.work if rates else 0.0
+        return not self.members or clock.monotonic() + needs < self.until
 
     def _epochs(self, candidate):
         return plan_of(candidate, self.bench.task, len(self.bench.df)).epochs
 
     def _try(self, candidate):
         """Train a candidate and judge it; one that fails is told, and the others go on."""
-        start = clock.monotonic()
-        length = {"epochs": self._epochs(candidate)} if candidate.varies else {}
+        start, planned = clock.monotonic(), self._epochs(candidate)
+        length = {"epochs": planned} if candidate.varies else {}
         record = {"choices": {**_choices(candidate), **length}, "failure": ""}
         try:
-            member, stopped = self.bench.member(candidate, self.until)
+            member = self.bench.member(candidate, self.until)
             record.update(judge(self.bench.task, self.bench.judged_target, member.predictions, self.objective))
         except (Diverged, FailedTrial, ValueError, tf.errors.OpError, MemoryError) as error:
             record["failure"] = f"{type(error).__name__}: {error}"[:300]
         else:
             member.score = record["score"]
             self.members.append(member)
-            if stopped:
+            epochs = self._epochs(member.candidate)
+            if epochs < planned:
+                record["choices"]["epochs"] = epochs
                 self.notes.append(
-                    f"Time was up while {candidate.name!r} trained: it learnt for fewer passes than it should."
+                    f"Time was short for {candidate.name!r}: it learnt in {epochs} passes over the rows in place of {planned}."
                 )
         record["seconds"] = round(clock.monotonic() - start, 2)
         self.records.append(record)

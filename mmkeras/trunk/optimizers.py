@@ -22,7 +22,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: float, the highest rate.
-        steps: int, all steps of the training.
+        steps: int, all steps of the training; or a keras.Variable of them, where they may turn out to be fewer.
         warmup: float, the share of the steps in which it rises.
     """
 
@@ -31,13 +31,13 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         step = keras.ops.cast(step, "float32")
-        rising = max(1.0, self.warmup * self.steps)
-        share = keras.ops.clip((step - rising) / max(1.0, self.steps - rising), 0.0, 1.0)
+        rising = keras.ops.maximum(1.0, self.warmup * self.steps)
+        share = keras.ops.clip((step - rising) / keras.ops.maximum(1.0, self.steps - rising), 0.0, 1.0)
         falling = 0.5 * (1.0 + keras.ops.cos(np.pi * share))
         return self.peak * keras.ops.where(step < rising, (step + 1.0) / rising, falling)
 
     def get_config(self):
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
+        return {"peak": self.peak, "steps": int(self.steps), "warmup": self.warmup}
 
 
 class Paced:
