@@ -84,6 +84,9 @@ def test_the_portfolio_is_cut_to_what_a_table_has():
     assert not any(each.fit for each in both)  # rare labels have thresholds
     balanced = [each for each in candidates(mm.MultiClass("genres"), [WORDS, NUMBERS]) if each.fit]
     assert balanced and all(each.fit == {"class_weight": "balanced"} for each in balanced)
+    names = [each.name for each in candidates(mm.Regression("budget"), [WORDS, NUMBERS])]
+    assert names[:4] == ["likeness", "members, a third as long", "members", "usual"] and len(set(names)) == len(names)
+    assert both[1].name == "usual"
     trained = both[1]
     assert plan_of(trained, task, 100).epochs > plan_of(trained, task, 10**6).epochs >= 4
     assert plan_of(QUICK[0], task, 100).epochs == 1
@@ -119,6 +122,18 @@ def test_members_train_half_as_long_where_that_did_no_worse(three, monkeypatch, 
     monkeypatch.setattr(run, "judge", lambda *args: {**judge(*args), "score": next(scores)})
     table = learn(films(40)[["budget", "runtime", "overview", "genres"]]).trail.table
     assert list(table["member"]) == ["joint", "half as long", "hybrid"] and list(table["epochs"]) == [4, 2, epochs]
+
+
+def test_nothing_is_trained_twice(monkeypatch):
+    monkeypatch.setattr(run, "MOST_MEMBERS", 0)
+    monkeypatch.setattr(run, "judge", lambda *args: {"score": 0.5})
+    whole = Candidate("whole", {"fusion": "concat"}, {"epochs": 4})
+    shorter = [dataclasses.replace(whole, name=str(share), share=share) for share in (0.5, 0.75)]
+    bench = SimpleNamespace(task=mm.Regression("runtime"), df=films(40), judged_target=None)
+    bench.member = lambda candidate, until: Member(candidate, [], None)
+    begun = run.Run(bench, "r2", until=np.inf, verbose=0)
+    begun.portfolio([whole, *shorter])  # half did no worse, so that three quarters would be a half, too
+    assert [member.candidate.name for member in begun.members] == ["whole", "0.5"]
 
 
 def test_numbers_and_classes(quick):
@@ -234,7 +249,7 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("until", "pace", "epochs"),
-    [(1e9, {}, 10), (np.inf, {}, 10), (185, {}, 3), (30, {}, 1), (0, {}, 1), (185, {70: 0.5}, 4), (300, {70: 2.0}, 3)],
+    [(1e9, {}, 10), (np.inf, {}, 10), (215, {}, 3), (30, {}, 1), (0, {}, 1), (215, {70: 0.5}, 5), (330, {70: 2.0}, 3)],
 )
 def test_rates_fall_to_0_in_the_time_there_is(monkeypatch, until, pace, epochs):
     clock, rates = Clock(monkeypatch), []

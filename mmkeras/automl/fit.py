@@ -38,7 +38,7 @@ def fit(
         df: pandas DataFrame to learn from, or a table of another kind that `as_frame` takes. Keep the rows that the model is to be
             judged on out of it.
         target: the column to be predicted, or a list of columns of 0 and 1, one for each label.
-        minutes: float, about how long it may take; frozen towers and the first member take the time that they need.
+        minutes: float, about how long it may take; frozen towers, and a pass over the rows by the first member, take the time that they need.
         modalities: list of modalities, in place of the suggested ones.
         task: the task, in place of the suggested one.
         by: name of a column, or a list of names, whose values never stand on both sides of a split, see `split_frame`.

@@ -19,6 +19,7 @@ PREFIX = "head_"
 NO_FOLD = -1  # of rows that are only learnt from
 EVERY_ROW = -2  # in place of the fold that a head leaves out
 SOME_STEPS = 50  # that tell how long one takes
+PREDICTING = 0.5  # of an epoch's time, about
 
 
 class OutOfFold(keras.losses.Loss):
@@ -102,7 +103,8 @@ class Trained:
 class InTime(keras.callbacks.Callback):
     """Ends a training by a moment, and its rates with it: where time is short, they fall to 0 over as many epochs as there is time for.
 
-    After some steps, and then after each epoch, it is told anew how many these are, by the steps until then; one at least.
+    After some steps, and then after each epoch, it is told anew how many these are, by the steps until then; one at least. Some time is
+    kept for predicting all rows at the end.
 
     Args:
         plan: `Plan`, whose rate is a number.
@@ -136,8 +138,8 @@ class InTime(keras.callbacks.Callback):
     def _look_ahead(self):
         now, each = time.monotonic(), self.params["steps"]
         seconds = (now - self.began) / max(1, self.step - 1)
-        there = self.step + max(0.0, self.until - now) / max(seconds, 1e-9)  # steps
-        self.epochs = int(np.clip(there / each, math.ceil(self.step / each), self.plan.epochs))
+        there = (self.step + max(0.0, self.until - now) / max(seconds, 1e-9)) / each
+        self.epochs = int(np.clip(there - PREDICTING, math.ceil(self.step / each), self.plan.epochs))
         self.steps.assign(float(self.epochs * each))
 
 

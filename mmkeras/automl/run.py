@@ -63,7 +63,8 @@ class Run:
         try:
             for candidate in portfolio:
                 candidate = dataclasses.replace(candidate, share=min(candidate.share, self._share()))
-                if self._fits(candidate):
+                tried = [dataclasses.replace(each.candidate, name=candidate.name) for each in self.members]
+                if candidate not in tried and self._fits(candidate):
                     self._try(candidate)
             for number in range(MOST_MEMBERS - len(portfolio)):
                 best = [member for member in self.best_first() if member.candidate.varies][:VARIED]
@@ -81,12 +82,12 @@ class Run:
             raise ValueError(f"None of {len(failures)} members could be trained. The last said: {failures[-1]}")
 
     def _share(self):
-        """The share of its epochs by which a candidate did no worse than by all of them; 1 where that was not tried, or was worse."""
+        """The share of its epochs by which a candidate did no worse than by more of them; 1 where that was not tried, or was worse."""
         tried = [(member.candidate, self.sign * member.score) for member in self.members]
         for brief, score in tried:
-            for whole, rival in tried:
-                alike = dataclasses.replace(brief, name=whole.name, share=1.0) == whole
-                if brief.share < 1.0 and alike and score >= rival:
+            for longer, rival in tried:
+                alike = dataclasses.replace(brief, name=longer.name, share=longer.share) == longer
+                if brief.share < longer.share and alike and score >= rival:
                     return brief.share
         return 1.0
 
