@@ -73,10 +73,8 @@ def fit(
     check_objective(table.task, objective)
     bench = make_bench(table, rows, CacheFolder(cache_dir), seed=seed, verbose=verbose)
     end, count = start + 60.0 * minutes * (1 - SPARE), len(set(rows.folds) - {NO_FOLD})
-    share = (
-        count / (count + MORE_ROWS) if rows.refit else 1.0
-    )  # of the time left: the rest is for a head more of each member
-    now = clock.monotonic()
+    more = MORE_ROWS if rows.refit else 0.0  # the time of a head more of each member, kept for the end
+    share, now = count / (count + more), clock.monotonic()
     run = Run(bench, objective or table.task.primary, now + share * (end - now), verbose)
     run.portfolio(candidates(bench.task, bench.trunk.modalities))
     return _finish(run, table, rows, size=ensemble, end=end)
